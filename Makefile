@@ -1,0 +1,34 @@
+.PHONY: demo test test-slow style quality
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Two workers of one thread each are faster on small tensors than one worker of two threads.
+WORKERS ?= 2
+# A test that takes the network would pass on one machine and fail on the next.
+PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
+demo: $(INSTALLED)
+	$(BIN)/python scripts/caption_scenes.py
+
+test: $(INSTALLED)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow $(ARGS)
+
+# Rewrite the files in the project's style.
+style: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The same checks, without changing anything.
+quality: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
