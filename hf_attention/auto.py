@@ -1,0 +1,120 @@
+"""The one table: which Auto class loads which model, and which pipeline answers to which task."""
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Pipeline,
+    PreTrainedConfig,
+    pipelines,
+)
+
+from .pipeline_image_to_text import ImageToTextPipeline
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """
+    The Auto classes of one model type.
+
+    Args:
+        config_class: The configuration; its `model_type` is what `AutoConfig` goes by.
+        classes: The class that each Auto class loads for this configuration.
+    """
+
+    config_class: type[PreTrainedConfig]
+    classes: dict[type, type]
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """
+    The pipeline of one task.
+
+    Args:
+        pipeline_class: The pipeline.
+        auto_classes: What loads its model: attributes of `transformers`, the first that can load the checkpoint.
+        aliases: Other names of the task.
+    """
+
+    pipeline_class: type[Pipeline]
+    auto_classes: tuple[type, ...]
+    aliases: tuple[str, ...] = ()
+
+
+MODELS: tuple[ModelRow, ...] = ()
+
+TASKS: dict[str, TaskRow] = {
+    "image-to-text": TaskRow(ImageToTextPipeline, (AutoModelForImageTextToText,)),
+}
+
+
+class _TaskWithoutDefault(dict):
+    """A task as the registry holds it; asking for its default model is an error, so none is ever downloaded."""
+
+    def __missing__(self, key: str) -> Any:
+        if key == "default":
+            raise ValueError("This task has no default model: name one, as in `pipeline(task, model=...)`.")
+        raise KeyError(key)
+
+
+def register() -> None:
+    """
+    Makes the Auto classes and `transformers.pipeline` know the models and the tasks of this package.
+
+    `import hf_attention` calls it; a second call changes nothing.
+    """
+    for row in MODELS:
+        AutoConfig.register(row.config_class.model_type, row.config_class, exist_ok=True)
+        for auto_class, model_class in row.classes.items():
+            auto_class.register(row.config_class, model_class, exist_ok=True)
+    registry = pipelines.PIPELINE_REGISTRY
+    for task, row in TASKS.items():
+        # Not through `register_pipeline`: it would have the pipeline of a foreign model write itself into that
+        # model's configuration on save, which transformers without this package then refuses to load.
+        registry.supported_tasks[task] = _TaskWithoutDefault(impl=row.pipeline_class, pt=row.auto_classes)
+        registry.task_aliases.update(dict.fromkeys(row.aliases, task))
+    let_registered_tasks_pass()
+
+
+def let_registered_tasks_pass() -> None:
+    """
+    Lets the names of tasks that transformers has dropped reach its registry again.
+
+    transformers 5 redirects or refuses such a name (`transformers.pipelines._resolve_deprecated_task`) before it looks
+    into the registry of pipelines. This, the one patch of this package, wraps that function: a task or an alias that is
+    in the registry passes as it is, all others go the old way. A transformers without the function needs no patch.
+
+    Where the function no longer takes just the task, nothing can be promised of it: then asking for one of this
+    package's tasks is a `RuntimeError` that names the way without, `pipeline(..., pipeline_class=...)`.
+    """
+    resolve = getattr(pipelines, "_resolve_deprecated_task", None)
+    if resolve is None or getattr(resolve, "lets_registered_tasks_pass", False):
+        return
+    known = list(inspect.signature(resolve).parameters) == ["task"]
+
+    @functools.wraps(resolve)
+    def resolve_unless_registered(*args: Any, **kwargs: Any) -> Any:
+        if known:
+            task = args[0] if args else kwargs["task"]
+            registry = pipelines.PIPELINE_REGISTRY
+            return task if task in registry.supported_tasks or task in registry.task_aliases else resolve(task)
+        for value in (*args, *kwargs.values()):
+            for task, row in TASKS.items():
+                if value == task or value in row.aliases:
+                    raise RuntimeError(
+                        f"hf_attention cannot bring the task {value!r} back into this transformers: it has changed "
+                        f"`transformers.pipelines._resolve_deprecated_task{inspect.signature(resolve)}`. Use a "
+                        "transformers that this hf_attention supports, or name a task that transformers has, and the "
+                        f"class: `pipeline(task, model=model, pipeline_class=hf_attention.{row.pipeline_class.__name__})`."
+                    )
+        return resolve(*args, **kwargs)
+
+    resolve_unless_registered.lets_registered_tasks_pass = True
+    pipelines._resolve_deprecated_task = resolve_unless_registered

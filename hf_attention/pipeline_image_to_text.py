@@ -1,0 +1,266 @@
+"""The `image-to-text` task: one sentence, or several, about a picture."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    BaseImageProcessor,
+    BatchFeature,
+    GenerationConfig,
+    Pipeline,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+from transformers.image_utils import load_image
+
+from .alignment import attention_maps
+
+
+class ImageToTextPipeline(Pipeline):
+    """
+    Describes images in words, with any model that makes text from an image.
+
+    It takes what the task of this name took in transformers 4.57, and answers the same. Asked for
+    `output_attentions=True` it also says where the model looked as it wrote each token.
+
+    Unless the checkpoint's generation configuration says otherwise, at most 256 new tokens are generated.
+
+    Args:
+        model (`PreTrainedModel`):
+            A model with `generate()` that takes images.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*):
+            Turns tokens into text; the processor's where none is given.
+        image_processor (`BaseImageProcessor`, *optional*):
+            Turns images into the model's inputs; the processor's where none is given.
+        processor (`ProcessorMixin`, *optional*):
+            Both in one. Where there is one, a prompt goes through it.
+        kwargs:
+            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+
+    Raises:
+        ValueError: The model cannot generate, or there is no tokenizer, or no image processor.
+
+    Example:
+
+    ```python
+    >>> import hf_attention
+    >>> from transformers import pipeline
+
+    >>> captioner = pipeline("image-to-text", model="path-or-hub-id")
+    >>> captioner("photo.jpg")
+    [{'generated_text': 'a dog runs through the snow'}]
+    ```
+    """
+
+    _pipeline_calls_generate = True
+    _load_processor = None
+    _load_image_processor = None
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = None
+    _default_generation_config = GenerationConfig(max_new_tokens=256)
+    # Here it asks for maps in the answers; generate() alone would drop them.
+    _non_generation_params = ("output_attentions",)
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        image_processor: BaseImageProcessor | None = None,
+        processor: ProcessorMixin | None = None,
+        **kwargs: Any,
+    ) -> None:
+        name = model.name_or_path or type(model).__name__
+        if not model.can_generate():
+            raise ValueError(f"image-to-text needs a model that generates text; {type(model).__name__} does not.")
+        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
+        image_processor = getattr(processor, "image_processor", None) if image_processor is None else image_processor
+        for part, argument, auto_class in (
+            (tokenizer, "tokenizer", "AutoTokenizer"),
+            (image_processor, "image_processor", "AutoImageProcessor"),
+        ):
+            if part is None:
+                raise ValueError(
+                    f"image-to-text found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
+                    f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
+                )
+        super().__init__(
+            model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
+        )
+
+    def _sanitize_parameters(
+        self,
+        max_new_tokens: int | None = None,
+        generate_kwargs: dict[str, Any] | None = None,
+        prompt: str | None = None,
+        timeout: float | None = None,
+        output_attentions: bool | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess_params: dict[str, Any] = {}
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise ValueError(f"`prompt` is one string for all images, got {type(prompt).__name__}.")
+            preprocess_params["prompt"] = prompt
+        if timeout is not None:
+            preprocess_params["timeout"] = timeout
+
+        forward_params = dict(generate_kwargs or {})
+        if max_new_tokens is not None:
+            if "max_new_tokens" in forward_params:
+                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
+            forward_params["max_new_tokens"] = max_new_tokens
+        if self.assistant_model is not None:
+            forward_params["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:
+            forward_params["tokenizer"] = self.tokenizer
+            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
+        # Kept apart from the arguments of generate(), which may hold one of the same name.
+        if output_attentions is not None:
+            forward_params["return_maps"] = output_attentions
+        return preprocess_params, forward_params, {}
+
+    def __call__(self, inputs: Any = None, **kwargs: Any) -> Any:
+        """
+        Writes a text for each image.
+
+        Args:
+            inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or several of them):
+                A path, an `http(s)` address, an image in base64 or a PIL image; or a list, a tuple, a column of a
+                data set, a generator or a torch `Dataset` of them.
+            max_new_tokens (`int`, *optional*):
+                At most so many tokens.
+            generate_kwargs (`dict`, *optional*):
+                Goes to the model's `generate()` as it is.
+            prompt (`str`, *optional*):
+                How the text begins, for models that can go on from there; for Pix2Struct the header of the picture.
+            timeout (`float`, *optional*):
+                Seconds to wait for an image from the web. By default for ever.
+            output_attentions (`bool`, *optional*, defaults to `False`):
+                Whether each answer tells where the model looked.
+            batch_size (`int`, *optional*, defaults to 1):
+                How many images go through the model at once.
+
+        Returns:
+            For one image, a list with a `dict` for each returned sequence; for a list, tuple or column of images, a
+            list of such lists; for a generator or `Dataset`, an iterator over them. The keys of a `dict`:
+
+            - **generated_text** (`str`): the text, special tokens left out.
+            - **attentions** (`torch.Tensor` of shape `(generated tokens, regions)`, with `output_attentions=True`): the
+              weights with which each token's step looked at the regions of the image.
+            - **tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows belong to, the closing
+              one included.
+
+        Raises:
+            TypeError: An input is no image and names none.
+            ValueError: An image cannot be read, or an argument makes no sense for this model.
+        """
+        if "images" in kwargs:  # an older name of the argument
+            inputs = kwargs.pop("images")
+        if inputs is None:
+            raise ValueError("image-to-text got no `inputs`: pass an image, or a list of images.")
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
+            # One by one: a data set's column decodes an image only as it is reached.
+            return list(super().__call__((image for image in inputs), **kwargs)) if len(inputs) else []
+        if isinstance(inputs, Iterator):
+            inputs = (image for image in inputs)  # a generator is what the base class streams
+        return super().__call__(inputs, **kwargs)
+
+    def preprocess(self, image: Any, prompt: str | None = None, timeout: float | None = None) -> BatchFeature:
+        image = _read_image(image, timeout)
+        # The channels of so low an image cannot be told from its rows.
+        layout = {"input_data_format": "channels_last"} if image.height in (1, 3) else {}
+        model_type = self.model.config.model_type
+        if prompt is None:
+            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
+        elif model_type == "vision-encoder-decoder":
+            raise ValueError("A vision-encoder-decoder model takes no `prompt`.")
+        elif model_type == "pix2struct":
+            inputs = self.image_processor(images=image, header_text=prompt, return_tensors="pt", **layout)
+        elif model_type == "git":
+            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
+            # GIT goes on from [CLS] and the words; its tokenizer would close the text.
+            words = self.tokenizer(prompt, add_special_tokens=False).input_ids
+            inputs["input_ids"] = torch.tensor([[self.tokenizer.cls_token_id, *words]])
+        elif self.processor is not None:
+            inputs = self.processor(images=image, text=prompt, return_tensors="pt", **layout)
+        else:
+            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
+            inputs.update(self.tokenizer(prompt, return_tensors="pt"))
+        return inputs.to(self.dtype)
+
+    def _forward(
+        self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        if return_maps:
+            generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
+        images = len(next(iter(model_inputs.values())))
+        outputs = self.model.generate(**model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
+        # One row an image, so that a batch falls apart into images however many sequences each of them has.
+        answers = {"sequences": sequences.unflatten(0, (images, -1))}
+        if return_maps:
+            answers["maps"] = attention_maps(outputs).unflatten(0, (images, -1))
+        return answers
+
+    def postprocess(self, model_outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        sequences = model_outputs["sequences"].flatten(0, 1)
+        records: list[dict[str, Any]] = [
+            {"generated_text": self.tokenizer.decode(sequence, skip_special_tokens=True)} for sequence in sequences
+        ]
+        if "maps" in model_outputs:
+            for record, sequence, weights in zip(records, sequences, model_outputs["maps"].flatten(0, 1), strict=True):
+                generated = sequence[len(sequence) - len(weights) :]
+                length = self._generated_length(generated)
+                record["attentions"] = weights[:length].clone()
+                record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[:length].tolist())
+        return records
+
+    def _generated_length(self, generated: torch.Tensor) -> int:
+        """How many of the tokens, counted from the first, belong to the text: those up to and with the closing one."""
+        closing = self.model.generation_config.eos_token_id
+        if closing is None:
+            return len(generated)
+        ends = torch.isin(generated, torch.as_tensor(closing)).nonzero()
+        return int(ends[0]) + 1 if len(ends) else len(generated)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """
+        Saves the model and all that turns images into its inputs and tokens into text, the processor included.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                The folder; it is made where it does not exist.
+            kwargs:
+                Goes to each part's `save_pretrained`.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        if self.processor is not None:
+            self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _read_image(image: Any, timeout: float | None) -> Image.Image:
+    """The image as RGB, turned as its EXIF says; the errors name what could not be read."""
+    if isinstance(image, os.PathLike):
+        image = os.fspath(image)
+    if isinstance(image, str):
+        name = repr(image) if len(image) <= 200 else f"{image[:60]!r}... ({len(image)} characters)"
+        if not image:
+            raise ValueError("An image's path is the empty string.")
+    elif isinstance(image, Image.Image):
+        name = f"a PIL image ({image.mode}, {image.width}x{image.height})"
+        if getattr(image, "filename", ""):
+            name += f" of {image.filename!r}"
+    else:
+        raise TypeError(
+            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
+        )
+    try:
+        return load_image(image, timeout=timeout)
+    except Exception as error:  # each decoder has errors of its own
+        if isinstance(image, str) and not image.startswith(("http://", "https://", "data:")):
+            name += " (no such file, nor base64)" if not os.path.exists(image) else ""
+        raise ValueError(f"Cannot read the image {name}: {type(error).__name__}.") from error
