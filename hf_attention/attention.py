@@ -1,0 +1,165 @@
+"""The ways a query scores the positions of a memory."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class ProjectedMemory(NamedTuple):
+    """
+    What attention needs of a memory, computed once for all queries.
+
+    Args:
+        keys (`torch.Tensor` of shape `(batch, positions, key_size)`): What queries are compared with.
+        values (`torch.Tensor` of shape `(batch, positions, value_size)`): What is summed into the context.
+        mask (`torch.BoolTensor` of shape `(batch, 1, positions)`, *optional*): True where attention is allowed.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class Attention(nn.Module):
+    """
+    Base of the scoring functions: `weights = softmax(score(query, keys))`, `context = weights · values`.
+
+    Subclasses say how a memory is projected (`project`) and how it is scored (`score`).
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def project(self, memory: torch.Tensor, memory_mask: torch.Tensor | None = None) -> ProjectedMemory:
+        """
+        Computes what does not wait for a query.
+
+        Args:
+            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`): What is attended to.
+            memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*): 1 where attention is allowed.
+
+        Returns:
+            [`ProjectedMemory`]
+        """
+        mask = None if memory_mask is None else memory_mask.bool().unsqueeze(1)
+        return ProjectedMemory(self.keys(memory), memory, mask)
+
+    def keys(self, memory: torch.Tensor) -> torch.Tensor:
+        return memory
+
+    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(
+        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Attends with several queries to each memory of the batch.
+
+        Args:
+            query (`torch.Tensor` of shape `(batch, queries, hidden_size)`): The states that look.
+            memory ([`ProjectedMemory`]): What they look at.
+            coverage (`torch.Tensor` of shape `(batch, queries, positions)`, *optional*):
+                The attention that each position has had so far.
+
+        Returns:
+            `tuple`: the context, of shape `(batch, queries, memory_size)`, and the attention weights, of shape
+            `(batch, heads, queries, positions)` and at least float32: each row sums to 1 over the unmasked positions
+            and is zero on the masked ones.
+        """
+        weights = _masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
+        context = torch.bmm(weights.to(memory.values.dtype), memory.values)
+        return context, weights.unsqueeze(1)
+
+
+def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1)
+
+
+class AdditiveAttention(Attention):
+    r"""
+    \\( e_{tj} = v^\top \tanh(W_q q_t + W_k m_j + w_c c_{tj} + b) \\) (Bahdanau et al. 2015, section A.1.2; Xu et al.
+    2015, eq. 4), with the coverage \\( c_{tj} = \sum_{t' < t} \alpha_{t'j} \\) where the configuration asks for it (See
+    et al. 2017, eq. 11).
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.query_proj = nn.Linear(config.hidden_size, config.attention_size, bias=False)
+        self.key_proj = nn.Linear(config.memory_size, config.attention_size)
+        self.score_proj = nn.Linear(config.attention_size, 1, bias=False)
+        self.coverage_proj = nn.Linear(1, config.attention_size, bias=False) if config.coverage else None
+
+    def keys(self, memory: torch.Tensor) -> torch.Tensor:
+        return self.key_proj(memory)
+
+    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
+        features = keys.unsqueeze(1) + self.query_proj(query).unsqueeze(2)
+        if coverage is not None:
+            features = features + self.coverage_proj(coverage.unsqueeze(-1).to(keys.dtype))
+        return self.score_proj(features.tanh()).squeeze(-1)
+
+
+class DotAttention(Attention):
+    r"""\\( e_{tj} = q_t^\top m_j \\) (Luong et al. 2015, eq. 8)."""
+
+    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
+        return torch.bmm(query, keys.transpose(1, 2))
+
+
+class GeneralAttention(DotAttention):
+    r"""\\( e_{tj} = q_t^\top W m_j \\) (Luong et al. 2015, eq. 8); \\( W m_j \\) is computed once."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.key_proj = nn.Linear(config.memory_size, config.hidden_size, bias=False)
+
+    def keys(self, memory: torch.Tensor) -> torch.Tensor:
+        return self.key_proj(memory)
+
+
+class ScaledDotAttention(Attention):
+    r"""
+    \\( \mathrm{softmax}(Q K^\top / \sqrt{d}) V \\) with heads (Vaswani et al. 2017, section 3.2). The output projection
+    brings the context back to `memory_size`.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.num_heads = config.num_attention_heads
+        self.scale = (config.attention_size // config.num_attention_heads) ** -0.5
+        self.query_proj = nn.Linear(config.hidden_size, config.attention_size)
+        self.key_proj = nn.Linear(config.memory_size, config.attention_size)
+        self.value_proj = nn.Linear(config.memory_size, config.attention_size)
+        self.output_proj = nn.Linear(config.attention_size, config.memory_size)
+
+    def project(self, memory: torch.Tensor, memory_mask: torch.Tensor | None = None) -> ProjectedMemory:
+        mask = None if memory_mask is None else memory_mask.bool()[:, None, None]
+        return ProjectedMemory(self.key_proj(memory), self.value_proj(memory), mask)
+
+    def _split_heads(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def forward(
+        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        query = self._split_heads(self.query_proj(query) * self.scale)
+        scores = torch.matmul(query, self._split_heads(memory.keys).transpose(-1, -2))
+        weights = _masked_softmax(scores, memory.mask)
+        values = self._split_heads(memory.values)
+        context = torch.matmul(weights.to(values.dtype), values).transpose(1, 2).flatten(-2)
+        return self.output_proj(context), weights
+
+
+ATTENTION_CLASSES = {
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "general": GeneralAttention,
+    "scaled_dot": ScaledDotAttention,
+}

@@ -1,0 +1,195 @@
+"""The recurrent state as a transformers cache."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from .attention import ProjectedMemory
+
+
+class DecoderState(NamedTuple):
+    """
+    What one step of the decoder hands to the next. Every tensor is batch first.
+
+    Args:
+        hidden (`tuple` of `torch.Tensor` of shape `(batch, hidden_size)`): The output of each layer.
+        cell (`tuple` of `torch.Tensor` of shape `(batch, hidden_size)`): The cell of each LSTM layer; empty for GRUs.
+        readout (`torch.Tensor` of shape `(batch, readout_size)`, *optional*): For input feeding.
+        coverage (`torch.Tensor` of shape `(batch, positions)`, *optional*): The attention spent on each position.
+    """
+
+    hidden: tuple[torch.Tensor, ...]
+    cell: tuple[torch.Tensor, ...] = ()
+    readout: torch.Tensor | None = None
+    coverage: torch.Tensor | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "DecoderState":
+        """Applies `function` to every tensor."""
+        return DecoderState(
+            tuple(function(tensor) for tensor in self.hidden),
+            tuple(function(tensor) for tensor in self.cell),
+            None if self.readout is None else function(self.readout),
+            None if self.coverage is None else function(self.coverage),
+        )
+
+    def where(self, condition: torch.Tensor, other: "DecoderState") -> "DecoderState":
+        """
+        This state in the rows where `condition`, a boolean tensor of shape `(batch,)`, holds, and `other` elsewhere.
+        """
+        condition = condition.unsqueeze(-1)
+
+        def choose(new, old):
+            return None if new is None else torch.where(condition, new, old)
+
+        return DecoderState(
+            tuple(map(choose, self.hidden, other.hidden)),
+            tuple(map(choose, self.cell, other.cell)),
+            choose(self.readout, other.readout),
+            choose(self.coverage, other.coverage),
+        )
+
+
+class RecurrentCacheLayer(CacheLayerMixin):
+    """
+    The state of all recurrent layers. Its size does not grow with the number of tokens.
+
+    Generation that takes tokens back (assisted decoding) calls `activate_past_recording`; from then on the state after
+    every token is kept until `crop` says how many tokens were refused.
+    """
+
+    supports_early_init = False
+
+    def __init__(self):
+        super().__init__()
+        self.state: DecoderState | None = None
+        self.num_tokens = 0
+        self.record_past = False
+        self.past_states: list[DecoderState] = []
+
+    @property
+    def is_croppable(self) -> bool:
+        return self.record_past
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """There is nothing to allocate: the first update brings the state."""
+
+    def update(self, states: list[DecoderState], num_tokens: int) -> None:
+        """
+        Takes over the state after new tokens.
+
+        Args:
+            states (`list[DecoderState]`): The state after each new token while past states are recorded, else the last.
+            num_tokens (`int`): The number of new tokens.
+        """
+        if self.record_past:
+            self.past_states.extend(states)
+        self.state = states[-1]
+        self.num_tokens += num_tokens
+        self.is_initialized = True
+
+    def get_seq_length(self) -> int:
+        return self.num_tokens
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.num_tokens + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    @property
+    def batch_size(self) -> int:
+        return -1 if self.state is None else self.state.hidden[0].shape[0]
+
+    def activate_past_recording(self) -> None:
+        self.record_past = True
+        self.past_states = [] if self.state is None else [self.state]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """
+        Takes back the last `-tokens_to_remove` tokens and forgets the states before the one that is left.
+
+        Raises:
+            RuntimeError: Where past states were not recorded, or not so many.
+        """
+        if tokens_to_remove > 0 or not self.record_past or -tokens_to_remove >= len(self.past_states):
+            raise RuntimeError(
+                f"Cannot crop the recurrent state by {tokens_to_remove}: pass a non-positive number of tokens, call "
+                f"`activate_past_recording` first, and take back fewer tokens than states recorded ({len(self.past_states)})."
+            )
+        self.state = self.past_states[len(self.past_states) - 1 + tokens_to_remove]
+        self.past_states = [self.state]
+        self.num_tokens += tokens_to_remove
+
+    def reset(self) -> None:
+        self.state = None
+        self.num_tokens = 0
+        self.past_states = []
+        self.is_initialized = False
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        if self.state is not None:
+            self.state = self.state.map(function)
+            self.past_states = [state.map(function) for state in self.past_states]
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        self._map(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self._map(lambda tensor: tensor[indices])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+
+    def offload(self) -> None:
+        if self.state is not None:
+            self.device = self.state.hidden[0].device
+            self._map(lambda tensor: tensor.to("cpu", non_blocking=True))
+
+    def prefetch(self) -> None:
+        if self.state is not None:
+            self._map(lambda tensor: tensor.to(self.device, non_blocking=True))
+
+
+class RecurrentCache(Cache):
+    """
+    The cache of an attentive decoder: one [`RecurrentCacheLayer`], and the projected memory beside it.
+
+    The memory does not change from token to token, and all beams of an item look at the same one: reordering beams
+    leaves it alone. A cache belongs to the memory that it was first used with.
+    """
+
+    def __init__(self):
+        super().__init__(layers=[RecurrentCacheLayer()])
+        self.memory: ProjectedMemory | None = None
+
+    @property
+    def state(self) -> DecoderState | None:
+        """The state after the last token, `None` before the first."""
+        return self.layers[0].state
+
+    @property
+    def record_past(self) -> bool:
+        """Whether the state after every token is asked for."""
+        return self.layers[0].record_past
+
+    def update(self, states: list[DecoderState], num_tokens: int) -> None:
+        """See [`RecurrentCacheLayer.update`]."""
+        self.layers[0].update(states, num_tokens)
+
+    def _map_memory(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        if self.memory is not None:
+            self.memory = ProjectedMemory(*(None if tensor is None else function(tensor) for tensor in self.memory))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._map_memory(lambda tensor: tensor[indices])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self._map_memory(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+
+    def reset(self) -> None:
+        super().reset()
+        self.memory = None

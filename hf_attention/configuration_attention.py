@@ -1,0 +1,237 @@
+"""The fields that every attentive recurrent decoder has."""
+
+import copy
+import os
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+RNN_TYPES = ("lstm", "gru")
+ATTENTION_TYPES = ("additive", "dot", "general", "scaled_dot", None)
+ATTENTION_ORDERS = ("before_rnn", "after_rnn")
+INITIAL_STATES = ("memory_mean", "zeros")
+READOUT_ACTIVATIONS = ("tanh", "maxout", None)
+
+
+@strict
+class AttentionDecoderConfig(PreTrainedConfig):
+    r"""
+    Base configuration of the models of this package: the decoder that looks again at a memory before each word.
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 8000):
+            Number of tokens of the output vocabulary.
+        embedding_size (`int`, *optional*, defaults to 256):
+            Size of the token embeddings.
+        hidden_size (`int`, *optional*, defaults to 512):
+            Size of the recurrent state.
+        num_hidden_layers (`int`, *optional*, defaults to 1):
+            Number of recurrent layers of the decoder.
+        rnn_type (`str`, *optional*, defaults to `"lstm"`):
+            `"lstm"` or `"gru"`.
+        memory_size (`int`, *optional*, defaults to 512):
+            Size of one position of the memory.
+        attention_type (`str`, *optional*, defaults to `"additive"`):
+            How a query scores a position: `"additive"` (Bahdanau et al. 2015, section A.1.2; Xu et al. 2015, eq. 4),
+            `"dot"` or `"general"` (Luong et al. 2015, eq. 8), `"scaled_dot"` (Vaswani et al. 2017, section 3.2), or
+            `None`: the memory only starts the state (Vinyals et al. 2015).
+        attention_size (`int`, *optional*, defaults to 512):
+            Size of the space in which `"additive"` and `"scaled_dot"` compare query and memory.
+        num_attention_heads (`int`, *optional*, defaults to 1):
+            Number of heads of `"scaled_dot"`.
+        attention_order (`str`, *optional*, defaults to `"before_rnn"`):
+            `"before_rnn"`: the previous state attends, and the context is an input of the recurrent step (Bahdanau;
+            Xu). `"after_rnn"`: the current state attends (Luong).
+        input_feeding (`bool`, *optional*, defaults to `False`):
+            With `"after_rnn"`, whether the previous readout (Luong's attentional vector) is an input of the recurrent
+            step (Luong et al. 2015, section 3.3).
+        context_gate (`bool`, *optional*, defaults to `False`):
+            With `"before_rnn"`, whether the context is multiplied by a gate that the previous state sets. The gate
+            has one value for each unit of the context, where Xu et al. 2015, section 4.2.1, have a scalar beta.
+        coverage (`bool`, *optional*, defaults to `False`):
+            With `"additive"`, whether the attention already spent on a position enters its score (See et al. 2017,
+            eq. 11).
+        doubly_stochastic_penalty (`float`, *optional*, defaults to 0.0):
+            Weight of the penalty that pulls the attention a position gets over the whole sentence towards one (Xu et
+            al. 2015, eq. 14), averaged over positions and added to the loss of each sentence.
+        initial_state (`str`, *optional*, defaults to `"memory_mean"`):
+            `"memory_mean"`: a tanh layer of the memory's mean (Xu et al. 2015, section 3.1.2). `"zeros"`.
+        readout_size (`int`, *optional*):
+            Size of the vector from which the token is predicted. Defaults to `embedding_size` where the output
+            embedding is tied to the input's, else to `hidden_size`.
+        readout_activation (`str`, *optional*, defaults to `"tanh"`):
+            `"tanh"` (Luong et al. 2015, eq. 5), `"maxout"` over pairs (Bahdanau et al. 2015, section A.2.2), or `None`.
+        readout_embedding (`bool`, *optional*, defaults to `False`):
+            Whether the previous token's embedding enters the readout (deep output; Xu et al. 2015, eq. 7).
+        embedding_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the token embeddings.
+        hidden_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout between the recurrent layers and on the state that enters the readout.
+        readout_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the readout before the output embedding.
+        memory_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the memory.
+        label_smoothing (`float`, *optional*, defaults to 0.0):
+            Share of the target distribution spread evenly over the vocabulary, in the training loss only.
+        tie_word_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether the output embedding is the input embedding.
+        initializer_range (`float`, *optional*, defaults to 0.1):
+            Weights are drawn uniformly from `[-initializer_range, initializer_range]`.
+        pad_token_id (`int`, *optional*, defaults to 0):
+            Padding; never generated.
+        unk_token_id (`int`, *optional*, defaults to 1):
+            Unknown token; never generated.
+        bos_token_id (`int`, *optional*, defaults to 2):
+            Beginning of the sentence.
+        eos_token_id (`int`, *optional*, defaults to 3):
+            End of the sentence.
+        decoder_start_token_id (`int`, *optional*, defaults to 2):
+            The token that the decoder is started with.
+    """
+
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "encoder_last_hidden_state"]
+    # What a saved config.json says, so that a checkpoint also works where this package is not installed.
+    remote_code_classes: ClassVar[dict[str, str]] = {}
+    remote_code_pipelines: ClassVar[dict[str, dict]] = {}
+
+    vocab_size: int = 8000
+    embedding_size: int = 256
+    hidden_size: int = 512
+    num_hidden_layers: int = 1
+    rnn_type: str = "lstm"
+    memory_size: int = 512
+    attention_type: str | None = "additive"
+    attention_size: int = 512
+    num_attention_heads: int = 1
+    attention_order: str = "before_rnn"
+    input_feeding: bool = False
+    context_gate: bool = False
+    coverage: bool = False
+    doubly_stochastic_penalty: float | int = 0.0
+    initial_state: str = "memory_mean"
+    readout_size: int | None = None
+    readout_activation: str | None = "tanh"
+    readout_embedding: bool = False
+    embedding_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    readout_dropout: float | int = 0.0
+    memory_dropout: float | int = 0.0
+    label_smoothing: float | int = 0.0
+    tie_word_embeddings: bool = False
+    initializer_range: float | int = 0.1
+    use_cache: bool = True
+    is_encoder_decoder: bool = True
+    pad_token_id: int = 0
+    unk_token_id: int | None = 1
+    bos_token_id: int = 2
+    eos_token_id: int | list[int] = 3
+    decoder_start_token_id: int = 2
+
+    def __post_init__(self, **kwargs):
+        if self.readout_size is None:
+            self.readout_size = self.embedding_size if self.tie_word_embeddings else self.hidden_size
+        self._check_choices()
+        self._check_combinations()
+        # `custom_pipelines` in a loaded config.json closes the registered pipeline to those who do not trust remote
+        # code. It is needed only where this class itself is remote code.
+        custom_pipelines = kwargs.pop("custom_pipelines", None)
+        if custom_pipelines is not None and type(self).__module__.startswith("transformers_modules"):
+            self.custom_pipelines = custom_pipelines
+        super().__post_init__(**kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """
+        Saves as any configuration, and names in config.json the classes and pipelines that travel with a checkpoint.
+        """
+        config = copy.deepcopy(self)
+        if self.remote_code_classes:
+            config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
+        if self.remote_code_pipelines:
+            config.custom_pipelines = self.remote_code_pipelines
+        super(AttentionDecoderConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def _check_choices(self):
+        choices = {
+            "rnn_type": RNN_TYPES,
+            "attention_type": ATTENTION_TYPES,
+            "attention_order": ATTENTION_ORDERS,
+            "initial_state": INITIAL_STATES,
+            "readout_activation": READOUT_ACTIVATIONS,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.")
+        for name in (
+            "vocab_size",
+            "embedding_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "memory_size",
+            "attention_size",
+            "num_attention_heads",
+            "readout_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
+        if self.doubly_stochastic_penalty < 0:
+            raise ValueError(
+                f"`doubly_stochastic_penalty` must not be negative, got {self.doubly_stochastic_penalty}."
+            )
+        for name in ("pad_token_id", "unk_token_id", "bos_token_id", "decoder_start_token_id"):
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocab_size:
+                raise ValueError(f"`{name}` must lie in [0, vocab_size={self.vocab_size}), got {token}.")
+
+    def _check_combinations(self):
+        kind = self.attention_type
+        if kind is None:
+            wanting_attention = {
+                "input_feeding": self.input_feeding,
+                "context_gate": self.context_gate,
+                "coverage": self.coverage,
+                "doubly_stochastic_penalty": self.doubly_stochastic_penalty > 0,
+            }
+            for name, wanted in wanting_attention.items():
+                if wanted:
+                    raise ValueError(f"`{name}` needs attention, but `attention_type` is None.")
+            if self.initial_state == "zeros" and self.is_encoder_decoder:
+                raise ValueError(
+                    "`attention_type=None` with `initial_state='zeros'` would never see the memory: "
+                    "choose `initial_state='memory_mean'` or an `attention_type`."
+                )
+        if self.input_feeding and self.attention_order != "after_rnn":
+            raise ValueError(
+                "`input_feeding` feeds the readout made after attention back into the RNN: it needs "
+                f"`attention_order='after_rnn'`, got {self.attention_order!r}."
+            )
+        if self.context_gate and self.attention_order != "before_rnn":
+            raise ValueError(
+                f"`context_gate` needs `attention_order='before_rnn'`, got {self.attention_order!r}: after the RNN, "
+                "the readout weighs state and context already."
+            )
+        if self.coverage and kind != "additive":
+            raise ValueError(
+                f"`coverage` is a term of the additive score: it needs `attention_type='additive'`, got {kind!r}."
+            )
+        if kind == "dot" and self.memory_size != self.hidden_size:
+            raise ValueError(
+                "`attention_type='dot'` multiplies state and memory: `memory_size` and `hidden_size` must be equal, "
+                f"got {self.memory_size} and {self.hidden_size}. `attention_type='general'` has no such limit."
+            )
+        if self.num_attention_heads > 1 and kind != "scaled_dot":
+            raise ValueError(f"`num_attention_heads` > 1 needs `attention_type='scaled_dot'`, got {kind!r}.")
+        if kind == "scaled_dot" and self.attention_size % self.num_attention_heads:
+            raise ValueError(
+                f"`attention_size` ({self.attention_size}) must be a multiple of `num_attention_heads` "
+                f"({self.num_attention_heads})."
+            )
+        if self.tie_word_embeddings and self.readout_size != self.embedding_size:
+            raise ValueError(
+                "`tie_word_embeddings` needs `readout_size` equal to `embedding_size`, "
+                f"got {self.readout_size} and {self.embedding_size}."
+            )

@@ -1,0 +1,85 @@
+"""Configuration of the image captioner."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_attention import AttentionDecoderConfig
+
+
+@strict
+class AttentionCaptionerConfig(AttentionDecoderConfig):
+    r"""
+    Configuration of [`AttentionCaptionerModel`]: the memory is the grid of regions of a vision backbone (Xu et al.
+    2015), or region features computed before. With `attention_type=None` it is Show and Tell (Vinyals et al. 2015).
+
+    The arguments of [`AttentionDecoderConfig`], and
+
+    Args:
+        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of any vision model that `AutoModel` gives. `None`: the model takes `region_features` only.
+        region_size (`int`, *optional*):
+            Number of features of a region. Read off the backbone where there is one.
+        num_regions (`int`, *optional*):
+            Where given, each of so many regions has a learned position, added to its memory.
+        box_positions (`bool`, *optional*, defaults to `False`):
+            Whether a linear map of `region_boxes` and their area is added to the memory.
+        project_regions (`bool`, *optional*, defaults to `True`):
+            Whether regions become memory through a linear map, a ReLU and a layer norm. `False` attends to the
+            features as they are, with `memory_size` equal to `region_size`.
+        freeze_backbone (`bool`, *optional*, defaults to `True`):
+            Whether the backbone, its batch norms' statistics included, stays as it is in training.
+        region_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the region features.
+
+    Example:
+
+    ```python
+    >>> from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
+
+    >>> config = AttentionCaptionerConfig(region_size=1280)
+    >>> model = AttentionCaptionerForConditionalGeneration(config)
+    ```
+    """
+
+    model_type = "attention_captioner"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="mobilenet_v2", optional=True)
+    }
+    remote_code_classes: ClassVar[dict[str, str]] = {
+        "AutoConfig": "configuration_attention_captioner.AttentionCaptionerConfig",
+        "AutoModel": "modeling_attention_captioner.AttentionCaptionerModel",
+        "AutoModelForImageTextToText": "modeling_attention_captioner.AttentionCaptionerForConditionalGeneration",
+    }
+    remote_code_pipelines: ClassVar[dict[str, dict]] = {
+        "image-to-text": {
+            "impl": "pipeline_image_to_text.ImageToTextPipeline",
+            "pt": ["AutoModelForImageTextToText"],
+            "type": "multimodal",
+        }
+    }
+
+    backbone_config: PreTrainedConfig | dict | None = None
+    region_size: int | None = None
+    num_regions: int | None = None
+    box_positions: bool = False
+    project_regions: bool = True
+    freeze_backbone: bool = True
+    region_dropout: float | int = 0.0
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.backbone_config, dict):
+            backbone_config = dict(self.backbone_config)
+            self.backbone_config = AutoConfig.for_model(backbone_config.pop("model_type"), **backbone_config)
+        if not 0 <= self.region_dropout < 1:
+            raise ValueError(f"`region_dropout` must lie in [0, 1), got {self.region_dropout}.")
+        if self.backbone_config is None and self.region_size is None:
+            self.region_size = self.memory_size
+        if not self.project_regions and self.region_size is not None and self.region_size != self.memory_size:
+            raise ValueError(
+                "`project_regions=False` makes the regions the memory: `region_size` and `memory_size` must be equal, "
+                f"got {self.region_size} and {self.memory_size}."
+            )
+        super().__post_init__(**kwargs)

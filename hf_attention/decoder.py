@@ -1,0 +1,333 @@
+"""The recurrent decoder that looks at a memory before each word."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.utils import ModelOutput
+
+from .attention import ATTENTION_CLASSES, ProjectedMemory
+from .cache import DecoderState, RecurrentCache
+
+
+@dataclass
+class AttentionDecoderOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(rows, target, readout_size)`):
+            The readout of each step, from which the next token is predicted.
+        past_key_values ([`RecurrentCache`], *optional*):
+            The state after the last step.
+        cross_attentions (`tuple` of one `torch.FloatTensor` of shape `(rows, heads, target, positions)`, *optional*):
+            The attention weights of each step.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    past_key_values: RecurrentCache | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class AttentionDecoder(nn.Module):
+    r"""
+    The decoder that every model of this package shares. At each step, with \\( x_t \\) the embedding of the previous
+    token,
+
+    - `attention_order="before_rnn"` (Bahdanau et al. 2015; Xu et al. 2015):
+      \\( c_t = \mathrm{attend}(h_{t-1}) \\), gated by \\( \sigma(W_\beta h_{t-1} + b_\beta) \\) with `context_gate`;
+      \\( h_t = \mathrm{RNN}([x_t; c_t], h_{t-1}) \\)
+    - `attention_order="after_rnn"` (Luong et al. 2015):
+      \\( h_t = \mathrm{RNN}([x_t; r_{t-1}], h_{t-1}) \\), \\( r_{t-1} \\) with `input_feeding` only;
+      \\( c_t = \mathrm{attend}(h_t) \\)
+    - the readout \\( r_t = f(W_r [h_t; c_t; x_t] + b_r) \\), \\( x_t \\) with `readout_embedding` only.
+
+    The query is the state of the top layer; without attention there is no \\( c_t \\). What does not wait for the
+    previous step is computed for the whole sequence at once.
+
+    Args:
+        config ([`AttentionDecoderConfig`]): The configuration.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        is_lstm = config.rnn_type == "lstm"
+        self.attention = None if config.attention_type is None else ATTENTION_CLASSES[config.attention_type](config)
+        self.attends_before = self.attention is not None and config.attention_order == "before_rnn"
+        self.attends_after = self.attention is not None and config.attention_order == "after_rnn"
+        context_size = 0 if self.attention is None else config.memory_size
+        recurrent_input_size = context_size if self.attends_before else config.readout_size * config.input_feeding
+
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.rnn = (nn.LSTM if is_lstm else nn.GRU)(
+            config.embedding_size + recurrent_input_size,
+            config.hidden_size,
+            config.num_hidden_layers,
+            batch_first=True,
+            dropout=config.hidden_dropout if config.num_hidden_layers > 1 else 0.0,
+        )
+        self.initial_state = None
+        if config.initial_state == "memory_mean":
+            num_states = config.num_hidden_layers * (2 if is_lstm else 1)
+            self.initial_state = nn.Linear(config.memory_size, num_states * config.hidden_size)
+        self.context_gate = nn.Linear(config.hidden_size, config.memory_size) if config.context_gate else None
+        self.readout = nn.Linear(
+            config.hidden_size + context_size + (config.embedding_size if config.readout_embedding else 0),
+            config.readout_size * (2 if config.readout_activation == "maxout" else 1),
+        )
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+        self.readout_dropout = nn.Dropout(config.readout_dropout)
+        self.memory_dropout = nn.Dropout(config.memory_dropout)
+
+    def get_initial_state(self, memory: torch.Tensor, memory_mask: torch.Tensor | None, rows: int) -> DecoderState:
+        """
+        The state before the first token.
+
+        Args:
+            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`): What will be attended to.
+            memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*): 1 where attention is allowed.
+            rows (`int`): The number of sequences, a multiple of `batch`.
+
+        Returns:
+            [`DecoderState`]
+        """
+        config = self.config
+        layers = config.num_hidden_layers
+        num_states = layers * (2 if config.rnn_type == "lstm" else 1)
+        if self.initial_state is None:
+            states = memory.new_zeros(num_states, rows, config.hidden_size).unbind(0)
+        else:
+            if memory_mask is None:
+                mean = memory.mean(1)
+            else:
+                weights = memory_mask.to(memory.dtype).unsqueeze(-1)
+                mean = (memory * weights).sum(1) / weights.sum(1)
+            states = (
+                self.initial_state(mean).tanh().repeat_interleave(rows // memory.shape[0], 0).chunk(num_states, -1)
+            )
+        return DecoderState(
+            hidden=states[:layers],
+            cell=states[layers:],
+            readout=states[0].new_zeros(rows, config.readout_size) if config.input_feeding else None,
+            coverage=memory.new_zeros(rows, memory.shape[1]) if config.coverage else None,
+        )
+
+    def forward(
+        self,
+        memory: torch.Tensor,
+        memory_mask: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: RecurrentCache | None = None,
+        output_attentions: bool = False,
+    ) -> AttentionDecoderOutput:
+        """
+        Runs over new target tokens, one or many.
+
+        Args:
+            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`):
+                What is attended to.
+            memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*):
+                1 where attention is allowed.
+            input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The tokens. `rows` is a multiple of `batch`: rows `i * rows // batch` to `(i + 1) * rows // batch - 1`
+                look at memory `i`, whose keys are computed once.
+            inputs_embeds (`torch.Tensor` of shape `(rows, target, embedding_size)`, *optional*):
+                Their embeddings in place of `input_ids`.
+            attention_mask (`torch.Tensor` of shape `(rows, past + target)` or `(rows, target)`, *optional*):
+                0 where a token is padding, on which the state does not move.
+            past_key_values ([`RecurrentCache`], *optional*):
+                Where to go on from; updated in place.
+            output_attentions (`bool`, *optional*, defaults to `False`):
+                Whether to return the attention weights.
+
+        Returns:
+            [`AttentionDecoderOutput`]
+
+        Raises:
+            ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or `rows` is no multiple of
+                `batch`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the decoder.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        rows, length = inputs_embeds.shape[:2]
+        if rows % memory.shape[0]:
+            raise ValueError(
+                f"The number of target sequences ({rows}) must be a multiple of the number of memories ({memory.shape[0]})."
+            )
+        inputs_embeds = self.embedding_dropout(inputs_embeds)
+        if past_key_values is None or past_key_values.state is None:
+            memory = self.memory_dropout(memory)
+            state = self.get_initial_state(memory, memory_mask, rows)
+            projected = None if self.attention is None else self.attention.project(memory, memory_mask)
+            if past_key_values is not None:
+                past_key_values.memory = projected
+        else:
+            state, projected = past_key_values.state, past_key_values.memory
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, -length:].bool()
+
+        record_past = past_key_values is not None and past_key_values.record_past
+        recurs_on_attention = self.attends_before or self.config.input_feeding or self.config.coverage
+        if recurs_on_attention or attention_mask is not None or record_past:
+            readout, weights, states = self._run_steps(inputs_embeds, state, projected, attention_mask, record_past)
+        else:
+            readout, weights, states = self._run_at_once(inputs_embeds, state, projected)
+        if past_key_values is not None:
+            past_key_values.update(states, length)
+        return AttentionDecoderOutput(
+            last_hidden_state=self.readout_dropout(readout),
+            past_key_values=past_key_values,
+            cross_attentions=(weights,) if output_attentions and weights is not None else None,
+        )
+
+    def _attend(
+        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # (rows, hidden) -> (batch, rows a memory, hidden): rows of one memory share its keys.
+        batch = memory.keys.shape[0]
+        if coverage is not None:
+            coverage = coverage.unflatten(0, (batch, -1))
+        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage)
+        return context.flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
+
+    def _activate(self, readout: torch.Tensor) -> torch.Tensor:
+        if self.config.readout_activation == "tanh":
+            return readout.tanh()
+        if self.config.readout_activation == "maxout":
+            return readout.unflatten(-1, (-1, 2)).amax(-1)
+        return readout
+
+    def _read_out(
+        self, hidden: torch.Tensor, context: torch.Tensor | None, inputs_embeds: torch.Tensor
+    ) -> torch.Tensor:
+        parts = [self.hidden_dropout(hidden)]
+        if context is not None:
+            parts.append(context)
+        if self.config.readout_embedding:
+            parts.append(inputs_embeds)
+        return self._activate(self.readout(torch.cat(parts, -1)))
+
+    def _run_at_once(
+        self, inputs_embeds: torch.Tensor, state: DecoderState, memory: ProjectedMemory | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
+        """Nothing waits for the attention: the fused RNN, then all queries together."""
+        rows, length = inputs_embeds.shape[:2]
+        hidden = torch.stack(state.hidden)
+        if state.cell:
+            output, (hidden, cell) = self.rnn(inputs_embeds, (hidden, torch.stack(state.cell)))
+            state = DecoderState(hidden.unbind(0), cell.unbind(0))
+        else:
+            output, hidden = self.rnn(inputs_embeds, hidden)
+            state = DecoderState(hidden.unbind(0))
+        context = weights = None
+        if memory is not None:
+            context, weights = self._attend(output.flatten(0, 1), memory)
+            context = context.unflatten(0, (rows, length))
+            weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
+        return self._read_out(output, context, inputs_embeds), weights, [state]
+
+    def _run_steps(
+        self,
+        inputs_embeds: torch.Tensor,
+        state: DecoderState,
+        memory: ProjectedMemory | None,
+        attention_mask: torch.Tensor | None,
+        record_past: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
+        """Step by step; only what waits for the state is left inside the loop."""
+        config = self.config
+        embedding_size = config.embedding_size
+        weight_input, weight_recurrent = _split_columns(self.rnn.weight_ih_l0, embedding_size, inputs_embeds)
+        input_gates = F.linear(inputs_embeds, weight_input, self.rnn.bias_ih_l0)
+        cells = [_RecurrentStep(self.rnn, layer) for layer in range(config.num_hidden_layers)]
+        # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
+        steps = zip(
+            input_gates.unbind(1),
+            inputs_embeds.unbind(1),
+            [None] * inputs_embeds.shape[1] if attention_mask is None else attention_mask.unbind(1),
+            strict=True,
+        )
+        all_hidden, all_contexts, all_weights, all_readouts, states = [], [], [], [], []
+        for gates, embeds, is_token in steps:
+            hidden, cell = list(state.hidden), list(state.cell)
+            readout, coverage = state.readout, state.coverage
+            context = weights = None
+            if self.attends_before:
+                context, weights = self._attend(hidden[-1], memory, coverage)
+                if self.context_gate is not None:
+                    context = self.context_gate(hidden[-1]).sigmoid() * context
+                gates = gates + F.linear(context, weight_recurrent)
+            elif config.input_feeding:
+                gates = gates + F.linear(readout, weight_recurrent)
+            for layer, step in enumerate(cells):
+                if layer > 0:
+                    gates = step.input_gates(self.hidden_dropout(hidden[layer - 1]))
+                hidden[layer], new_cell = step(gates, hidden[layer], cell[layer] if cell else None)
+                if cell:
+                    cell[layer] = new_cell
+            if self.attends_after:
+                context, weights = self._attend(hidden[-1], memory, coverage)
+            if config.input_feeding:
+                readout = self._read_out(hidden[-1], context, embeds)
+                all_readouts.append(readout)
+            if config.coverage:
+                coverage = coverage + weights.squeeze(1)
+            new_state = DecoderState(tuple(hidden), tuple(cell), readout, coverage)
+            state = new_state if is_token is None else new_state.where(is_token, state)
+            all_hidden.append(hidden[-1])
+            all_contexts.append(context)
+            all_weights.append(weights)
+            if record_past:
+                states.append(state)
+        weights = None if memory is None else torch.stack(all_weights, 2).squeeze(3)
+        if config.input_feeding:
+            readout = torch.stack(all_readouts, 1)
+        else:
+            context = None if memory is None else torch.stack(all_contexts, 1)
+            readout = self._read_out(torch.stack(all_hidden, 1), context, inputs_embeds)
+        return readout, weights, states or [state]
+
+
+def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    device_type = tensor.device.type
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else tensor.dtype
+
+
+def _split_columns(weight: torch.Tensor, size: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
+    weight = weight.to(_compute_dtype(like))
+    return weight[:, :size], weight[:, size:]
+
+
+class _RecurrentStep:
+    """One step of one layer of an `nn.LSTM` or `nn.GRU`, its input's share of the gates already computed."""
+
+    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int):
+        self.is_lstm = rnn.mode == "LSTM"
+        self.weight_ih = getattr(rnn, f"weight_ih_l{layer}")
+        self.weight_hh = getattr(rnn, f"weight_hh_l{layer}")
+        self.bias_ih = getattr(rnn, f"bias_ih_l{layer}")
+        self.bias_hh = getattr(rnn, f"bias_hh_l{layer}")
+
+    def input_gates(self, inputs: torch.Tensor) -> torch.Tensor:
+        return F.linear(inputs, self.weight_ih, self.bias_ih)
+
+    def __call__(
+        self, gates: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        hidden_gates = F.linear(hidden, self.weight_hh, self.bias_hh)
+        if self.is_lstm:
+            input_gate, forget_gate, candidate, output_gate = (gates + hidden_gates).chunk(4, -1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+            return output_gate.sigmoid() * cell.tanh(), cell
+        input_reset, input_update, input_new = gates.chunk(3, -1)
+        hidden_reset, hidden_update, hidden_new = hidden_gates.chunk(3, -1)
+        reset = (input_reset + hidden_reset).sigmoid()
+        update = (input_update + hidden_update).sigmoid()
+        new = (input_new + reset * hidden_new).tanh()
+        return new + update * (hidden - new), None

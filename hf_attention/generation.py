@@ -1,0 +1,105 @@
+"""What every generating model of this package adds to `GenerationMixin`."""
+
+import torch
+from transformers import GenerationMixin
+from transformers.utils import ModelOutput
+
+from .cache import RecurrentCache
+
+
+class AttentionGenerationMixin(GenerationMixin):
+    """
+    `generate()` over a recurrent state. A model names it *and* `GenerationMixin` among its direct bases: transformers
+    looks there, by name, to tell whether a model generates.
+    """
+
+    def set_generation_defaults(self, max_length: int) -> None:
+        """
+        Gives a new model's `generation_config` what these models need: a length, and never to generate the padding or
+        the unknown token.
+
+        Args:
+            max_length (`int`): The most tokens to generate, the start token included.
+        """
+        never = [self.config.pad_token_id, self.config.unk_token_id]
+        self.generation_config.max_length = max_length
+        self.generation_config.suppress_tokens = [token for token in never if token is not None]
+
+    def generate(self, *args, **kwargs):
+        """
+        As [`~transformers.GenerationMixin.generate`]. Where attention weights are returned, the output also has
+        `generated_mask`, of shape `(sequences, generated tokens)`: False on the padding after a sequence has ended.
+        """
+        if kwargs.get("max_new_tokens") is not None:
+            kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
+        outputs = super().generate(*args, **kwargs)
+        if isinstance(outputs, ModelOutput) and outputs.get("cross_attentions") is not None:
+            generation_config = kwargs.get("generation_config") or self.generation_config
+
+            def token_id(name):
+                ids = kwargs.get(name, getattr(generation_config, name, None))
+                ids = getattr(self.generation_config, name) if ids is None else ids
+                return torch.as_tensor(ids, device=outputs.sequences.device)
+
+            tokens = outputs.sequences[:, -len(outputs.cross_attentions) :]
+            is_pad = tokens == token_id("pad_token_id")
+            # Padding is a suffix: a padding token before a real one was generated.
+            is_padding = is_pad.flip(-1).cumprod(-1).flip(-1).bool()
+            if torch.isin(token_id("pad_token_id"), token_id("eos_token_id")).any():
+                # Then the first of the suffix is the end of the sentence itself.
+                is_padding[:, 1:] &= is_padding[:, :-1].clone()
+                is_padding[:, 0] = False
+            outputs["generated_mask"] = ~is_padding
+        return outputs
+
+    def prepare_inputs_for_generation(self, input_ids, next_sequence_length=None, past_key_values=None, **kwargs):
+        # Going on from a returned cache: feed only the tokens that the state has not seen.
+        past_length = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if next_sequence_length is None and 0 < past_length < input_ids.shape[1]:
+            next_sequence_length = input_ids.shape[1] - past_length
+        return super().prepare_inputs_for_generation(
+            input_ids, next_sequence_length=next_sequence_length, past_key_values=past_key_values, **kwargs
+        )
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        cache = model_kwargs.get("past_key_values")
+        if cache is not None and not hasattr(cache, "record_past"):
+            raise ValueError(
+                f"`past_key_values` must be a `RecurrentCache`, got {type(cache).__name__}: the state of a recurrent "
+                "decoder is no list of keys and values."
+            )
+        if generation_config.cache_implementation not in (None, "dynamic"):
+            raise ValueError(
+                f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent state, "
+                "whose size is fixed: leave it out."
+            )
+        if cache is None and generation_config.use_cache:
+            model_kwargs["past_key_values"] = RecurrentCache()
+            if generation_config.is_assistant:
+                model_kwargs["past_key_values"].activate_past_recording()
+
+    def _maybe_prepare_encoder_kwargs_for_generation(self, inputs_tensor, model_kwargs, *args, **kwargs):
+        model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
+            inputs_tensor, model_kwargs, *args, **kwargs
+        )
+        encoder_outputs = model_kwargs.get("encoder_outputs")
+        if encoder_outputs is not None:
+            _check_memory(encoder_outputs.last_hidden_state, encoder_outputs.get("memory_mask"))
+        return model_kwargs
+
+    def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
+        if outputs.logits[:, -1].sum().isnan():
+            raise ValueError(
+                "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
+            )
+        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+
+
+def _check_memory(memory: torch.Tensor, memory_mask: torch.Tensor | None) -> None:
+    is_finite = memory.isfinite().flatten(1).all(1)
+    if not is_finite.all():
+        rows = (~is_finite).nonzero().flatten().tolist()
+        raise ValueError(f"The features of the inputs {rows} of the batch are not finite (NaN or infinite).")
+    if memory_mask is not None and not memory_mask.bool().any(1).all():
+        rows = (~memory_mask.bool().any(1)).nonzero().flatten().tolist()
+        raise ValueError(f"The inputs {rows} of the batch are masked as a whole: there is nothing to attend to.")

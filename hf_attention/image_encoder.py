@@ -1,0 +1,212 @@
+"""Images, or features of their regions, as the memory that a decoder attends to."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig
+from transformers.utils import ModelOutput
+
+
+# A vision transformer puts at most a class, a distillation and a few register tokens before the grid.
+MAX_PREFIX_TOKENS = 16
+
+
+@dataclass
+class ImageEncoderOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch, regions, memory_size)`):
+            The memory.
+        memory_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
+            1 where a region may be attended to.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    memory_mask: torch.Tensor | None = None
+
+
+def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:
+    """
+    The grid of a vision model's last feature map, row by row.
+
+    Args:
+        features (`torch.Tensor` of shape `(batch, channels, rows, columns)` or `(batch, tokens, channels)`):
+            The `last_hidden_state`. Class, distillation and register tokens, which come first, are left out.
+        config (`PreTrainedConfig`):
+            The vision model's configuration.
+        image_size (`tuple[int, int]`):
+            Height and width of the pixel values.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, regions, channels)`.
+
+    Raises:
+        ValueError: Where the features are no grid.
+    """
+    if features.ndim == 4:
+        return features.flatten(2).transpose(1, 2)
+    patch_size = getattr(config, "patch_size", None)
+    if features.ndim != 3 or patch_size is None:
+        raise ValueError(
+            f"A backbone of type {config.model_type!r} gives features of shape {tuple(features.shape)}"
+            f"{'' if patch_size is not None else ' and has no `patch_size`'}: they are no grid of regions. Take a vision "
+            "model whose last_hidden_state is (batch, channels, rows, columns), or (batch, tokens, channels) with one "
+            "token a patch."
+        )
+    patch_height, patch_width = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
+    merges = 2 ** (len(getattr(config, "depths", [1])) - 1)  # hierarchical transformers halve the grid between stages
+    if merges == 1:
+        rows, columns = image_size[0] // patch_height, image_size[1] // patch_width
+    else:  # and pad what does not divide
+        rows, columns = -(-image_size[0] // (patch_height * merges)), -(-image_size[1] // (patch_width * merges))
+    num_prefix_tokens = features.shape[1] - rows * columns
+    if not 0 <= num_prefix_tokens <= MAX_PREFIX_TOKENS:
+        raise ValueError(
+            f"A backbone of type {config.model_type!r} gives {features.shape[1]} tokens for an image of "
+            f"{image_size[0]}x{image_size[1]}, where a grid of {rows}x{columns} patches was expected."
+        )
+    return features[:, num_prefix_tokens:]
+
+
+def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
+    """
+    How many regions a vision model gives for an image of its usual size, and how many features each has.
+
+    Args:
+        backbone_config (`PreTrainedConfig`): Configuration of a vision model. No weights are made.
+
+    Returns:
+        `tuple[int, int]`: Number of regions, features of a region.
+    """
+    image_size = getattr(backbone_config, "image_size", None) or 224
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    with torch.device("meta"):
+        backbone = AutoModel.from_config(backbone_config, dtype=torch.float32).eval()
+        pixel_values = torch.zeros(1, getattr(backbone_config, "num_channels", 3), height, width)
+        features = backbone(pixel_values=pixel_values).last_hidden_state
+    return tuple(flatten_grid(features, backbone_config, (height, width)).shape[1:])
+
+
+class ImageEncoder(nn.Module):
+    """
+    Turns pixel values, or region features computed before, into a memory.
+
+    Args:
+        config ([`AttentionCaptionerConfig`]): The configuration. An unknown `region_size` is filled in.
+    """
+
+    main_input_name = "pixel_values"
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.backbone = None
+        if config.backbone_config is not None:
+            if config.region_size is None:
+                config.region_size = infer_region_shape(config.backbone_config)[1]
+            self.backbone = AutoModel.from_config(config.backbone_config)
+        self.region_dropout = nn.Dropout(config.region_dropout)
+        if config.project_regions:
+            self.projection = nn.Sequential(
+                nn.Linear(config.region_size, config.memory_size), nn.ReLU(), nn.LayerNorm(config.memory_size)
+            )
+        else:
+            self.projection = nn.Identity()
+        self.position_embedding = (
+            None if config.num_regions is None else nn.Embedding(config.num_regions, config.memory_size)
+        )
+        self.box_projection = nn.Linear(5, config.memory_size) if config.box_positions else None
+        self._freeze()
+
+    def _freeze(self) -> None:
+        if self.backbone is not None:
+            self.backbone.requires_grad_(not self.config.freeze_backbone)
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        """As any module's; a frozen backbone stays in evaluation mode, so that its batch norms keep their statistics."""
+        super().train(mode)
+        if self.backbone is not None and self.config.freeze_backbone:
+            self.backbone.eval()
+        return self
+
+    def extract_regions(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        The features of the regions of images.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`): The images.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, regions, region_size)`: The grid, row by row.
+
+        Raises:
+            ValueError: Where the model has no backbone, or its features are no grid.
+        """
+        if self.backbone is None:
+            raise ValueError(
+                "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
+            )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
+            features = self.backbone(pixel_values=pixel_values.to(self.backbone.dtype)).last_hidden_state
+        return flatten_grid(features, self.config.backbone_config, tuple(pixel_values.shape[-2:]))
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        region_features: torch.Tensor | None = None,
+        region_mask: torch.Tensor | None = None,
+        region_boxes: torch.Tensor | None = None,
+        return_dict: bool = True,
+        **kwargs,
+    ) -> ImageEncoderOutput:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, *optional*):
+                The images.
+            region_features (`torch.Tensor` of shape `(batch, regions, region_size)`, *optional*):
+                Features of their regions, in place of `pixel_values`.
+            region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
+                1 where a region is real, 0 where it is padding.
+            region_boxes (`torch.Tensor` of shape `(batch, regions, 4)`, *optional*):
+                Left, top, right, bottom of each region, as shares of width and height. Needed with `box_positions`.
+
+        Returns:
+            [`ImageEncoderOutput`]
+
+        Raises:
+            ValueError: Where not exactly one of `pixel_values` and `region_features` is given, or a shape is wrong.
+        """
+        if (pixel_values is None) == (region_features is None):
+            raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
+        if region_features is None:
+            region_features = self.extract_regions(pixel_values)
+        if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
+            raise ValueError(
+                f"`region_features` must have shape (batch, regions, {self.config.region_size}), "
+                f"got {tuple(region_features.shape)}."
+            )
+        batch, regions = region_features.shape[:2]
+        if region_mask is not None and region_mask.shape != (batch, regions):
+            raise ValueError(f"`region_mask` must have shape {(batch, regions)}, got {tuple(region_mask.shape)}.")
+        if region_boxes is not None and region_boxes.shape != (batch, regions, 4):
+            raise ValueError(f"`region_boxes` must have shape {(batch, regions, 4)}, got {tuple(region_boxes.shape)}.")
+
+        if self.config.project_regions:
+            region_features = region_features.to(self.projection[0].weight.dtype)
+        memory = self.projection(self.region_dropout(region_features))
+        if self.position_embedding is not None:
+            if regions != self.config.num_regions:
+                raise ValueError(
+                    f"The image has {regions} regions, but the model has learned {self.config.num_regions} positions: "
+                    "resize the image as the model's processor does."
+                )
+            memory = memory + self.position_embedding.weight
+        if self.box_projection is not None:
+            if region_boxes is None:
+                raise ValueError("This model was made with `box_positions`: pass `region_boxes`.")
+            left, top, right, bottom = region_boxes.unbind(-1)
+            area = (right - left) * (bottom - top)
+            memory = memory + self.box_projection(torch.cat([region_boxes, area.unsqueeze(-1)], -1).to(memory.dtype))
+        output = ImageEncoderOutput(last_hidden_state=memory, memory_mask=region_mask)
+        return output if return_dict else output.to_tuple()

@@ -1,0 +1,292 @@
+"""The image captioner: Show, Attend and Tell (Xu et al. 2015), and Show and Tell (Vinyals et al. 2015)."""
+
+import os
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, GenerationMixin
+from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
+
+from .cache import RecurrentCache
+from .configuration_attention_captioner import AttentionCaptionerConfig
+from .decoder import AttentionDecoder
+from .generation import AttentionGenerationMixin
+from .image_encoder import ImageEncoder, ImageEncoderOutput, infer_region_shape
+from .loss import doubly_stochastic_loss, summed_token_loss
+from .modeling_attention import AttentionPreTrainedModel
+
+
+class AttentionCaptionerPreTrainedModel(AttentionPreTrainedModel):
+    config_class = AttentionCaptionerConfig
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+
+
+class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
+    """
+    The image encoder and the attentive decoder, without the output embedding.
+
+    Args:
+        config ([`AttentionCaptionerConfig`]): The configuration.
+    """
+
+    def __init__(self, config: AttentionCaptionerConfig):
+        super().__init__(config)
+        self.encoder = ImageEncoder(config)
+        self.decoder = AttentionDecoder(config)
+        self.post_init()
+
+    def get_encoder(self, modality: str | None = None) -> ImageEncoder:
+        return self.encoder
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.decoder.embed_tokens = value
+
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        region_features: torch.FloatTensor | None = None,
+        region_mask: torch.Tensor | None = None,
+        region_boxes: torch.FloatTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: ImageEncoderOutput | None = None,
+        past_key_values: RecurrentCache | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> Seq2SeqModelOutput | tuple:
+        """
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(batch, channels, height, width)`, *optional*):
+                The images.
+            region_features (`torch.FloatTensor` of shape `(batch, regions, region_size)`, *optional*):
+                Features of their regions, in place of `pixel_values`.
+            region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
+                1 where a region is real, 0 where it is padding.
+            region_boxes (`torch.FloatTensor` of shape `(batch, regions, 4)`, *optional*):
+                Left, top, right, bottom of each region, as shares of width and height.
+            decoder_input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The tokens so far. `rows` may be a multiple of `batch`: then as many rows in turn belong to each image.
+            decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
+                0 where a token is padding.
+            encoder_outputs ([`ImageEncoderOutput`], *optional*):
+                The memory, in place of images and regions.
+            past_key_values ([`RecurrentCache`], *optional*):
+                Where to go on from.
+            decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
+                Embeddings in place of `decoder_input_ids`.
+            use_cache (`bool`, *optional*):
+                Whether to return the state. Defaults to `config.use_cache`, except in training.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
+                heads, target, regions)`.
+
+        Returns:
+            [`~transformers.modeling_outputs.Seq2SeqModelOutput`]
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                pixel_values=pixel_values,
+                region_features=region_features,
+                region_mask=region_mask,
+                region_boxes=region_boxes,
+            )
+        elif not isinstance(encoder_outputs, dict):
+            encoder_outputs = ImageEncoderOutput(*encoder_outputs)
+        if use_cache and past_key_values is None:
+            past_key_values = RecurrentCache()
+        outputs = self.decoder(
+            memory=encoder_outputs.last_hidden_state,
+            memory_mask=encoder_outputs.get("memory_mask"),
+            input_ids=decoder_input_ids,
+            inputs_embeds=decoder_inputs_embeds,
+            attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            output_attentions=output_attentions,
+        )
+        output = Seq2SeqModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            # Empty rather than None: assisted decoding goes over them.
+            decoder_attentions=() if output_attentions else None,
+            cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class AttentionCaptionerForConditionalGeneration(
+    AttentionCaptionerPreTrainedModel, AttentionGenerationMixin, GenerationMixin
+):
+    """
+    The captioner with its output embedding: losses, `generate()`.
+
+    Args:
+        config ([`AttentionCaptionerConfig`]): The configuration.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
+    def __init__(self, config: AttentionCaptionerConfig):
+        super().__init__(config)
+        self.model = AttentionCaptionerModel(config)
+        self.lm_head = nn.Linear(config.readout_size, config.vocab_size)
+        self.post_init()
+        self.set_generation_defaults(max_length=40)
+
+    @classmethod
+    def from_backbone_pretrained(
+        cls,
+        backbone_name_or_path: str | os.PathLike,
+        config: AttentionCaptionerConfig | None = None,
+        backbone_kwargs: dict | None = None,
+        **config_kwargs,
+    ) -> "AttentionCaptionerForConditionalGeneration":
+        """
+        A captioner around a pretrained vision model, in the manner of `from_encoder_decoder_pretrained`. The decoder is
+        new.
+
+        Args:
+            backbone_name_or_path (`str` or `os.PathLike`):
+                What `AutoModel.from_pretrained` takes: any vision model, or a model with a vision tower (CLIP, SigLIP).
+            config ([`AttentionCaptionerConfig`], *optional*):
+                The captioner's configuration; its backbone and region fields are filled in.
+            backbone_kwargs (`dict`, *optional*):
+                Arguments for `AutoModel.from_pretrained`.
+            config_kwargs:
+                Fields of [`AttentionCaptionerConfig`], in place of `config`.
+
+        Returns:
+            [`AttentionCaptionerForConditionalGeneration`]
+        """
+        if config is not None and config_kwargs:
+            raise ValueError(f"Pass either `config` or its fields, got both: {sorted(config_kwargs)}.")
+        backbone_kwargs = dict(backbone_kwargs or {})
+        hub_kwargs = {key: backbone_kwargs[key] for key in ("revision", "token") if key in backbone_kwargs}
+        backbone_config = AutoConfig.from_pretrained(backbone_name_or_path, **hub_kwargs)
+        backbone_config = getattr(backbone_config, "vision_config", backbone_config)
+        # A backbone loads in the dtype of its checkpoint by default; the captioner is float32 throughout.
+        backbone_kwargs.setdefault("dtype", torch.float32)
+        backbone = AutoModel.from_pretrained(backbone_name_or_path, config=backbone_config, **backbone_kwargs)
+        config = AttentionCaptionerConfig(**config_kwargs) if config is None else config
+        config.backbone_config = backbone.config
+        config.region_size = infer_region_shape(backbone.config)[1]
+        model = cls(config)
+        model.model.encoder.backbone.load_state_dict(backbone.state_dict())
+        return model
+
+    def get_encoder(self, modality: str | None = None) -> ImageEncoder:
+        return self.model.encoder
+
+    def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
+        has = {name for name in ("pixel_values", "region_features") if model_kwargs.get(name) is not None}
+        if inputs is None and "encoder_outputs" not in model_kwargs:
+            if len(has) != 1:
+                raise ValueError(
+                    "Pass exactly one of `pixel_values` and `region_features` (or `encoder_outputs`) to `generate()`, "
+                    f"got {sorted(has) or 'none of them'}."
+                )
+            if has == {"region_features"}:
+                model_kwargs.pop("pixel_values", None)
+                return model_kwargs.pop("region_features"), "region_features", model_kwargs
+        return super()._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
+
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        region_features: torch.FloatTensor | None = None,
+        region_mask: torch.Tensor | None = None,
+        region_boxes: torch.FloatTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: ImageEncoderOutput | None = None,
+        past_key_values: RecurrentCache | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput | tuple:
+        """
+        The arguments of [`AttentionCaptionerModel.forward`], and
+
+        Args:
+            labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The caption's tokens with the closing one, -100 where there is none. Without `decoder_input_ids` they
+                are shifted right into them. In training only the loss is returned: `logits` is `None`.
+            logits_to_keep (`int`, *optional*, defaults to 0):
+                How many of the last steps' logits to compute; 0 for all.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
+                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
+                number of labels in this one.
+
+        Returns:
+            [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`;
+            `cross_attentions`, a tuple of one tensor of shape `(rows, heads, target, regions)`.
+
+        Raises:
+            ValueError: Where neither decoder inputs nor labels are given.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        config_wants_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            if labels is None:
+                raise ValueError("Pass `decoder_input_ids` or `labels`: the captioner has no words to go on from.")
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = self.model(
+            pixel_values=pixel_values,
+            region_features=region_features,
+            region_mask=region_mask,
+            region_boxes=region_boxes,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=config_wants_attentions or penalised,
+            return_dict=True,
+        )
+        hidden_states = outputs.last_hidden_state
+        loss = logits = None
+        if labels is not None:
+            num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        if labels is not None and self.training:
+            loss = summed_token_loss(hidden_states, self.lm_head, labels, self.config.label_smoothing)
+            if penalised:
+                mask = region_mask if encoder_outputs is None else encoder_outputs.get("memory_mask")
+                penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, mask)
+                loss = loss + self.config.doubly_stochastic_penalty * penalty
+            loss = loss / num_items
+        else:
+            logits = self.lm_head(hidden_states[:, -logits_to_keep:] if logits_to_keep else hidden_states)
+            if labels is not None:
+                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
+        output = Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_attentions=outputs.decoder_attentions if config_wants_attentions else None,
+            cross_attentions=outputs.cross_attentions if config_wants_attentions else None,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+AttentionCaptionerConfig.register_for_auto_class()
+AttentionCaptionerModel.register_for_auto_class("AutoModel")
+AttentionCaptionerForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
