@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 
 class ProjectedMemory(NamedTuple):
@@ -85,8 +84,8 @@ def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
 class AdditiveAttention(Attention):
     r"""
     \\( e_{tj} = v^\top \tanh(W_q q_t + W_k m_j + w_c c_{tj} + b) \\) (Bahdanau et al. 2015, section A.1.2; Xu et al.
-    2015, eq. 4), with the coverage \\( c_{tj} = \sum_{t' < t} \alpha_{t'j} \\) where the configuration asks for it (See
-    et al. 2017, eq. 11).
+    2015, eq. 4), with the coverage \\( c_{tj} = \sum_{t' < t} \alpha_{t'j} \\) where the configuration asks for it
+    (See et al. 2017, eq. 11).
     """
 
     def __init__(self, config):
@@ -126,8 +125,8 @@ class GeneralAttention(DotAttention):
 
 class ScaledDotAttention(Attention):
     r"""
-    \\( \mathrm{softmax}(Q K^\top / \sqrt{d}) V \\) with heads (Vaswani et al. 2017, section 3.2). The output projection
-    brings the context back to `memory_size`.
+    \\( \mathrm{softmax}(Q K^\top / \sqrt{d}) V \\) with heads (Vaswani et al. 2017, section 3.2). The output
+    projection brings the context back to `memory_size`.
     """
 
     def __init__(self, config):

@@ -80,7 +80,8 @@ class RecurrentCacheLayer(CacheLayerMixin):
         Takes over the state after new tokens.
 
         Args:
-            states (`list[DecoderState]`): The state after each new token while past states are recorded, else the last.
+            states (`list[DecoderState]`):
+                The state after each new token while past states are recorded, else the last.
             num_tokens (`int`): The number of new tokens.
         """
         if self.record_past:
@@ -116,7 +117,8 @@ class RecurrentCacheLayer(CacheLayerMixin):
         if tokens_to_remove > 0 or not self.record_past or -tokens_to_remove >= len(self.past_states):
             raise RuntimeError(
                 f"Cannot crop the recurrent state by {tokens_to_remove}: pass a non-positive number of tokens, call "
-                f"`activate_past_recording` first, and take back fewer tokens than states recorded ({len(self.past_states)})."
+                "`activate_past_recording` first, and take back fewer tokens than states were recorded "
+                f"({len(self.past_states)})."
             )
         self.state = self.past_states[len(self.past_states) - 1 + tokens_to_remove]
         self.past_states = [self.state]

@@ -54,15 +54,16 @@ class AttentionDecoderConfig(PreTrainedConfig):
             With `"additive"`, whether the attention already spent on a position enters its score (See et al. 2017,
             eq. 11).
         doubly_stochastic_penalty (`float`, *optional*, defaults to 0.0):
-            Weight of the penalty that pulls the attention a position gets over the whole sentence towards one (Xu et
-            al. 2015, eq. 14), averaged over positions and added to the loss of each sentence.
+            Weight of the penalty that pulls the attention a position gets over the whole sentence towards one: added
+            to the loss of each sentence in training (Xu et al. 2015, eq. 14).
         initial_state (`str`, *optional*, defaults to `"memory_mean"`):
             `"memory_mean"`: a tanh layer of the memory's mean (Xu et al. 2015, section 3.1.2). `"zeros"`.
         readout_size (`int`, *optional*):
             Size of the vector from which the token is predicted. Defaults to `embedding_size` where the output
             embedding is tied to the input's, else to `hidden_size`.
         readout_activation (`str`, *optional*, defaults to `"tanh"`):
-            `"tanh"` (Luong et al. 2015, eq. 5), `"maxout"` over pairs (Bahdanau et al. 2015, section A.2.2), or `None`.
+            `"tanh"` (Luong et al. 2015, eq. 5), `"maxout"` over pairs (Bahdanau et al. 2015, section A.2.2), or
+            `None`.
         readout_embedding (`bool`, *optional*, defaults to `False`):
             Whether the previous token's embedding enters the readout (deep output; Xu et al. 2015, eq. 7).
         embedding_dropout (`float`, *optional*, defaults to 0.0):

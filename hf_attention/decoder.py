@@ -157,7 +157,8 @@ class AttentionDecoder(nn.Module):
         rows, length = inputs_embeds.shape[:2]
         if rows % memory.shape[0]:
             raise ValueError(
-                f"The number of target sequences ({rows}) must be a multiple of the number of memories ({memory.shape[0]})."
+                f"The number of target sequences ({rows}) must be a multiple of the number of memories "
+                f"({memory.shape[0]})."
             )
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         if past_key_values is None or past_key_values.state is None:

@@ -70,8 +70,8 @@ class AttentionGenerationMixin(GenerationMixin):
             )
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ValueError(
-                f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent state, "
-                "whose size is fixed: leave it out."
+                f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent "
+                "state, whose size is fixed: leave it out."
             )
         if cache is None and generation_config.use_cache:
             model_kwargs["past_key_values"] = RecurrentCache()

@@ -50,9 +50,9 @@ def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: t
     if features.ndim != 3 or patch_size is None:
         raise ValueError(
             f"A backbone of type {config.model_type!r} gives features of shape {tuple(features.shape)}"
-            f"{'' if patch_size is not None else ' and has no `patch_size`'}: they are no grid of regions. Take a vision "
-            "model whose last_hidden_state is (batch, channels, rows, columns), or (batch, tokens, channels) with one "
-            "token a patch."
+            f"{'' if patch_size is not None else ' and has no `patch_size`'}: they are no grid of regions. Take a "
+            "vision model whose last_hidden_state is (batch, channels, rows, columns), or (batch, tokens, channels) "
+            "with one token a patch."
         )
     patch_height, patch_width = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
     merges = 2 ** (len(getattr(config, "depths", [1])) - 1)  # hierarchical transformers halve the grid between stages
@@ -124,7 +124,7 @@ class ImageEncoder(nn.Module):
             self.backbone.requires_grad_(not self.config.freeze_backbone)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """As any module's; a frozen backbone stays in evaluation mode, so that its batch norms keep their statistics."""
+        """As any module's; a frozen backbone stays in evaluation mode: its batch norms keep their statistics."""
         super().train(mode)
         if self.backbone is not None and self.config.freeze_backbone:
             self.backbone.eval()

@@ -153,12 +153,12 @@ class AttentionCaptionerForConditionalGeneration(
         **config_kwargs,
     ) -> "AttentionCaptionerForConditionalGeneration":
         """
-        A captioner around a pretrained vision model, in the manner of `from_encoder_decoder_pretrained`. The decoder is
-        new.
+        A captioner around a pretrained vision model, in the manner of `from_encoder_decoder_pretrained`. The decoder
+        is new.
 
         Args:
             backbone_name_or_path (`str` or `os.PathLike`):
-                What `AutoModel.from_pretrained` takes: any vision model, or a model with a vision tower (CLIP, SigLIP).
+                What `AutoModel.from_pretrained` takes: a vision model, or one with a vision tower (CLIP, SigLIP).
             config ([`AttentionCaptionerConfig`], *optional*):
                 The captioner's configuration; its backbone and region fields are filled in.
             backbone_kwargs (`dict`, *optional*):
