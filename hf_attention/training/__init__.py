@@ -1,0 +1,1 @@
+"""Training: arguments, data, tokenizers, stored features, and the loop on Accelerate that every script runs."""

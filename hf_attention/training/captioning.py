@@ -1,0 +1,187 @@
+"""What training a captioner adds to the loop: its images, its examples, and validation by generated captions."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
+
+from .arguments import CaptionDataArguments
+from .caption_metrics import caption_metrics
+from .collators import CaptionCollator, stack_inputs
+from .data import read_image
+from .sampling import CaptionBatchSampler, CaptionGroup
+
+
+class PixelSource:
+    """The images of a split as `pixel_values`, decoded anew each time.
+
+    Args:
+        dataset (`Dataset`): the split.
+        column (`str`): its column of images.
+        image_processor (`BaseImageProcessor`): makes the pixel values.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
+        self.dataset = dataset
+        self.column = column
+        self.image_processor = image_processor
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image: `pixel_values` (channels, height, width)."""
+        image = read_image(self.dataset, row, self.column).convert("RGB")
+        pixel_values = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
+
+
+class RegionSource:
+    """The images of a split as stored `region_features`.
+
+    Args:
+        features (`np.ndarray`): (images, regions, region_size), see [`stored_region_features`].
+        mirrored (`np.ndarray`, *optional*): the same of the mirrored images.
+    """
+
+    def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None):
+        self.features = features
+        self.mirrored = mirrored
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image: `region_features` (regions, region_size)."""
+        return {"region_features": torch.from_numpy(np.array((self.mirrored if mirrored else self.features)[row]))}
+
+
+class CaptionDataset(torch.utils.data.Dataset):
+    """Examples for [`CaptionCollator`], by [`CaptionGroup`].
+
+    Args:
+        source ([`PixelSource`] or [`RegionSource`]): the images.
+        labels (`Sequence[Sequence[list[int]]]`): the token ids of each caption of each image.
+    """
+
+    def __init__(self, source: PixelSource | RegionSource, labels: Sequence[Sequence[list[int]]]):
+        self.source = source
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
+        labels = [self.labels[group.image][caption] for caption in group.captions]
+        return {**self.source.inputs(group.image, group.mirrored), "labels": labels}
+
+
+def caption_labels(
+    captions: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> list[list[list[int]]]:
+    """The token ids of each image's captions, closed by `</s>`; longer captions lose their end."""
+    return [
+        [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in tokenizer(texts)["input_ids"]]
+        for texts in captions
+    ]
+
+
+def caption_dataloader(
+    source: PixelSource | RegionSource,
+    labels: Sequence[Sequence[list[int]]],
+    arguments: CaptionDataArguments,
+    seed: int,
+    num_workers: int = 0,
+) -> DataLoader:
+    """The batches of training, see [`CaptionBatchSampler`] and [`CaptionCollator`]."""
+    sampler = CaptionBatchSampler(
+        [[len(ids) for ids in texts] for texts in labels],
+        images_per_batch=arguments.images_per_batch,
+        captions_per_image=arguments.captions_per_image,
+        mirror=arguments.mirror,
+        seed=seed,
+    )
+    return DataLoader(
+        CaptionDataset(source, labels), batch_sampler=sampler, collate_fn=CaptionCollator(), num_workers=num_workers
+    )
+
+
+class CaptionEvaluator:
+    """Generates a caption for every image of a split and scores it, over all processes.
+
+    Args:
+        source ([`PixelSource`] or [`RegionSource`]): the images.
+        references (`Sequence[Sequence[str]]`): the captions of each.
+        tokenizer (`PreTrainedTokenizerFast`): decodes what is generated.
+        accelerator (`Accelerator`): processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100): images at a time.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource | RegionSource,
+        references: Sequence[Sequence[str]],
+        tokenizer: PreTrainedTokenizerFast,
+        accelerator: Accelerator,
+        batch_size: int = 100,
+    ):
+        self.source = source
+        self.references = references
+        self.tokenizer = tokenizer
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def captions(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
+        """The generated captions, in the order of the images; `generate_kwargs` go to `model.generate`."""
+        accelerator = self.accelerator
+        texts = []
+        with accelerator.split_between_processes(list(range(len(self.source)))) as rows:
+            starts = tqdm(
+                range(0, len(rows), self.batch_size),
+                desc="captions",
+                leave=False,
+                disable=not accelerator.is_local_main_process,
+            )
+            for start in starts:
+                inputs = stack_inputs([self.source.inputs(row) for row in rows[start : start + self.batch_size]])
+                inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
+                with accelerator.autocast():
+                    sequences = model.generate(**inputs, **generate_kwargs)
+                texts += self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+        return gather_object(texts)
+
+    def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
+        """The scores of the generated captions, see [`caption_metrics`]."""
+        return caption_metrics(self.captions(model, **generate_kwargs), self.references)
+
+
+def tune_generation(
+    model: PreTrainedModel,
+    evaluator: CaptionEvaluator,
+    metric: str = "cider",
+    num_beams: Iterable[int] = (3, 5),
+    length_penalties: Iterable[float] = (0.5, 0.7, 1.0, 1.3),
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Chooses beams and length penalty by a grid over a validation split.
+
+    Args:
+        model (`PreTrainedModel`): in evaluation mode.
+        evaluator (`CaptionEvaluator`): of the validation split.
+        metric (`str`, *optional*, defaults to `"cider"`): the metric to choose by; more is better.
+        num_beams (`Iterable[int]`, *optional*): numbers of beams.
+        length_penalties (`Iterable[float]`, *optional*): exponents of the length.
+
+    Returns:
+        `tuple[dict, dict]`: the best arguments of `generate()`, and their scores.
+    """
+    grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
+    scored = [(settings, evaluator(model, **settings)) for settings in grid]
+    return max(scored, key=lambda pair: pair[1][metric])

@@ -1,0 +1,45 @@
+"""From examples to batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+class CaptionCollator:
+    """Stacks images and pads the labels of their captions.
+
+    With k captions for the image that has most, the labels of image i are the rows `i * k` to `i * k + k - 1`, so
+    that a model needs each image only once. Rows without a caption are all padding.
+
+    Args:
+        label_pad_token_id (`int`, *optional*, defaults to -100): padding of the labels, which the loss leaves out.
+    """
+
+    def __init__(self, label_pad_token_id: int = -100):
+        self.label_pad_token_id = label_pad_token_id
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes one batch.
+
+        Args:
+            examples (`Sequence[dict]`):
+                Each with `labels`, a list of token ids per caption, and an image under the names of the model's
+                inputs, as tensors of equal shapes.
+
+        Returns:
+            `dict[str, torch.Tensor]`: the inputs (images, …) in float32, `labels` (images * k, target) in int64.
+        """
+        captions = max(len(example["labels"]) for example in examples)
+        target = max(len(ids) for example in examples for ids in example["labels"])
+        labels = torch.full((len(examples), captions, target), self.label_pad_token_id)
+        for image, example in enumerate(examples):
+            for number, ids in enumerate(example["labels"]):
+                labels[image, number, : len(ids)] = torch.tensor(ids)
+        inputs = stack_inputs([{k: v for k, v in example.items() if k != "labels"} for example in examples])
+        return {**inputs, "labels": labels.flatten(0, 1)}
+
+
+def stack_inputs(examples: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stacks the inputs of several images, in float32: stored features are float16."""
+    return {name: torch.stack([example[name] for example in examples]).float() for name in examples[0]}

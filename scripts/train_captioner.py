@@ -1,0 +1,237 @@
+"""
+Trains an image captioner on pictures with captions.
+
+    accelerate launch scripts/train_captioner.py --dataset_name $HF_ATTENTION_DATA/data/flickr8k \\
+        --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --image_size 224 --mirror \\
+        --output_dir runs/flickr8k --mixed_precision bf16 --tune_generation --do_test
+
+With a frozen backbone, its features are computed once and stored. At the end `output_dir` holds the model that was
+best on validation, with its processor and generation settings, and results.json.
+"""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from accelerate import Accelerator
+from accelerate.logging import get_logger
+from accelerate.utils import set_seed
+from datasets import Dataset
+from huggingface_hub.constants import HF_HOME
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BaseImageProcessor,
+    HfArgumentParser,
+    PreTrainedTokenizerFast,
+    ViTImageProcessorPil,
+)
+
+from hf_attention import (
+    AttentionCaptionerConfig,
+    AttentionCaptionerForConditionalGeneration,
+    AttentionCaptionerProcessor,
+)
+from hf_attention.training.arguments import (
+    CaptionDataArguments,
+    CaptionModelArguments,
+    DecoderArguments,
+    LoopArguments,
+    TokenizerArguments,
+)
+from hf_attention.training.caption_metrics import METRIC_TOKENIZER
+from hf_attention.training.captioning import (
+    CaptionEvaluator,
+    PixelSource,
+    RegionSource,
+    caption_dataloader,
+    caption_labels,
+    tune_generation,
+)
+from hf_attention.training.data import check_images, get_split, load_splits, text_lists
+from hf_attention.training.features import stored_region_features
+from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.tokenization import train_tokenizer
+
+
+logger = get_logger(__name__)
+
+
+def make_tokenizer(arguments: TokenizerArguments, captions: list[list[str]]) -> PreTrainedTokenizerFast:
+    """The ready tokenizer, or one trained on the captions."""
+    if arguments.tokenizer_name is not None:
+        return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+    texts = (text for texts in captions for text in texts)
+    return train_tokenizer(texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count)
+
+
+def make_image_processor(model_args: CaptionModelArguments, image_size: int | None) -> BaseImageProcessor:
+    """The backbone's image processor, or a plain one for a backbone from scratch."""
+    straight = {}
+    if image_size is not None:
+        size = {"height": image_size, "width": image_size}
+        straight = {"size": size, "crop_size": size, "do_center_crop": False}
+    if model_args.backbone is not None:
+        return AutoImageProcessor.from_pretrained(model_args.backbone, **straight)
+    if image_size is None:
+        raise ValueError("A backbone from scratch needs `image_size`.")
+    return ViTImageProcessorPil(size=straight["size"])
+
+
+def make_model(
+    model_args: CaptionModelArguments,
+    decoder_args: DecoderArguments,
+    tokenizer: PreTrainedTokenizerFast,
+    image_processor: BaseImageProcessor,
+) -> AttentionCaptionerForConditionalGeneration:
+    """The captioner, its decoder new."""
+
+    def make(num_regions: int | None) -> AttentionCaptionerForConditionalGeneration:
+        config = AttentionCaptionerConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            unk_token_id=tokenizer.unk_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            decoder_start_token_id=tokenizer.bos_token_id,
+            freeze_backbone=not model_args.train_backbone,
+            num_regions=num_regions,
+            **decoder_args.config_kwargs(),
+        )
+        if model_args.backbone is not None:
+            return AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(model_args.backbone, config)
+        config.backbone_config = AutoConfig.from_pretrained(model_args.backbone_config)
+        return AttentionCaptionerForConditionalGeneration(config)
+
+    model = make(None)
+    if not model_args.learned_positions:
+        return model
+    blank = image_processor(images=torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        return make(model.eval().get_encoder().extract_regions(blank).shape[1])
+
+
+def make_source(
+    dataset: Dataset,
+    data_args: CaptionDataArguments,
+    model: AttentionCaptionerForConditionalGeneration,
+    image_processor: BaseImageProcessor,
+    accelerator: Accelerator,
+    mirror: bool = False,
+) -> PixelSource | RegionSource:
+    """The images of a split: stored features where the backbone is frozen."""
+    if not model.config.freeze_backbone:
+        return PixelSource(dataset, data_args.image_column, image_processor)
+
+    def stored(mirrored: bool):
+        with accelerator.main_process_first():
+            return stored_region_features(
+                dataset,
+                data_args.image_column,
+                model.get_encoder(),
+                image_processor,
+                data_args.features_dir or Path(HF_HOME) / "hf_attention" / "region_features",
+                mirrored=mirrored,
+                dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32),
+                device=accelerator.device,
+                show_progress=accelerator.is_main_process,
+            )
+
+    return RegionSource(stored(False), stored(True) if mirror else None)
+
+
+def main() -> None:
+    parser = HfArgumentParser(
+        (LoopArguments, CaptionDataArguments, CaptionModelArguments, TokenizerArguments, DecoderArguments),
+        description=__doc__,
+    )
+    loop_args, data_args, model_args, tokenizer_args, decoder_args = parser.parse_args_into_dataclasses()
+    accelerator = make_accelerator(loop_args)
+    output_dir = Path(loop_args.output_dir)
+    if accelerator.is_main_process:
+        prepare_output_dir(loop_args)
+    set_seed(loop_args.seed)
+
+    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
+    train_set = get_split(splits, data_args.train_split, data_args.max_train_samples)
+    validation_set = get_split(splits, data_args.validation_split, data_args.max_eval_samples)
+    # What would fail at the end of a long run fails here.
+    test_set = get_split(splits, data_args.test_split, data_args.max_eval_samples) if data_args.do_test else None
+    for dataset in filter(None, (train_set, validation_set, test_set)):
+        check_images(dataset, data_args.image_column)
+    captions = text_lists(train_set, data_args.captions_column, "captions_column")
+    tokenizer = make_tokenizer(tokenizer_args, captions)
+    image_processor = make_image_processor(model_args, data_args.image_size)
+    processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
+    model = make_model(model_args, decoder_args, tokenizer, image_processor)
+    model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
+    model.generation_config.num_beams = data_args.num_beams
+    model.generation_config.length_penalty = data_args.length_penalty
+
+    def source(dataset: Dataset, mirror: bool = False) -> PixelSource | RegionSource:
+        return make_source(dataset, data_args, model, image_processor, accelerator, mirror)
+
+    def evaluator(dataset: Dataset) -> CaptionEvaluator:
+        references = text_lists(dataset, data_args.captions_column, "captions_column")
+        return CaptionEvaluator(source(dataset), references, tokenizer, accelerator, data_args.eval_batch_size)
+
+    validation = evaluator(validation_set)
+    dataloader = caption_dataloader(
+        source(train_set, mirror=data_args.mirror),
+        caption_labels(captions, tokenizer, data_args.max_target_length),
+        data_args,
+        seed=loop_args.seed,
+        num_workers=loop_args.dataloader_num_workers,
+    )
+
+    def save(model: AttentionCaptionerForConditionalGeneration, folder: Path) -> None:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    result = train(
+        model,
+        loop_args,
+        dataloader,
+        accelerator,
+        evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
+        save=save,
+        learning_rates=(
+            {"model.encoder.backbone.": model_args.backbone_learning_rate}
+            if model_args.backbone_learning_rate is not None
+            else None
+        ),
+    )
+
+    model = AttentionCaptionerForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()
+    settings = {"num_beams": data_args.num_beams, "length_penalty": data_args.length_penalty}
+    if data_args.tune_generation:
+        settings, scores = tune_generation(model, validation, loop_args.metric_for_best_model)
+        model.generation_config.update(**settings)
+    else:
+        scores = validation(model)
+    results = {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": loop_args.seed,
+        "metric_tokenizer": METRIC_TOKENIZER,
+        "best_epoch": result.state.best_epoch,
+        "vocab_size": len(tokenizer),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "generation": settings,
+        "validation": scores,
+    }
+    if test_set is not None:
+        results["test"] = evaluator(test_set)(model)
+    results["versions"] = {"torch": torch.__version__, "transformers": transformers.__version__}
+    if accelerator.is_main_process:
+        save(model, output_dir)
+        (output_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        print(json.dumps({name: results[name] for name in ("generation", "validation", "test") if name in results}))
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
