@@ -15,7 +15,10 @@ from transformers import (
     pipelines,
 )
 
+from .configuration_attention_captioner import AttentionCaptionerConfig
+from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
 from .pipeline_image_to_text import ImageToTextPipeline
+from .processing_attention_captioner import AttentionCaptionerProcessor
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,16 @@ class TaskRow:
     aliases: tuple[str, ...] = ()
 
 
-MODELS: tuple[ModelRow, ...] = ()
+MODELS: tuple[ModelRow, ...] = (
+    ModelRow(
+        AttentionCaptionerConfig,
+        {
+            AutoModel: AttentionCaptionerModel,
+            AutoModelForImageTextToText: AttentionCaptionerForConditionalGeneration,
+            AutoProcessor: AttentionCaptionerProcessor,
+        },
+    ),
+)
 
 TASKS: dict[str, TaskRow] = {
     "image-to-text": TaskRow(ImageToTextPipeline, (AutoModelForImageTextToText,)),
@@ -88,8 +100,8 @@ def let_registered_tasks_pass() -> None:
     Lets the names of tasks that transformers has dropped reach its registry again.
 
     transformers 5 redirects or refuses such a name (`transformers.pipelines._resolve_deprecated_task`) before it looks
-    into the registry of pipelines. This, the one patch of this package, wraps that function: a task or an alias that is
-    in the registry passes as it is, all others go the old way. A transformers without the function needs no patch.
+    into the registry of pipelines. This, the one patch of this package, wraps that function: a task or an alias that
+    is in the registry passes as it is, all others go the old way. A transformers without the function needs no patch.
 
     Where the function no longer takes just the task, nothing can be promised of it: then asking for one of this
     package's tasks is a `RuntimeError` that names the way without, `pipeline(..., pipeline_class=...)`.
@@ -97,24 +109,27 @@ def let_registered_tasks_pass() -> None:
     resolve = getattr(pipelines, "_resolve_deprecated_task", None)
     if resolve is None or getattr(resolve, "lets_registered_tasks_pass", False):
         return
-    known = list(inspect.signature(resolve).parameters) == ["task"]
+    signature = inspect.signature(resolve)
 
     @functools.wraps(resolve)
     def resolve_unless_registered(*args: Any, **kwargs: Any) -> Any:
-        if known:
-            task = args[0] if args else kwargs["task"]
-            registry = pipelines.PIPELINE_REGISTRY
-            return task if task in registry.supported_tasks or task in registry.task_aliases else resolve(task)
-        for value in (*args, *kwargs.values()):
-            for task, row in TASKS.items():
-                if value == task or value in row.aliases:
-                    raise RuntimeError(
-                        f"hf_attention cannot bring the task {value!r} back into this transformers: it has changed "
-                        f"`transformers.pipelines._resolve_deprecated_task{inspect.signature(resolve)}`. Use a "
-                        "transformers that this hf_attention supports, or name a task that transformers has, and the "
-                        f"class: `pipeline(task, model=model, pipeline_class=hf_attention.{row.pipeline_class.__name__})`."
-                    )
+        for name in (*args, *kwargs.values()):
+            if list(signature.parameters) != ["task"]:
+                _refuse_own_task(name, signature)
+            elif name in pipelines.PIPELINE_REGISTRY.get_supported_tasks():
+                return name
         return resolve(*args, **kwargs)
 
     resolve_unless_registered.lets_registered_tasks_pass = True
     pipelines._resolve_deprecated_task = resolve_unless_registered
+
+
+def _refuse_own_task(name: Any, signature: inspect.Signature) -> None:
+    for task, row in TASKS.items():
+        if name in (task, *row.aliases):
+            raise RuntimeError(
+                f"hf_attention cannot bring the task {name!r} back into this transformers, which has changed "
+                f"`transformers.pipelines._resolve_deprecated_task{signature}`. Use a transformers that this "
+                "hf_attention supports, or name a task that transformers has, and the class: "
+                f"`pipeline(task, model=model, pipeline_class=hf_attention.{row.pipeline_class.__name__})`."
+            )

@@ -1,11 +1,12 @@
 """The `image-to-text` task: one sentence, or several, about a picture."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from torch.utils.data import Dataset
 from transformers import (
     BaseImageProcessor,
     BatchFeature,
@@ -88,6 +89,9 @@ class ImageToTextPipeline(Pipeline):
                     f"image-to-text found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
                     f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
                 )
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
+            raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
         super().__init__(
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
@@ -130,7 +134,7 @@ class ImageToTextPipeline(Pipeline):
         Args:
             inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or several of them):
                 A path, an `http(s)` address, an image in base64 or a PIL image; or a list, a tuple, a column of a
-                data set, a generator or a torch `Dataset` of them.
+                data set, a generator, another iterable or a torch `Dataset` of them.
             max_new_tokens (`int`, *optional*):
                 At most so many tokens.
             generate_kwargs (`dict`, *optional*):
@@ -146,11 +150,11 @@ class ImageToTextPipeline(Pipeline):
 
         Returns:
             For one image, a list with a `dict` for each returned sequence; for a list, tuple or column of images, a
-            list of such lists; for a generator or `Dataset`, an iterator over them. The keys of a `dict`:
+            list of such lists; for anything else that yields images, an iterator over them. The keys of a `dict`:
 
             - **generated_text** (`str`): the text, special tokens left out.
-            - **attentions** (`torch.Tensor` of shape `(generated tokens, regions)`, with `output_attentions=True`): the
-              weights with which each token's step looked at the regions of the image.
+            - **attentions** (`torch.Tensor` of shape `(generated tokens, regions)`, with `output_attentions=True`):
+              the weights with which each token's step looked at the regions of the image.
             - **tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows belong to, the closing
               one included.
 
@@ -162,11 +166,14 @@ class ImageToTextPipeline(Pipeline):
             inputs = kwargs.pop("images")
         if inputs is None:
             raise ValueError("image-to-text got no `inputs`: pass an image, or a list of images.")
-        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
-            # One by one: a data set's column decodes an image only as it is reached.
-            return list(super().__call__((image for image in inputs), **kwargs)) if len(inputs) else []
-        if isinstance(inputs, Iterator):
-            inputs = (image for image in inputs)  # a generator is what the base class streams
+        if isinstance(inputs, list | tuple) and not inputs:
+            return []
+        if not isinstance(inputs, str | bytes | list | Mapping | Dataset) and isinstance(inputs, Iterable):
+            if hasattr(inputs, "__array__"):
+                raise TypeError(f"image-to-text takes no {type(inputs).__name__}: make a PIL image of it.")
+            # The base class knows generators; through one, a data set's column decodes image by image.
+            answers = super().__call__((image for image in inputs), **kwargs)
+            return list(answers) if isinstance(inputs, Sequence) else answers
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, image: Any, prompt: str | None = None, timeout: float | None = None) -> BatchFeature:
@@ -214,18 +221,10 @@ class ImageToTextPipeline(Pipeline):
         if "maps" in model_outputs:
             for record, sequence, weights in zip(records, sequences, model_outputs["maps"].flatten(0, 1), strict=True):
                 generated = sequence[len(sequence) - len(weights) :]
-                length = self._generated_length(generated)
+                length = int(weights.any(-1).sum())  # after the end the rows are zero
                 record["attentions"] = weights[:length].clone()
                 record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[:length].tolist())
         return records
-
-    def _generated_length(self, generated: torch.Tensor) -> int:
-        """How many of the tokens, counted from the first, belong to the text: those up to and with the closing one."""
-        closing = self.model.generation_config.eos_token_id
-        if closing is None:
-            return len(generated)
-        ends = torch.isin(generated, torch.as_tensor(closing)).nonzero()
-        return int(ends[0]) + 1 if len(ends) else len(generated)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """
@@ -261,6 +260,16 @@ def _read_image(image: Any, timeout: float | None) -> Image.Image:
     try:
         return load_image(image, timeout=timeout)
     except Exception as error:  # each decoder has errors of its own
-        if isinstance(image, str) and not image.startswith(("http://", "https://", "data:")):
-            name += " (no such file, nor base64)" if not os.path.exists(image) else ""
-        raise ValueError(f"Cannot read the image {name}: {type(error).__name__}.") from error
+        if (
+            isinstance(image, str)
+            and not image.startswith(("http://", "https://", "data:"))
+            and not os.path.isfile(image)
+        ):
+            reason = (
+                "it is a folder" if os.path.isdir(image) else "there is no such file, and it is no image in base64"
+            )
+        elif isinstance(error, UnidentifiedImageError):
+            reason = "it is empty, or of no format that Pillow knows"
+        else:
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"Cannot read the image {name}: {reason}.") from error

@@ -1,0 +1,88 @@
+import subprocess
+import sys
+import types
+
+import pytest
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Pipeline, pipelines
+
+import hf_attention
+from hf_attention import auto
+
+
+def run(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_import_is_silent_and_light() -> None:
+    result = run(
+        "import hf_attention, sys\n"
+        "assert not {'datasets', 'matplotlib', 'evaluate'} & set(sys.modules), sorted(sys.modules)"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == result.stderr == ""
+
+
+def test_registering_again_changes_nothing(capfd: pytest.CaptureFixture) -> None:
+    resolve = pipelines._resolve_deprecated_task
+    tasks = dict(pipelines.PIPELINE_REGISTRY.supported_tasks)
+    hf_attention.register()
+    hf_attention.register()
+    assert pipelines._resolve_deprecated_task is resolve
+    assert dict(pipelines.PIPELINE_REGISTRY.supported_tasks) == tasks
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_classes_know_every_model() -> None:
+    for row in auto.MODELS:
+        config = AutoConfig.for_model(row.config_class.model_type)
+        assert type(config) is row.config_class
+        for auto_class in {AutoModel, AutoModelForImageTextToText} & set(row.classes):
+            assert type(auto_class.from_config(config)) is row.classes[auto_class]
+
+
+def test_registered_tasks_pass_and_others_go_the_old_way() -> None:
+    assert pipelines.check_task("image-to-text")[0] == "image-to-text"
+    assert pipelines.check_task("ner")[0] == "token-classification"
+    for task in ("visual-question-answering", "summarization", "translation_en_to_fr"):
+        if task not in auto.TASKS:
+            with pytest.raises(KeyError, match="has been removed from transformers"):
+                pipelines.check_task(task)
+    with pytest.raises(KeyError, match="Unknown task"):
+        pipelines.check_task("no-such-task")
+
+
+def test_task_comes_back_under_its_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AnswerPipeline(Pipeline):
+        pass
+
+    registry = pipelines.PIPELINE_REGISTRY
+    monkeypatch.setattr(registry, "supported_tasks", dict(registry.supported_tasks))
+    monkeypatch.setattr(registry, "task_aliases", dict(registry.task_aliases))
+    row = auto.TaskRow(AnswerPipeline, (AutoModel,), aliases=("answering",))
+    monkeypatch.setattr(auto, "TASKS", {**auto.TASKS, "summarization": row})
+    hf_attention.register()
+    for name in ("summarization", "answering"):
+        task, entry, _ = pipelines.check_task(name)
+        assert task == "summarization"
+        assert entry["impl"] is AnswerPipeline
+        assert entry["pt"] == (AutoModel,)
+
+
+def test_changed_transformers_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(task: str, model: str | None = None) -> str:
+        return "image-text-to-text" if task == "image-to-text" else task
+
+    monkeypatch.setattr(pipelines, "_resolve_deprecated_task", resolve)
+    hf_attention.register()
+    with pytest.raises(RuntimeError, match="pipeline_class=hf_attention.ImageToTextPipeline"):
+        pipelines._resolve_deprecated_task("image-to-text")
+    with pytest.raises(RuntimeError, match="pipeline_class"):
+        pipelines.pipeline("image-to-text", model="nowhere", config=AutoConfig.for_model("blip"))
+    assert pipelines._resolve_deprecated_task("text-generation", model="x") == "text-generation"
+
+
+def test_transformers_without_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(pipelines, "_resolve_deprecated_task")
+    hf_attention.register()
+    assert not hasattr(pipelines, "_resolve_deprecated_task")
+    assert isinstance(hf_attention.register, types.FunctionType)
