@@ -77,9 +77,13 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
             raise ValueError(f"`region_dropout` must lie in [0, 1), got {self.region_dropout}.")
         if self.backbone_config is None and self.region_size is None:
             self.region_size = self.memory_size
-        if not self.project_regions and self.region_size is not None and self.region_size != self.memory_size:
+        self.check_region_size()
+        super().__post_init__(**kwargs)
+
+    def check_region_size(self) -> None:
+        """Called again by the image encoder, which reads an unknown `region_size` off the backbone."""
+        if not self.project_regions and self.region_size not in (None, self.memory_size):
             raise ValueError(
                 "`project_regions=False` makes the regions the memory: `region_size` and `memory_size` must be equal, "
                 f"got {self.region_size} and {self.memory_size}."
             )
-        super().__post_init__(**kwargs)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 
@@ -78,14 +78,44 @@ def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
 
     Returns:
         `tuple[int, int]`: Number of regions, features of a region.
+
+    Raises:
+        ValueError: Where the model makes no grid of regions of pixel values.
     """
     image_size = getattr(backbone_config, "image_size", None) or 224
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     with torch.device("meta"):
-        backbone = AutoModel.from_config(backbone_config, dtype=torch.float32).eval()
+        backbone = make_backbone(backbone_config, dtype=torch.float32).eval()
         pixel_values = torch.zeros(1, getattr(backbone_config, "num_channels", 3), height, width)
-        features = backbone(pixel_values=pixel_values).last_hidden_state
+        try:
+            features = backbone(pixel_values=pixel_values).last_hidden_state
+        except (AttributeError, TypeError) as error:
+            raise ValueError(
+                f"A backbone of type {backbone_config.model_type!r} gives no `last_hidden_state` for `pixel_values` "
+                f"alone: {error}"
+            ) from error
     return tuple(flatten_grid(features, backbone_config, (height, width)).shape[1:])
+
+
+def make_backbone(backbone_config: PreTrainedConfig, **kwargs) -> PreTrainedModel:
+    """
+    A vision model with new weights.
+
+    Args:
+        backbone_config (`PreTrainedConfig`): Configuration of a vision model.
+        kwargs: Arguments of `AutoModel.from_config`.
+
+    Raises:
+        ValueError: Where the model does not take images first of all.
+    """
+    backbone = AutoModel.from_config(backbone_config, **kwargs)
+    if backbone.main_input_name != "pixel_values":
+        tower = " Take its vision tower: `backbone_config=config.vision_config`."
+        raise ValueError(
+            f"A backbone of type {backbone_config.model_type!r} takes `{backbone.main_input_name}`, not "
+            f"`pixel_values`.{tower if hasattr(backbone_config, 'vision_config') else ''}"
+        )
+    return backbone
 
 
 class ImageEncoder(nn.Module):
@@ -105,7 +135,8 @@ class ImageEncoder(nn.Module):
         if config.backbone_config is not None:
             if config.region_size is None:
                 config.region_size = infer_region_shape(config.backbone_config)[1]
-            self.backbone = AutoModel.from_config(config.backbone_config)
+                config.check_region_size()
+            self.backbone = make_backbone(config.backbone_config)
         self.region_dropout = nn.Dropout(config.region_dropout)
         if config.project_regions:
             self.projection = nn.Sequential(
@@ -141,7 +172,7 @@ class ImageEncoder(nn.Module):
             `torch.Tensor` of shape `(batch, regions, region_size)`: The grid, row by row.
 
         Raises:
-            ValueError: Where the model has no backbone, or its features are no grid.
+            ValueError: Where the model has no backbone, or its features are no grid, or not of `region_size`.
         """
         if self.backbone is None:
             raise ValueError(
@@ -149,7 +180,13 @@ class ImageEncoder(nn.Module):
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
             features = self.backbone(pixel_values=pixel_values.to(self.backbone.dtype)).last_hidden_state
-        return flatten_grid(features, self.config.backbone_config, tuple(pixel_values.shape[-2:]))
+        regions = flatten_grid(features, self.config.backbone_config, tuple(pixel_values.shape[-2:]))
+        if regions.shape[-1] != self.config.region_size:
+            raise ValueError(
+                f"The backbone gives each region {regions.shape[-1]} features, but the configuration says "
+                f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
+            )
+        return regions
 
     def forward(
         self,
