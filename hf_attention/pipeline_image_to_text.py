@@ -210,7 +210,15 @@ class ImageToTextPipeline(Pipeline):
         # One row an image, so that a batch falls apart into images however many sequences each of them has.
         answers = {"sequences": sequences.unflatten(0, (images, -1))}
         if return_maps:
-            answers["maps"] = attention_maps(outputs).unflatten(0, (images, -1))
+            try:
+                maps = attention_maps(outputs)
+            except ValueError as error:
+                raise ValueError(
+                    f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over an image. "
+                    "Either it has none, or its implementation keeps the weights to itself "
+                    '(`model_kwargs={"attn_implementation": "eager"}` gives them).'
+                ) from error
+            answers["maps"] = maps.unflatten(0, (images, -1))
         return answers
 
     def postprocess(self, model_outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:

@@ -383,10 +383,30 @@ def test_attentions_as_a_default_of_the_pipeline(folders: dict[str, Path]) -> No
     assert set(captioner(PICTURES["circle"], output_attentions=False)[0]) == {"generated_text"}
 
 
-def test_model_that_does_not_attend_has_no_maps(folders: dict[str, Path]) -> None:
-    captioner = pipeline("image-to-text", model=str(folders["git"]), device="cpu", max_new_tokens=3)
-    with pytest.raises(ValueError, match="attention"):
+@pytest.mark.parametrize("name", ["blip", "git", "vision_encoder_decoder"])
+def test_model_that_gives_no_attention_has_no_maps(name: str, folders: dict[str, Path]) -> None:
+    captioner = pipeline("image-to-text", model=str(folders[name]), device="cpu", max_new_tokens=3)
+    with pytest.raises(ValueError, match="`output_attentions=True`: this .* gave no attention over an image"):
         captioner(PICTURES["circle"], output_attentions=True)
+
+
+def test_foreign_model_that_attends_tells_where_it_looked(folders: dict[str, Path]) -> None:
+    eager = {"attn_implementation": "eager"}
+    captioner = pipeline(
+        "image-to-text", model=str(folders["vision_encoder_decoder"]), device="cpu", model_kwargs=eager
+    )
+    [answer] = captioner(PICTURES["circle"], output_attentions=True, max_new_tokens=5)
+    assert answer["attentions"].shape == (len(answer["tokens"]), 17)  # 4 x 4 patches and the class token
+    torch.testing.assert_close(answer["attentions"].sum(-1), torch.ones(len(answer["tokens"])))
+
+
+def test_assistant_changes_no_word(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
+    assistant = AutoModelForImageTextToText.from_pretrained(folders["captioner"])
+    assisted = pipeline(
+        "image-to-text", model=str(folders["captioner"]), device="cpu", assistant_model=assistant, max_new_tokens=6
+    )
+    for picture in PICTURES.values():
+        assert assisted(picture) == captioner(picture)
 
 
 def test_captioner_from_objects(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
@@ -396,8 +416,11 @@ def test_captioner_from_objects(folders: dict[str, Path], captioner: ImageToText
     assert again(PICTURES["circle"]) == captioner(PICTURES["circle"])
 
 
-def test_captioner_answers_to_image_text_to_text(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
+def test_captioner_answers_to_image_text_to_text(
+    folders: dict[str, Path], captioner: ImageToTextPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
     modern = pipeline("image-text-to-text", model=str(folders["captioner"]), device="cpu")
+    assert "not supported" not in caplog.text
     picture = PICTURES["circle"]
     [plain] = captioner(picture)
     assert modern(picture, text="", max_new_tokens=6)[0]["generated_text"] == plain["generated_text"]
