@@ -1,7 +1,12 @@
 """Images and captions as the captioner takes them."""
 
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageOps
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import ImageInput
+from transformers.processing_utils import ProcessingKwargs
 
 
 class AttentionCaptionerProcessor(ProcessorMixin):
@@ -21,56 +26,59 @@ class AttentionCaptionerProcessor(ProcessorMixin):
     def __call__(
         self,
         images: ImageInput | None = None,
-        text: str | list[str] | None = None,
-        text_target: str | list[str] | None = None,
+        text: str | Iterable[str] | None = None,
+        text_target: str | Iterable[str] | None = None,
         return_tensors: str | None = None,
         **kwargs,
     ) -> BatchFeature:
         """
         Args:
             images (`PIL.Image.Image`, array, or list of them, *optional*):
-                The images. Pillow images are brought into RGB, turned as their EXIF data says.
-            text (`str` or `list[str]`, *optional*):
+                The images. Pillow images are brought into RGB, turned as their EXIF data says; what lies under a
+                transparent pixel shows, and 16 bits of grey become 8.
+            text (`str` or iterable of `str`, *optional*):
                 What each caption begins with. It becomes `decoder_input_ids`: the start token and the words, without
                 the closing token; texts of different lengths are padded on the left.
-            text_target (`str` or `list[str]`, *optional*):
-                The captions to learn. They become `labels`, closed, with -100 after the end.
+            text_target (`str` or iterable of `str`, *optional*):
+                The captions to learn. They become `labels`, closed, with -100 after the end. Of an empty caption only
+                the closing token is left; words that the tokenizer does not know become its unknown token.
             return_tensors (`str`, *optional*):
                 `"pt"` for tensors.
             kwargs:
-                Arguments of the image processor.
+                Arguments of the image processor, and `truncation` and `max_length` for the texts, as transformers'
+                processors take them. Texts are always padded to the longest.
 
         Returns:
             [`~transformers.BatchFeature`] with `pixel_values`, `decoder_input_ids` (and `decoder_attention_mask` where
             texts differ in length), `labels`, as asked for.
 
         Raises:
-            ValueError: Where nothing is given.
+            ValueError: Where nothing is given, an empty list, or a text that is no string.
         """
         if images is None and text is None and text_target is None:
             raise ValueError("Pass at least one of `images`, `text` and `text_target` to the processor.")
+        kwargs = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        text_kwargs = {name: kwargs["text_kwargs"].get(name) for name in ("truncation", "max_length")}
         features = {}
         if images is not None:
-            features.update(self.image_processor(_as_rgb(images), **kwargs))
+            features.update(self.image_processor(_as_rgb(images), **kwargs["images_kwargs"]))
         if text is not None:
-            features.update(self._prefix(text))
+            features.update(self._prefix(_as_texts(text, "text"), **text_kwargs))
         if text_target is not None:
-            features["labels"] = self._labels(text_target)
+            features["labels"] = self._labels(_as_texts(text_target, "text_target"), **text_kwargs)
         return BatchFeature(features, tensor_type=return_tensors)
 
-    def _prefix(self, text: str | list[str]) -> dict[str, list[list[int]]]:
-        texts = [text] if isinstance(text, str) else list(text)
+    def _prefix(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
         start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
-        rows = [[start, *ids] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        rows = [[start, *ids] for ids in self.tokenizer(texts, add_special_tokens=False, **text_kwargs)["input_ids"]]
         length = max(map(len, rows))
         features = {"decoder_input_ids": [[pad] * (length - len(row)) + row for row in rows]}
         if any(len(row) < length for row in rows):
             features["decoder_attention_mask"] = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
         return features
 
-    def _labels(self, text_target: str | list[str]) -> list[list[int]]:
-        texts = [text_target] if isinstance(text_target, str) else list(text_target)
-        rows = self.tokenizer(texts)["input_ids"]
+    def _labels(self, texts: list[str], **text_kwargs) -> list[list[int]]:
+        rows = self.tokenizer(texts, **text_kwargs)["input_ids"]
         length = max(map(len, rows))
         return [row + [-100] * (length - len(row)) for row in rows]
 
@@ -79,14 +87,24 @@ class AttentionCaptionerProcessor(ProcessorMixin):
         return ["pixel_values", "decoder_input_ids", "decoder_attention_mask", "labels"]
 
 
-def _as_rgb(images: ImageInput) -> ImageInput:
-    from PIL import Image, ImageOps
+def _as_texts(text: str | Iterable[str], name: str) -> list[str]:
+    texts = [text] if isinstance(text, str) or not isinstance(text, Iterable) else list(text)
+    if not texts or not all(isinstance(item, str) for item in texts):
+        raise ValueError(f"`{name}` must be a string or a non-empty list of strings, got {text!r}.")
+    return texts
 
+
+def _as_rgb(images: ImageInput) -> ImageInput:
     if isinstance(images, list | tuple):
+        if not images:
+            raise ValueError("`images` is an empty list.")
         return [_as_rgb(image) for image in images]
-    if isinstance(images, Image.Image):
-        return ImageOps.exif_transpose(images).convert("RGB")
-    return images
+    if not isinstance(images, Image.Image):
+        return images
+    image = ImageOps.exif_transpose(images)
+    if image.mode.startswith("I;16"):  # Pillow's own conversion makes white of everything above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
 
 
 AttentionCaptionerProcessor.register_for_auto_class()
