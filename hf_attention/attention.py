@@ -102,7 +102,7 @@ class AdditiveAttention(Attention):
         features = keys.unsqueeze(1) + self.query_proj(query).unsqueeze(2)
         if coverage is not None:
             features = features + self.coverage_proj(coverage.unsqueeze(-1).to(keys.dtype))
-        return self.score_proj(features.tanh()).squeeze(-1)
+        return self.score_proj(features.tanh_()).squeeze(-1)  # the largest tensor of a step: no second one of its size
 
 
 class DotAttention(Attention):

@@ -242,10 +242,11 @@ class AttentionDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
         """Step by step; only what waits for the state is left inside the loop."""
         config = self.config
-        embedding_size = config.embedding_size
-        weight_input, weight_recurrent = _split_columns(self.rnn.weight_ih_l0, embedding_size, inputs_embeds)
-        input_gates = F.linear(inputs_embeds, weight_input, self.rnn.bias_ih_l0)
-        cells = [_RecurrentStep(self.rnn, layer) for layer in range(config.num_hidden_layers)]
+        cells = [_RecurrentStep(self.rnn, layer, inputs_embeds) for layer in range(config.num_hidden_layers)]
+        weight_embeds, weight_fed = cells[0].weight_ih.split_with_sizes(
+            [config.embedding_size, self.rnn.input_size - config.embedding_size], 1
+        )
+        input_gates = F.linear(inputs_embeds, weight_embeds, cells[0].bias)
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
         steps = zip(
             input_gates.unbind(1),
@@ -262,9 +263,9 @@ class AttentionDecoder(nn.Module):
                 context, weights = self._attend(hidden[-1], memory, coverage)
                 if self.context_gate is not None:
                     context = self.context_gate(hidden[-1]).sigmoid() * context
-                gates = gates + F.linear(context, weight_recurrent)
+                gates = gates + F.linear(context, weight_fed)
             elif config.input_feeding:
-                gates = gates + F.linear(readout, weight_recurrent)
+                gates = gates + F.linear(readout, weight_fed)
             for layer, step in enumerate(cells):
                 if layer > 0:
                     gates = step.input_gates(self.hidden_dropout(hidden[layer - 1]))
@@ -299,35 +300,33 @@ def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else tensor.dtype
 
 
-def _split_columns(weight: torch.Tensor, size: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
-    weight = weight.to(_compute_dtype(like))
-    return weight[:, :size], weight[:, size:]
-
-
 class _RecurrentStep:
     """One step of one layer of an `nn.LSTM` or `nn.GRU`, its input's share of the gates already computed."""
 
-    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int):
+    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, like: torch.Tensor):
         self.is_lstm = rnn.mode == "LSTM"
-        self.weight_ih = getattr(rnn, f"weight_ih_l{layer}")
-        self.weight_hh = getattr(rnn, f"weight_hh_l{layer}")
-        self.bias_ih = getattr(rnn, f"bias_ih_l{layer}")
-        self.bias_hh = getattr(rnn, f"bias_hh_l{layer}")
+        # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
+        dtype = _compute_dtype(like)
+        self.weight_ih = getattr(rnn, f"weight_ih_l{layer}").to(dtype)
+        self.weight_hh = getattr(rnn, f"weight_hh_l{layer}").to(dtype)
+        self.bias = getattr(rnn, f"bias_ih_l{layer}").to(dtype)
+        self.bias_hh = getattr(rnn, f"bias_hh_l{layer}").to(dtype)
+        if self.is_lstm:  # both biases are only added; the GRU's reset gate comes between
+            self.bias = self.bias + self.bias_hh
 
     def input_gates(self, inputs: torch.Tensor) -> torch.Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias_ih)
+        return F.linear(inputs, self.weight_ih, self.bias)
 
     def __call__(
         self, gates: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        hidden_gates = F.linear(hidden, self.weight_hh, self.bias_hh)
         if self.is_lstm:
-            input_gate, forget_gate, candidate, output_gate = (gates + hidden_gates).chunk(4, -1)
+            gates = gates + F.linear(hidden, self.weight_hh)
+            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
             cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
             return output_gate.sigmoid() * cell.tanh(), cell
         input_reset, input_update, input_new = gates.chunk(3, -1)
-        hidden_reset, hidden_update, hidden_new = hidden_gates.chunk(3, -1)
+        hidden_reset, hidden_update, hidden_new = F.linear(hidden, self.weight_hh, self.bias_hh).chunk(3, -1)
         reset = (input_reset + hidden_reset).sigmoid()
         update = (input_update + hidden_update).sigmoid()
         new = (input_new + reset * hidden_new).tanh()

@@ -185,6 +185,13 @@ class AttentionCaptionerForConditionalGeneration(
         model.model.encoder.backbone.load_state_dict(backbone.state_dict())
         return model
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As any model, with the code of its pipeline: config.json names it for those without this package."""
+        # The files that travel are found by their imports, and this is the pipeline's.
+        from .pipeline_image_to_text import ImageToTextPipeline  # noqa: F401
+
+        super().save_pretrained(save_directory, **kwargs)
+
     def get_encoder(self, modality: str | None = None) -> ImageEncoder:
         return self.model.encoder
 
