@@ -151,14 +151,13 @@ class ImageEncoder(nn.Module):
         self._freeze()
 
     def _freeze(self) -> None:
-        if self.backbone is not None:
-            self.backbone.requires_grad_(not self.config.freeze_backbone)
+        if self.backbone is not None and self.config.freeze_backbone:
+            self.backbone.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
         """As any module's; a frozen backbone stays in evaluation mode: its batch norms keep their statistics."""
         super().train(mode)
-        if self.backbone is not None and self.config.freeze_backbone:
-            self.backbone.eval()
+        self._freeze()  # here too: `from_pretrained` puts new parameters in place, then calls `eval`
         return self
 
     def extract_regions(self, pixel_values: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,9 @@
 """What the models of this package have in common."""
 
+import os
+
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -13,6 +16,24 @@ class AttentionPreTrainedModel(PreTrainedModel):
 
     config_class = AttentionDecoderConfig
     base_model_prefix = "model"
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs
+    ) -> "AttentionPreTrainedModel":
+        """
+        As [`~transformers.PreTrainedModel.from_pretrained`].
+
+        Raises:
+            ValueError: Where a file of weights is damaged.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(
+                f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
+                f"download it again: {error}"
+            ) from error
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
