@@ -66,7 +66,7 @@ class RecurrentCacheLayer(CacheLayerMixin):
         self.state: DecoderState | None = None
         self.num_tokens = 0
         self.record_past = False
-        self.past_states: list[DecoderState] = []
+        self.past_states: list[DecoderState | None] = [None]  # None: before the first token
 
     @property
     def is_croppable(self) -> bool:
@@ -105,7 +105,7 @@ class RecurrentCacheLayer(CacheLayerMixin):
 
     def activate_past_recording(self) -> None:
         self.record_past = True
-        self.past_states = [] if self.state is None else [self.state]
+        self.past_states = [self.state]
 
     def crop(self, tokens_to_remove: int) -> None:
         """
@@ -127,13 +127,13 @@ class RecurrentCacheLayer(CacheLayerMixin):
     def reset(self) -> None:
         self.state = None
         self.num_tokens = 0
-        self.past_states = []
+        self.past_states = [None]
         self.is_initialized = False
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        if self.state is not None:
-            self.state = self.state.map(function)
-            self.past_states = [state.map(function) for state in self.past_states]
+        self.state, *self.past_states = [
+            None if state is None else state.map(function) for state in (self.state, *self.past_states)
+        ]
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         self._map(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))

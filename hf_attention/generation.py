@@ -41,14 +41,15 @@ class AttentionGenerationMixin(GenerationMixin):
                 ids = getattr(self.generation_config, name) if ids is None else ids
                 return torch.as_tensor(ids, device=outputs.sequences.device)
 
-            tokens = outputs.sequences[:, -len(outputs.cross_attentions) :]
-            is_pad = tokens == token_id("pad_token_id")
-            # Padding is a suffix: a padding token before a real one was generated.
-            is_padding = is_pad.flip(-1).cumprod(-1).flip(-1).bool()
-            if torch.isin(token_id("pad_token_id"), token_id("eos_token_id")).any():
-                # Then the first of the suffix is the end of the sentence itself.
-                is_padding[:, 1:] &= is_padding[:, :-1].clone()
-                is_padding[:, 0] = False
+            # Beam search may go on for longer than the sequences that it returns.
+            beams = outputs.get("beam_indices")
+            num_tokens = len(outputs.cross_attentions) if beams is None else beams.shape[1]
+            tokens = outputs.sequences[:, -num_tokens:]
+            is_end = torch.isin(tokens, token_id("eos_token_id"))
+            is_padding = is_end.cumsum(-1) > is_end.int()  # behind the first end
+            if not torch.isin(token_id("pad_token_id"), token_id("eos_token_id")).any():
+                # Behind the last token of a sequence that a stopping criterion ended.
+                is_padding |= (tokens == token_id("pad_token_id")).flip(-1).cumprod(-1).flip(-1).bool()
             outputs["generated_mask"] = ~is_padding
         return outputs
 
@@ -77,6 +78,21 @@ class AttentionGenerationMixin(GenerationMixin):
             model_kwargs["past_key_values"] = RecurrentCache()
             if generation_config.is_assistant:
                 model_kwargs["past_key_values"].activate_past_recording()
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        generator = super()._get_candidate_generator(generation_config, *args, **kwargs)
+        if generation_config.output_attentions:
+            # Of candidates accepted in the first step, which reads the prompt too, transformers returns attention
+            # weights of the prompt (`_split_model_outputs` counts them from its start): drop that step's candidates.
+            get_candidates = generator.get_candidates
+
+            def drop_candidates(input_ids, *args, **kwargs):
+                get_candidates(input_ids, *args, **kwargs)
+                generator.get_candidates = get_candidates
+                return input_ids, None
+
+            generator.get_candidates = drop_candidates
+        return generator
 
     def _maybe_prepare_encoder_kwargs_for_generation(self, inputs_tensor, model_kwargs, *args, **kwargs):
         model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(

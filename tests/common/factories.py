@@ -58,7 +58,7 @@ class ModelFactory:
                 scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9
                 parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * scale)
             # So that sentences end neither at once nor all at the same step.
-            model.lm_head.bias[END] = 0.5
+            model.lm_head.bias[END] = 2.0
         return model.eval()
 
     def to_double(self, model: PreTrainedModel, inputs: dict) -> tuple[PreTrainedModel, dict]:

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from common.configurations import over_configurations
+from common.factories import END, over_models, take
+from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, generate, make_prefix, teacher_forced
+from torch.testing import assert_close
+
+from hf_attention import attention_maps
+
+
+def check_maps(factory, model, inputs, outputs, prefix=None) -> None:
+    maps = attention_maps(outputs)
+    _, expected, real = teacher_forced(model, inputs, outputs.sequences, prefix)
+    assert maps.shape == expected.shape
+    assert_close(maps, expected * real.unsqueeze(-1), rtol=0, atol=1e-5)
+    assert_close(maps.sum(-1), real.float(), rtol=0, atol=1e-5)
+    items = inputs[factory.mask].shape[0]
+    masked = (inputs[factory.mask] == 0).repeat_interleave(maps.shape[0] // items, 0)
+    assert (maps.transpose(1, 2)[masked] == 0).all()
+
+
+@over_models
+@over_configurations
+@pytest.mark.parametrize("with_prefix", [False, True], ids=["", "prefix"])
+def test_maps_equal_a_teacher_forced_pass(factory, settings, with_prefix):
+    if settings["attention_type"] is None:
+        pytest.skip("there are no maps without attention")
+    model, inputs = factory.make_model(**settings), factory.make_inputs(3)
+    for strategy in STRATEGIES:
+        items = take(inputs, 1) if strategy in ONE_SEQUENCE else inputs
+        prefix = make_prefix(items[factory.mask].shape[0]) if with_prefix else None
+        outputs = generate(factory, model, items, strategy, **(prefix or {}))
+        try:
+            check_maps(factory, model, items, outputs, prefix)
+        except AssertionError as error:
+            raise AssertionError(f"{strategy}: {error}") from error
+
+
+@over_models
+@pytest.mark.parametrize("strategy", ["greedy", "sample several", "beam", "beam several"])
+def test_maps_where_the_padding_token_is_the_end(factory, strategy):
+    model, inputs = factory.make_model(), factory.make_inputs(4)
+    outputs = generate(factory, model, inputs, strategy, pad_token_id=END, max_new_tokens=12)
+    ends = (outputs.sequences == END).sum(1)
+    assert ends.max() > 1, "no sequence ends before another"
+    check_maps(factory, model, inputs, outputs)
+
+
+@over_models
+@pytest.mark.parametrize("strategy", ["greedy", "beam several"])
+def test_which_tokens_were_generated(factory, strategy):
+    model, inputs = factory.make_model(), factory.make_inputs(4)
+    outputs = generate(factory, model, inputs, strategy, max_new_tokens=12)
+    _, _, real = teacher_forced(model, inputs, outputs.sequences)
+    assert len(real.sum(1).unique()) > 1, "all sequences end at the same step"
+    assert outputs.generated_mask.equal(real)
+
+
+@over_models
+def test_maps_of_a_continued_generation(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    first = generate(factory, model, inputs, "greedy", max_new_tokens=3, min_new_tokens=3)
+    second = generate(
+        factory,
+        model,
+        inputs,
+        "greedy",
+        decoder_input_ids=first.sequences,
+        past_key_values=first.past_key_values,
+        min_new_tokens=4,
+        max_new_tokens=4,
+    )
+    prefix = {"decoder_input_ids": first.sequences, "decoder_attention_mask": torch.ones_like(first.sequences)}
+    check_maps(factory, model, inputs, second, prefix)
+
+
+@over_models
+def test_outputs_without_weights_are_refused(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    for outputs in (
+        generate(factory, model, inputs, "greedy", output_attentions=False),
+        model.generate(**inputs, max_new_tokens=NEW_TOKENS),
+    ):
+        with pytest.raises(ValueError, match="output_attentions=True"):
+            attention_maps(outputs)
+
+
+@over_models
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_model_without_attention_has_no_maps(factory, strategy):
+    model, inputs = factory.make_model(attention_type=None), factory.make_inputs(1)
+    outputs = generate(factory, model, inputs, strategy)
+    with pytest.raises(ValueError, match="attention_type=None"):
+        attention_maps(outputs)
