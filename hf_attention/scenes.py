@@ -8,6 +8,7 @@ structure only (which objects, where, on which ground); words are made from it b
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 from collections import Counter
@@ -41,7 +42,7 @@ SHAPES = {
     "ring": ("ring", "hoop"),
 }
 # The side of an object's box, as a range of fractions of the picture's side.
-SIZES = {"small": (0.21, 0.24), "medium": (0.29, 0.33), "large": (0.39, 0.44)}
+SIZES = {"small": (0.24, 0.27), "medium": (0.31, 0.35), "large": (0.4, 0.45)}
 GROUNDS = ("striped", "checked", "dotted", "shaded", "cloudy")
 SPLITS = ("train", "validation", "test", "held_out")
 # One pair for every colour and one for every shape, so that training still shows each of them in five other pairs.
@@ -216,6 +217,14 @@ def _draw_ground(kind: str, size: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def _all_apart(objects: list[SceneObject], image_size: int) -> bool:
+    """Whether the centres lie so far from each other that it is plain how any two objects stand."""
+    return all(
+        max(abs(a - b) for a, b in zip(one.centre, other.centre, strict=True)) >= image_size / 8
+        for one, other in itertools.combinations(objects, 2)
+    )
+
+
 def _all_visible(objects: list[SceneObject], image_size: int) -> bool:
     """Whether of every object enough is seen past those before it."""
     before = Image.new("L", (image_size, image_size))
@@ -273,7 +282,7 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
             side = round(image_size * rng.uniform(*SIZES[size]))
             left, top = rng.integers(1, image_size - side, size=2).tolist()
             objects.append(SceneObject(shape, colour, size, (left, top, left + side, top + side)))
-        if _all_visible(objects, image_size):
+        if _all_apart(objects, image_size) and _all_visible(objects, image_size):
             return Scene(tuple(objects), ground, image_size, empty.key)
 
 
@@ -287,15 +296,14 @@ def _relation(first: SceneObject, second: SceneObject) -> str:
 
 
 def _write(scene: Scene, rng: np.random.Generator) -> Caption:
-    """One caption that names every object once: as a list, or two by two with how they stand to each other."""
-    axis = int(rng.integers(2))
-    order = sorted(range(len(scene.objects)), key=lambda i: scene.objects[i].centre[axis])
+    """One caption that names every object once, from left to right: as a list, or in pairs with a relation."""
+    order = sorted(range(len(scene.objects)), key=lambda i: scene.objects[i].centre)
     pieces: list[str | int] = [_choose(rng, ("", "", "there is ", "a picture of "))]
     if rng.random() < 0.5:
         for position, index in enumerate(order):
             pieces += ["" if position == 0 else " and " if position == len(order) - 1 else ", ", index]
     else:
-        # Left to right, or top to bottom; a pair may be turned round, and its relation with it.
+        # A pair may be turned round, and its relation with it.
         groups = [order[i : i + 2] for i in range(0, len(order), 2)]
         for position, group in enumerate(groups):
             pieces.append("" if position == 0 else " and ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +52,7 @@ def plot_caption_attention(
         max_columns (`int`, *optional*, defaults to 8):
             Panels in a row. The first panel is the picture alone.
         title (`str`, *optional*):
-            Written above.
+            Written above, in as many lines as it needs.
 
     Returns:
         `matplotlib.figure.Figure`: not known to pyplot, so it need not be closed; `figure.savefig("where.png")`.
@@ -75,8 +76,9 @@ def plot_caption_attention(
     # Rows of even length rather than a last one with a panel or two.
     num_rows = math.ceil(panels / max_columns)
     num_columns = math.ceil(panels / num_rows)
-    head, foot = (0.35 if title else 0.05), 0.55
     width = num_columns * _PANEL_INCHES + 0.2
+    title_lines = textwrap.wrap(title or "", width=max(int(9 * width), 1))
+    head, foot = 0.1 + 0.19 * len(title_lines), 0.5
     height = num_rows * (_PANEL_INCHES * image.height / image.width + (0.25 if shared_scale else 0.42)) + head + foot
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -93,8 +95,8 @@ def plot_caption_attention(
             "hspace": 0.25 if shared_scale else 0.4,
         },
     )
-    if title:
-        figure.suptitle(title, fontsize=_WORD_POINTS, y=1 - 0.08 / height, va="top", parse_math=False)
+    if title_lines:
+        figure.suptitle("\n".join(title_lines), fontsize=_WORD_POINTS, y=1 - 0.08 / height, va="top", parse_math=False)
     axes = list(grid_axes.flat)
     for unused in axes:
         unused.set_axis_off()

@@ -77,11 +77,17 @@ def test_the_bar_says_the_largest_weight():
 @pytest.mark.parametrize("words", [9, 20])
 def test_no_word_is_clipped_or_runs_into_another(words):
     tokens = ["electroencephalographically" if i % 3 == 1 else "$x_word" for i in range(words)]
-    figure = plot_caption_attention(picture((120, 60)), tokens, torch.full((words, 4), 0.25), max_columns=6)
+    figure = plot_caption_attention(
+        picture((120, 60)), tokens, torch.full((words, 4), 0.25), max_columns=6, title="a long $sentence " * 20
+    )
     figure.canvas.draw()
     page = figure.bbox
-    boxes = [ax.title.get_window_extent() for ax in panels(figure) if ax.get_title()]
-    assert len(boxes) == words
+    title = figure.get_suptitle()
+    assert title.split() == ["a", "long", "$sentence"] * 20
+    boxes = [figure._suptitle.get_window_extent()] + [
+        ax.title.get_window_extent() for ax in panels(figure) if ax.get_title()
+    ]
+    assert len(boxes) == words + 1
     for box in boxes:
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
     for i, box in enumerate(boxes):
