@@ -115,7 +115,8 @@ def create_optimizer(
     if unused:
         raise ValueError(f"`learning_rates` names {sorted(unused)}, but no trained parameter's name begins so.")
     return torch.optim.AdamW(
-        {"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()],
+        fused=True,
     )
 
 
