@@ -37,6 +37,9 @@ SMALL = {
     "warmup_steps": 3,
     "logging_steps": 1,
     "learning_rate": 1e-2,
+    "images_per_batch": 4,
+    "label_smoothing": 0,
+    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout"], 0.0),
 }
 
 
@@ -88,7 +91,7 @@ def losses(output_dir: Path) -> list[float]:
 def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     options = {"backbone": folder / "backbone", "output_dir": output_dir}
-    train_captioner(**options, num_train_epochs=5, images_per_batch=4, mirror=True, tune_generation=True, do_test=True)
+    train_captioner(**options, num_train_epochs=5, mirror=True, tune_generation=True, do_test=True)
     found = losses(output_dir)
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
@@ -120,7 +123,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
 
 def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
-    options = {"backbone_config": folder / "config", "output_dir": output_dir, "num_train_epochs": 4}
+    options = {"backbone_config": folder / "config", "output_dir": output_dir, "num_train_epochs": 2}
     options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru"}
     options |= {"tokenizer_type": "bpe", "vocab_size": 300, "num_beams": 2, "mixed_precision": "bf16"}
     result = subprocess.run(
@@ -164,8 +167,7 @@ def test_bad_arguments(
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
-    options = {"backbone": folder / "backbone", "num_train_epochs": 2, "images_per_batch": 5, "captions_per_image": 5}
-    options |= dict.fromkeys(["embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout"], 0.0)
+    options = {"backbone": folder / "backbone", "num_train_epochs": 2}
     train_captioner(**options, output_dir=tmp_path / "one", gradient_accumulation_steps=2)
     arguments = command_line(folder, **options, output_dir=tmp_path / "two")
     result = subprocess.run(
