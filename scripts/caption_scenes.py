@@ -5,7 +5,8 @@ Trains a small captioner on generated scenes, from nothing, and shows what it ha
 
 The model is saved, loaded back with `pipeline("image-to-text")` and captions scenes that it has not seen. A picture
 shows where it looked as it wrote each word. Then it is scored on the (colour, shape) pairs that its captions name:
-over 500 unseen scenes, and over 500 scenes with pairs that never occurred in training, though each colour and shape did.
+over 500 unseen scenes, and over 500 scenes with pairs that never occurred together in training, though each colour and
+each shape did.
 """
 
 import time
@@ -45,8 +46,8 @@ class DemoArguments:
     output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
     train_scenes: int = field(default=8000, metadata={"help": "Scenes to train on."})
     test_scenes: int = field(default=500, metadata={"help": "Unseen scenes to score, of either kind."})
-    num_train_epochs: int = field(default=4, metadata={"help": "Passes over the training scenes."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
+    num_train_epochs: int = field(default=3, metadata={"help": "Passes over the captions of the training scenes."})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
 
 
@@ -86,8 +87,9 @@ def make_model(vocab_size: int) -> AttentionCaptionerForConditionalGeneration:
         memory_size=128,
         embedding_size=64,
         hidden_size=128,
+        attention_type="scaled_dot",
         attention_size=128,
-        attention_type="additive",
+        num_attention_heads=4,
     )
     model = AttentionCaptionerForConditionalGeneration(config)
     model.generation_config.update(max_length=MAX_TOKENS + 1, num_beams=1)
@@ -104,6 +106,8 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
         learning_rate=arguments.learning_rate,
         warmup_steps=50,
         ema_decay=0.98,
+        # Processors without such instructions emulate them, slowly.
+        mixed_precision="bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no",
     )
     prepare_output_dir(loop_arguments)
     captions = list(scenes["captions"])
