@@ -28,6 +28,16 @@ class AttentionDecoderOutput(ModelOutput):
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
+class Dropout(nn.Dropout):
+    """As [`~torch.nn.Dropout`], its mask drawn from uniform numbers: on CPUs several times as fast."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return input
+        keep = torch.rand(input.shape, device=input.device) >= self.p
+        return input * keep.to(input.dtype).div_(1 - self.p)
+
+
 class AttentionDecoder(nn.Module):
     r"""
     The decoder that every model of this package shares. At each step, with \\( x_t \\) the embedding of the previous
@@ -75,10 +85,10 @@ class AttentionDecoder(nn.Module):
             config.hidden_size + context_size + (config.embedding_size if config.readout_embedding else 0),
             config.readout_size * (2 if config.readout_activation == "maxout" else 1),
         )
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.hidden_dropout = nn.Dropout(config.hidden_dropout)
-        self.readout_dropout = nn.Dropout(config.readout_dropout)
-        self.memory_dropout = nn.Dropout(config.memory_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
+        self.hidden_dropout = Dropout(config.hidden_dropout)
+        self.readout_dropout = Dropout(config.readout_dropout)
+        self.memory_dropout = Dropout(config.memory_dropout)
 
     def get_initial_state(self, memory: torch.Tensor, memory_mask: torch.Tensor | None, rows: int) -> DecoderState:
         """
