@@ -1,0 +1,127 @@
+import pytest
+import torch
+from common.configurations import over_configurations
+from common.factories import make_tokens, over_models, repeat, take
+from torch.testing import assert_close
+
+from hf_attention import RecurrentCache
+
+
+CLOSE = {"rtol": 1e-5, "atol": 2e-6}
+
+
+@torch.no_grad()
+def step(model, inputs, cache, tokens) -> torch.Tensor:
+    return model(**inputs, decoder_input_ids=tokens, past_key_values=cache).logits
+
+
+@over_models
+@over_configurations
+def test_cropped_tokens_have_never_been(factory, settings):
+    model, inputs = factory.make_model(**settings), factory.make_inputs(2)
+    tokens, other = make_tokens(rows=2, length=7), make_tokens(rows=2, length=4)[:, 1:]
+    for dropped in range(6):
+        cache = RecurrentCache()
+        step(model, inputs, cache, tokens[:, :1])
+        cache.activate_past_recording()
+        step(model, inputs, cache, tokens[:, 1:6])
+        cache.crop(-dropped)
+        kept = 6 - dropped
+        assert cache.get_seq_length() == kept
+        expected = step(model, inputs, None, torch.cat([tokens[:, :kept], other], 1))[:, kept:]
+        assert_close(step(model, inputs, cache, other), expected, **CLOSE)
+
+
+@over_models
+def test_all_tokens_can_be_taken_back(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    tokens, cache = make_tokens(rows=2, length=4), RecurrentCache()
+    cache.activate_past_recording()
+    expected = step(model, inputs, cache, tokens)
+    cache.crop(-4)
+    assert cache.get_seq_length() == 0
+    assert_close(step(model, inputs, cache, tokens), expected, **CLOSE)
+
+
+@over_models
+def test_tokens_that_were_not_recorded_cannot_be_taken_back(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    tokens, cache = make_tokens(rows=2, length=4), RecurrentCache()
+    step(model, inputs, cache, tokens)
+    assert not cache.is_croppable
+    with pytest.raises(RuntimeError, match="activate_past_recording"):
+        cache.crop(-1)
+    cache.activate_past_recording()
+    assert cache.is_croppable
+    step(model, inputs, cache, tokens[:, 1:])
+    for wrong in (-4, 2):
+        with pytest.raises(RuntimeError, match=str(wrong)):
+            cache.crop(wrong)
+
+
+@over_models
+@over_configurations
+@pytest.mark.parametrize("recorded", [False, True], ids=["", "recorded"])
+def test_rows_of_a_cache_move(factory, settings, recorded):
+    model, inputs = factory.make_model(**settings), factory.make_inputs(3)
+    tokens = make_tokens(rows=3, length=5)
+
+    def cached() -> RecurrentCache:
+        cache = RecurrentCache()
+        if recorded:
+            cache.activate_past_recording()
+        step(model, inputs, cache, tokens[:, :4])
+        if recorded:
+            cache.crop(-1)
+        return cache
+
+    length = 3 if recorded else 4
+    new = tokens[:, 4:]
+
+    # A selection of rows takes its memories along.
+    chosen, cache = [2, 0], cached()
+    cache.batch_select_indices(torch.tensor(chosen))
+    assert cache.layers[0].batch_size == 2
+    expected = step(model, take(inputs, *chosen), None, torch.cat([tokens[chosen, :length], new[:2]], 1))
+    assert_close(step(model, take(inputs, *chosen), cache, new[:2]), expected[:, -1:], **CLOSE)
+
+    # So do repeated rows.
+    cache = cached()
+    cache.batch_repeat_interleave(2)
+    six = make_tokens(rows=6, length=2)[:, 1:]
+    expected = step(model, repeat(inputs, 2), None, torch.cat([tokens[:, :length].repeat_interleave(2, 0), six], 1))
+    assert_close(step(model, repeat(inputs, 2), cache, six), expected[:, -1:], **CLOSE)
+
+    # Beams of one item change places, and their memory is the same.
+    shared, cache = take(inputs, 1), RecurrentCache()
+    step(model, shared, cache, tokens[:, :4])
+    order = torch.tensor([1, 1, 0])
+    cache.reorder_cache(order)
+    expected = step(model, shared, None, torch.cat([tokens[order, :4], new], 1))
+    assert_close(step(model, shared, cache, new), expected[:, -1:], **CLOSE)
+
+
+@over_models
+def test_a_reset_cache_is_new(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    tokens, cache = make_tokens(rows=2, length=3), RecurrentCache()
+    expected = step(model, inputs, cache, tokens)
+    cache.reset()
+    assert cache.get_seq_length() == 0
+    assert cache.state is None
+    other = factory.make_inputs(3)
+    step(model, other, cache, make_tokens(rows=3, length=2))
+    cache.reset()
+    assert_close(step(model, inputs, cache, tokens), expected)
+
+
+@over_models
+def test_the_state_does_not_grow(factory):
+    model, inputs, cache = factory.make_model(coverage=True), factory.make_inputs(2), RecurrentCache()
+    sizes = []
+    for token in make_tokens(rows=2, length=5).split(1, 1):
+        step(model, inputs, cache, token)
+        state = cache.state
+        sizes.append(sum(tensor.numel() for tensor in (*state.hidden, *state.cell, state.coverage)))
+    assert len(set(sizes)) == 1
+    assert len(cache.layers[0].past_states) == 1

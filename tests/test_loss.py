@@ -1,0 +1,88 @@
+import pytest
+import torch
+from common.factories import END, VOCABULARY, make_tokens, over_models, repeat
+from torch.testing import assert_close
+
+
+LABELS = torch.tensor([[5, 7, END, -100], [6, END, -100, -100], [9, 8, 7, END], [4, 4, END, -100]])
+
+
+def hand_computed(logits: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, smoothing: float, penalty: float):
+    """The summed loss, label by label; labels' rows beside rows of logits, maps `(rows, heads, target, positions)`."""
+    total = 0
+    for row, labels in enumerate(LABELS.tolist()):
+        spent = torch.zeros(mask.shape[1])
+        for step, label in enumerate(labels):
+            if label == -100:
+                continue
+            log_probabilities = logits[row, step] - logits[row, step].exp().sum().log()
+            target = torch.full((VOCABULARY,), smoothing / VOCABULARY)
+            target[label] += 1 - smoothing
+            total = total - (target * log_probabilities).sum()
+            spent = spent + maps[row, :, step].mean(0)
+        total = total + penalty * ((1 - spent) ** 2 * mask[row]).sum()
+    return total
+
+
+@over_models
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("penalty", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "settings", [{}, {"attention_type": "scaled_dot", "num_attention_heads": 2}], ids=["additive", "heads"]
+)
+def test_training_loss_equals_a_computation_by_hand(factory, smoothing, penalty, settings):
+    model = factory.make_model(label_smoothing=smoothing, doubly_stochastic_penalty=penalty, **settings)
+    inputs = factory.make_inputs(2)  # two rows an item
+    start = torch.full((4, 1), model.config.decoder_start_token_id)
+    tokens = torch.cat([start, LABELS[:, :-1].masked_fill(LABELS[:, :-1] == -100, model.config.pad_token_id)], 1)
+    full = model(**repeat(inputs, 2), decoder_input_ids=tokens, output_attentions=True)
+    mask = repeat(inputs, 2)[factory.mask].float()
+    expected = hand_computed(full.logits, full.cross_attentions[0], mask, smoothing, penalty)
+    num_labels = (LABELS != -100).sum()
+
+    model.train()
+    outputs = model(**inputs, labels=LABELS)
+    assert outputs.logits is None
+    assert_close(outputs.loss, expected / num_labels)
+    for num_items in (50, torch.tensor(50)):
+        assert_close(model(**inputs, labels=LABELS, num_items_in_batch=num_items).loss, expected / 50)
+
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(outputs.loss, parameters, allow_unused=True)
+    references = torch.autograd.grad(expected / num_labels, parameters, allow_unused=True)
+    for gradient, reference in zip(gradients, references, strict=True):
+        assert_close(gradient, reference, rtol=1e-4, atol=1e-6)
+
+
+@over_models
+def test_evaluation_loss_is_the_plain_cross_entropy(factory):
+    model = factory.make_model(label_smoothing=0.2, doubly_stochastic_penalty=0.5)
+    inputs = repeat(factory.make_inputs(2), 2)
+    outputs = model(**inputs, labels=LABELS, output_attentions=True)
+    expected = hand_computed(
+        outputs.logits, outputs.cross_attentions[0], inputs[factory.mask].float(), smoothing=0.0, penalty=0.0
+    )
+    assert_close(outputs.loss, expected / (LABELS != -100).sum())
+
+
+@over_models
+def test_what_follows_the_last_label_does_not_matter(factory):
+    model, inputs = factory.make_model(doubly_stochastic_penalty=0.5).train(), factory.make_inputs(2)
+    longer = torch.cat([LABELS, torch.full((4, 3), -100)], 1)
+    assert_close(model(**inputs, labels=longer).loss, model(**inputs, labels=LABELS).loss)
+
+
+@over_models
+def test_a_batch_without_labels_costs_nothing(factory):
+    model, inputs = factory.make_model().train(), factory.make_inputs(2)
+    loss = model(**inputs, labels=torch.full((2, 3), -100)).loss
+    loss.backward()
+    assert loss == 0
+
+
+@over_models
+def test_given_decoder_inputs_are_taken(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(4)
+    tokens = make_tokens(rows=4, length=4)
+    outputs = model(**inputs, decoder_input_ids=tokens, labels=LABELS)
+    assert_close(outputs.logits, model(**inputs, decoder_input_ids=tokens).logits)
