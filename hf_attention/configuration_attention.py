@@ -183,10 +183,11 @@ class AttentionDecoderConfig(PreTrainedConfig):
             raise ValueError(
                 f"`doubly_stochastic_penalty` must not be negative, got {self.doubly_stochastic_penalty}."
             )
-        for name in ("pad_token_id", "unk_token_id", "bos_token_id", "decoder_start_token_id"):
-            token = getattr(self, name)
-            if token is not None and not 0 <= token < self.vocab_size:
-                raise ValueError(f"`{name}` must lie in [0, vocab_size={self.vocab_size}), got {token}.")
+        for name in ("pad_token_id", "unk_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+            tokens = getattr(self, name)
+            for token in tokens if isinstance(tokens, list) else [tokens]:
+                if token is not None and not 0 <= token < self.vocab_size:
+                    raise ValueError(f"`{name}` must lie in [0, vocab_size={self.vocab_size}), got {token}.")
 
     def _check_combinations(self):
         kind = self.attention_type

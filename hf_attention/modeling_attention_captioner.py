@@ -196,6 +196,8 @@ class AttentionCaptionerForConditionalGeneration(
         return self.model.encoder
 
     def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
+        if inputs is not None and inputs.ndim == 3:
+            return inputs, "region_features", model_kwargs  # an assistant gets the inputs without their name
         has = {name for name in ("pixel_values", "region_features") if model_kwargs.get(name) is not None}
         if inputs is None and "encoder_outputs" not in model_kwargs:
             if len(has) != 1:
