@@ -132,6 +132,9 @@ class CaptionDataArguments:
     captions_per_image: int = field(
         default=5, metadata={"help": "Captions that share an image's keys in a batch; 1: batches of similar length."}
     )
+    bucket_batches: int = field(
+        default=20, metadata={"help": "Batches among which captions are sorted by length; 1: in random order."}
+    )
     eval_batch_size: int = field(default=100, metadata={"help": "Images of one batch in generation."})
     validation_num_beams: int = field(default=1, metadata={"help": "Beams of the validation after each epoch."})
     tune_generation: bool = field(

@@ -106,6 +106,7 @@ def caption_dataloader(
         images_per_batch=arguments.images_per_batch,
         captions_per_image=arguments.captions_per_image,
         mirror=arguments.mirror,
+        bucket_batches=arguments.bucket_batches,
         seed=seed,
     )
     return DataLoader(
