@@ -86,10 +86,12 @@ def make_model(vocab_size: int) -> AttentionCaptionerForConditionalGeneration:
         vocab_size=vocab_size,
         memory_size=128,
         embedding_size=64,
-        hidden_size=128,
+        hidden_size=192,
         attention_type="scaled_dot",
         attention_size=128,
         num_attention_heads=4,
+        # Positions as large as the features, so that the decoder soon learns to read from left to right.
+        initializer_range=0.5,
     )
     model = AttentionCaptionerForConditionalGeneration(config)
     model.generation_config.update(max_length=MAX_TOKENS + 1, num_beams=1)
@@ -118,8 +120,8 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     labels = caption_labels(captions, tokenizer, MAX_TOKENS)
     sampler = CaptionBatchSampler(
         [[len(ids) for ids in texts] for texts in labels],
-        images_per_batch=32,
-        captions_per_image=5,
+        images_per_batch=24,
+        captions_per_image=3,
         seed=arguments.seed,
     )
     dataloader = DataLoader(
