@@ -18,7 +18,7 @@ def step(model, inputs, cache, tokens) -> torch.Tensor:
 @over_models
 @over_configurations
 def test_cropped_tokens_have_never_been(factory, settings):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(2)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens, other = make_tokens(rows=2, length=7), make_tokens(rows=2, length=4)[:, 1:]
     for dropped in range(6):
         cache = RecurrentCache()
@@ -63,7 +63,7 @@ def test_tokens_that_were_not_recorded_cannot_be_taken_back(factory):
 @over_configurations
 @pytest.mark.parametrize("recorded", [False, True], ids=["", "recorded"])
 def test_rows_of_a_cache_move(factory, settings, recorded):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(3)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(3))
     tokens = make_tokens(rows=3, length=5)
 
     def cached() -> RecurrentCache:

@@ -127,7 +127,7 @@ def at_once(model, inputs, tokens, mask=None):
 @over_configurations
 @torch.no_grad()
 def test_cached_equals_uncached(factory, settings):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(3)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(3))
     tokens = make_tokens(rows=3, length=6)
     expected = at_once(model, inputs, tokens)
     for cuts in ([1, 2, 3, 4, 5], [2, 3], []):
@@ -142,7 +142,7 @@ def test_cached_equals_uncached(factory, settings):
 @over_configurations
 @torch.no_grad()
 def test_a_row_of_a_batch_equals_the_row_alone(factory, settings):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(4)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(4))
     words = make_tokens(rows=4, length=6)
     tokens, mask = left_padded(words)
     logits, maps = at_once(model, inputs, tokens, mask)
@@ -157,7 +157,7 @@ def test_a_row_of_a_batch_equals_the_row_alone(factory, settings):
 @over_configurations
 @torch.no_grad()
 def test_rows_that_share_a_memory_equal_the_memory_repeated(factory, settings):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(2)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens = make_tokens(rows=6, length=4)
     assert_same(at_once(model, inputs, tokens), at_once(model, repeat(inputs, 3), tokens))
     assert_same(feed(model, inputs, tokens, None, [1, 3]), at_once(model, repeat(inputs, 3), tokens))
@@ -167,7 +167,7 @@ def test_rows_that_share_a_memory_equal_the_memory_repeated(factory, settings):
 @over_configurations
 @torch.no_grad()
 def test_what_is_masked_does_not_matter(factory, settings):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(3)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(3))
     tokens, mask = left_padded(make_tokens(rows=3, length=5))
     expected = at_once(model, inputs, tokens, mask)
     other = {**inputs, factory.features: inputs[factory.features].clone()}
@@ -307,7 +307,7 @@ def decode_steps(forward, model: PreTrainedModel, inputs: dict, tokens: torch.Te
 )
 @torch.no_grad()
 def test_compiled_forward_is_not_compiled_again_from_step_to_step(factory, settings, backend):
-    model, inputs = factory.make_model(**settings), factory.make_inputs(2)
+    model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens = make_tokens(rows=2, length=12)
     expected = decode_steps(model.forward, model, inputs, tokens)
     torch._dynamo.reset()
