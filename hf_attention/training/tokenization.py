@@ -1,7 +1,9 @@
 """Tokenizers trained on the texts at hand."""
 
+import copy
+import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -9,54 +11,63 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 WORD = r"\w+(?:[-']\w+)*"
+# A word with its inner hyphens, or a single mark; "▁" before it stands for the space it follows.
+WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
+BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+TokenizerType = Literal["word", "word_punct", "bpe", "unigram"]
+AnyFastTokenizer = TypeVar("AnyFastTokenizer", bound=PreTrainedTokenizerFast)
 
 
 def train_tokenizer(
     texts: Iterable[str],
-    tokenizer_type: Literal["word", "bpe"] = "word",
+    tokenizer_type: TokenizerType = "word",
     vocab_size: int = 10000,
     min_count: int = 1,
+    lowercase: bool = False,
 ) -> PreTrainedTokenizerFast:
     """Trains a tokenizer whose encodings end with `</s>` and whose decoded text needs no cleaning.
 
+    - `"word"`: lower-cased words, with inner hyphens and apostrophes (`t-shirt`, `dog's`), as captions need them;
+      punctuation is dropped and rare words become `<unk>`.
+    - `"word_punct"`: words with inner hyphens, and every mark a token of its own (`can ' t`); rare words and marks
+      become `<unk>`. Decoding gives the text back, with one space for each run of white space.
+    - `"bpe"`: byte-level BPE. Nothing is unknown; decoding gives the text back, but for one space at its start.
+    - `"unigram"`: pieces of words, and bytes for characters that the training texts lack. Nothing is unknown;
+      decoding gives the text back, with one space for each run of white space.
+
+    All put characters into Unicode's composed form (NFC). In `"word_punct"` and `"unigram"` a token that follows a
+    space begins with `▁`, so the spaces around marks, and within contractions, come back as they were; a `▁` in the
+    text itself becomes a space.
+
     Args:
         texts (`Iterable[str]`): the training texts.
-        tokenizer_type (`str`, *optional*, defaults to `"word"`):
-            `"word"`: lower-cased words, with inner hyphens and apostrophes (`t-shirt`, `dog's`); punctuation is
-            dropped and rare words become `<unk>`. `"bpe"`: byte-level BPE, which keeps case and punctuation.
+        tokenizer_type (`str`, *optional*, defaults to `"word"`): one of the above.
         vocab_size (`int`, *optional*, defaults to 10000): largest size of the vocabulary, special tokens included.
-        min_count (`int`, *optional*, defaults to 1): how often a word (BPE: a pair to merge) must occur.
+        min_count (`int`, *optional*, defaults to 1):
+            How often a word (`"bpe"`: a pair to merge) must occur. `"unigram"` has no such limit.
+        lowercase (`bool`, *optional*, defaults to `False`): lower-cases the texts; `"word"` always does.
 
     Returns:
         `PreTrainedTokenizerFast`: with `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
 
     Raises:
-        ValueError: if the type is unknown, the vocabulary too small, or no word is frequent enough.
+        ValueError:
+            If the type is unknown, the vocabulary too small, no word is frequent enough, or `min_count` is asked of
+            `"unigram"`.
     """
-    special = {"special_tokens": list(SPECIAL_TOKENS), "vocab_size": vocab_size, "min_frequency": min_count}
-    if tokenizer_type == "word":
-        if vocab_size <= len(SPECIAL_TOKENS):
-            raise ValueError(f"`vocab_size` must exceed the {len(SPECIAL_TOKENS)} special tokens, got {vocab_size}.")
-        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
-        trainer = trainers.WordLevelTrainer(show_progress=False, **special)
+    if tokenizer_type in ("word", "word_punct"):
+        tokenizer = _train_words(texts, tokenizer_type == "word_punct", vocab_size, min_count, lowercase)
     elif tokenizer_type == "bpe":
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        if vocab_size < len(alphabet) + len(SPECIAL_TOKENS):
-            least = len(alphabet) + len(SPECIAL_TOKENS)
-            raise ValueError(f"`vocab_size` must be at least {least} for byte-level BPE, got {vocab_size}.")
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.normalizer = normalizers.NFC()
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        # ByteLevel joins the tokens to one text, from which Strip takes the space that was put before the first word.
-        tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
-        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False, **special)
+        tokenizer = _train_bpe(texts, vocab_size, min_count, lowercase)
+    elif tokenizer_type == "unigram":
+        if min_count != 1:
+            raise ValueError(
+                f"`min_count` must be 1 for a unigram tokenizer, which has no such limit, got {min_count}."
+            )
+        tokenizer = _train_unigram(texts, vocab_size, lowercase)
     else:
-        raise ValueError(f"`tokenizer_type` must be 'word' or 'bpe', got {tokenizer_type!r}.")
-    tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() <= len(SPECIAL_TOKENS):
-        raise ValueError(f"No word occurs `min_count`={min_count} times in the training texts.")
+        raise ValueError(f"`tokenizer_type` must be 'word', 'word_punct', 'bpe' or 'unigram', got {tokenizer_type!r}.")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
     )
@@ -68,3 +79,117 @@ def train_tokenizer(
         eos_token="</s>",
         clean_up_tokenization_spaces=False,
     )
+
+
+def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastTokenizer:
+    """A copy that leaves each merge out with a probability, so that a text is cut differently every time (BPE-dropout,
+    Provilkov et al. 2020). It is for encoding while training: save and evaluate with the tokenizer itself.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`):
+            A BPE tokenizer. Of one with a target vocabulary, [`AttentionSeq2SeqTokenizer`], both sides drop.
+        dropout (`float`): the probability, from 0 to 1.
+
+    Returns:
+        `PreTrainedTokenizerFast`: of the same class; `tokenizer` stays as it is.
+
+    Raises:
+        ValueError: if `dropout` is not a probability, or a side is no BPE tokenizer.
+    """
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"`dropout` must be from 0 to 1, got {dropout}.")
+    tokenizer = copy.deepcopy(tokenizer)
+    target = getattr(tokenizer, "target_tokenizer", None)
+    for side in (tokenizer, target) if target is not None else (tokenizer,):
+        model = side.backend_tokenizer.model
+        if not isinstance(model, models.BPE):
+            raise ValueError(f"`tokenizer` must be a BPE tokenizer for `dropout`, got one of {type(model).__name__}.")
+        model.dropout = dropout
+    return tokenizer
+
+
+def _normalizer(lowercase: bool, squeeze: bool = False) -> normalizers.Normalizer:
+    steps = [normalizers.NFC()]
+    if lowercase:
+        steps.append(normalizers.Lowercase())
+    if squeeze:
+        steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    return normalizers.Sequence(steps)
+
+
+def _train_words(
+    texts: Iterable[str], punctuation: bool, vocab_size: int, min_count: int, lowercase: bool
+) -> Tokenizer:
+    if vocab_size <= len(SPECIAL_TOKENS):
+        raise ValueError(f"`vocab_size` must exceed the {len(SPECIAL_TOKENS)} special tokens, got {vocab_size}.")
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    if punctuation:
+        tokenizer.normalizer = _normalizer(lowercase, squeeze=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(), pre_tokenizers.Split(Regex(WORD_OR_MARK), behavior="isolated")]
+        )
+        tokenizer.decoder = decoders.Metaspace()
+    else:
+        tokenizer.normalizer = _normalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, min_frequency=min_count, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() <= len(SPECIAL_TOKENS):
+        raise ValueError(f"No word occurs `min_count`={min_count} times in the training texts.")
+    return tokenizer
+
+
+def _train_bpe(texts: Iterable[str], vocab_size: int, min_count: int, lowercase: bool) -> Tokenizer:
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(alphabet) + len(SPECIAL_TOKENS):
+        least = len(alphabet) + len(SPECIAL_TOKENS)
+        raise ValueError(f"`vocab_size` must be at least {least} for byte-level BPE, got {vocab_size}.")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = _normalizer(lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    # ByteLevel joins the tokens to one text, from which Strip takes the space that was put before the first word.
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        initial_alphabet=alphabet,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _train_unigram(texts: Iterable[str], vocab_size: int, lowercase: bool) -> Tokenizer:
+    least = len(SPECIAL_TOKENS) + len(BYTE_PIECES)
+    if vocab_size <= least:
+        raise ValueError(f"`vocab_size` must exceed {least} for a unigram tokenizer, got {vocab_size}.")
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = _normalizer(lowercase, squeeze=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size - len(BYTE_PIECES),
+        special_tokens=list(SPECIAL_TOKENS),
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    except Exception as error:  # the library raises nothing narrower
+        if "not large enough" not in str(error):
+            raise
+        raise ValueError(
+            f"`vocab_size`={vocab_size} is too small for a unigram tokenizer of these texts: it must hold each of "
+            f"their characters beside {least} special tokens and bytes."
+        ) from error
+    # The trainer knows no bytes: add them to what it has found, less likely than any piece.
+    pieces = [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    lowest = min(score for _, score in pieces)
+    pieces += [(piece, lowest - 1) for piece in BYTE_PIECES]
+    tokenizer.model = models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index("<unk>"), byte_fallback=True)
+    return tokenizer
