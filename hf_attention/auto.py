@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
     AutoProcessor,
     Pipeline,
     PreTrainedConfig,
@@ -18,6 +20,7 @@ from transformers import (
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
 from .pipeline_image_to_text import ImageToTextPipeline
+from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
 
 
@@ -44,11 +47,13 @@ class TaskRow:
         pipeline_class: The pipeline.
         auto_classes: What loads its model: attributes of `transformers`, the first that can load the checkpoint.
         aliases: Other names of the task.
+        names_languages: Whether `task_xx_to_yy` names it too. The pipeline reads the languages from it.
     """
 
     pipeline_class: type[Pipeline]
     auto_classes: tuple[type, ...]
     aliases: tuple[str, ...] = ()
+    names_languages: bool = False
 
 
 MODELS: tuple[ModelRow, ...] = (
@@ -64,6 +69,9 @@ MODELS: tuple[ModelRow, ...] = (
 
 TASKS: dict[str, TaskRow] = {
     "image-to-text": TaskRow(ImageToTextPipeline, (AutoModelForImageTextToText,)),
+    "summarization": TaskRow(SummarizationPipeline, (AutoModelForSeq2SeqLM,)),
+    "text2text-generation": TaskRow(Text2TextGenerationPipeline, (AutoModelForSeq2SeqLM,)),
+    "translation": TaskRow(TranslationPipeline, (AutoModelForSeq2SeqLM,), names_languages=True),
 }
 
 
@@ -116,7 +124,9 @@ def let_registered_tasks_pass() -> None:
         for name in (*args, *kwargs.values()):
             if list(signature.parameters) != ["task"]:
                 _refuse_own_task(name, signature)
-            elif name in pipelines.PIPELINE_REGISTRY.get_supported_tasks():
+                continue
+            _learn_languages(name)
+            if name in pipelines.PIPELINE_REGISTRY.get_supported_tasks():
                 return name
         return resolve(*args, **kwargs)
 
@@ -124,9 +134,21 @@ def let_registered_tasks_pass() -> None:
     pipelines._resolve_deprecated_task = resolve_unless_registered
 
 
+def _learn_languages(name: str) -> None:
+    """
+    Makes a name such as `translation_en_to_de` an alias of its task as it is first asked for: the registry finds it,
+    and `pipeline` hands the pipeline the name as it was written.
+    """
+    for task, row in TASKS.items():
+        if row.names_languages and name.startswith(f"{task}_"):
+            if not re.fullmatch(f"{task}_.+_to_.+", name):
+                raise KeyError(f"{name!r} is no task: a pair of languages is written {task}_xx_to_yy.")
+            pipelines.PIPELINE_REGISTRY.task_aliases[name] = task
+
+
 def _refuse_own_task(name: Any, signature: inspect.Signature) -> None:
     for task, row in TASKS.items():
-        if name in (task, *row.aliases):
+        if name in (task, *row.aliases) or (row.names_languages and str(name).startswith(f"{task}_")):
             raise RuntimeError(
                 f"hf_attention cannot bring the task {name!r} back into this transformers, which has changed "
                 f"`transformers.pipelines._resolve_deprecated_task{signature}`. Use a transformers that this "

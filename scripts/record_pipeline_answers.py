@@ -1,5 +1,5 @@
 """
-Records what the `image-to-text` pipeline of transformers 4.57 answers, for the tests to compare with.
+Records what the pipelines of transformers 4.57 answer that this package brings back, for the tests to compare with.
 
 Run it with a Python of its own, in which transformers 4.57 is installed:
 
@@ -7,7 +7,8 @@ Run it with a Python of its own, in which transformers 4.57 is installed:
     venv457/bin/pip install "transformers==4.57.*" torch pillow
     venv457/bin/python scripts/record_pipeline_answers.py
 
-It makes the tiny models of `tests/tiny_models.py` and rewrites `tests/recorded/image_to_text.json`.
+It makes the tiny models of `tests/tiny_models.py` and `tests/tiny_text_models.py` and rewrites
+`tests/recorded/image_to_text.json` and `tests/recorded/text2text.json`.
 """
 
 import json
@@ -20,23 +21,38 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
 import tiny_models  # noqa: E402
+import tiny_text_models  # noqa: E402
 import transformers  # noqa: E402
 
 
-def record() -> dict[str, dict[str, dict[str, list[str]]]]:
+def record_image_to_text(folder: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
     """Returns the texts as model → case → picture → sequences."""
     answers: dict[str, dict[str, dict[str, list[str]]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in tiny_models.MODELS:
-            path = tiny_models.save_tiny_model(name, Path(folder))
-            captioner = transformers.pipeline("image-to-text", model=str(path), device="cpu")
-            answers[name] = {
-                case: {
-                    picture: [answer["generated_text"] for answer in captioner(image, **arguments)]
-                    for picture, image in tiny_models.make_pictures().items()
-                }
-                for case, arguments in tiny_models.CASES.items()
-                if case != "prompt" or name in tiny_models.PROMPTED
+    for name in tiny_models.MODELS:
+        path = tiny_models.save_tiny_model(name, folder)
+        captioner = transformers.pipeline("image-to-text", model=str(path), device="cpu")
+        answers[name] = {
+            case: {
+                picture: [answer["generated_text"] for answer in captioner(image, **arguments)]
+                for picture, image in tiny_models.make_pictures().items()
+            }
+            for case, arguments in tiny_models.CASES.items()
+            if case != "prompt" or name in tiny_models.PROMPTED
+        }
+    return answers
+
+
+def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
+    """Returns what the pipelines answer to the list of sources as model → task → case; token ids as lists."""
+    answers: dict[str, dict[str, dict[str, list]]] = {}
+    for name, tasks in tiny_text_models.TASKS.items():
+        path = tiny_text_models.save_tiny_model(name, folder)
+        answers[name] = {}
+        for task, options in tasks.items():
+            writer = transformers.pipeline(task, model=str(path), device="cpu", **options)
+            answers[name][task] = {
+                case: tiny_text_models.without_tensors(writer(tiny_text_models.SOURCES, **arguments))
+                for case, arguments in tiny_text_models.CASES.items()
             }
     return answers
 
@@ -44,11 +60,13 @@ def record() -> dict[str, dict[str, dict[str, list[str]]]]:
 def main() -> None:
     if not transformers.__version__.startswith("4.57."):
         sys.exit(f"This records the answers of transformers 4.57; here is {transformers.__version__}.")
-    recorded = {"transformers": transformers.__version__, "answers": record()}
-    path = TESTS / "recorded" / "image_to_text.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(recorded, indent=1) + "\n")
-    print(f"{path.name}: {', '.join(recorded['answers'])}")
+    for name, record in (("image_to_text", record_image_to_text), ("text2text", record_text2text)):
+        with tempfile.TemporaryDirectory() as folder:
+            recorded = {"transformers": transformers.__version__, "answers": record(Path(folder))}
+        path = TESTS / "recorded" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(recorded, indent=1) + "\n")
+        print(f"{path.name}: {', '.join(recorded['answers'])}")
 
 
 if __name__ == "__main__":

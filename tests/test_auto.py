@@ -43,12 +43,22 @@ def test_auto_classes_know_every_model() -> None:
 def test_registered_tasks_pass_and_others_go_the_old_way() -> None:
     assert pipelines.check_task("image-to-text")[0] == "image-to-text"
     assert pipelines.check_task("ner")[0] == "token-classification"
-    for task in ("visual-question-answering", "summarization", "translation_en_to_fr"):
+    for task in ("visual-question-answering", "question-answering"):
         if task not in auto.TASKS:
             with pytest.raises(KeyError, match="has been removed from transformers"):
                 pipelines.check_task(task)
     with pytest.raises(KeyError, match="Unknown task"):
         pipelines.check_task("no-such-task")
+
+
+def test_languages_in_the_name_of_a_task() -> None:
+    for name in ("translation_en_to_fr", "translation_en_XX_to_ro_RO"):
+        assert pipelines.check_task(name)[:2] == pipelines.check_task("translation")[:2]
+    for name in ("translation_en_fr", "translation_en_to_", "translation__to_fr", "translation_"):
+        with pytest.raises(KeyError, match=f"'{name}' is no task.*translation_xx_to_yy"):
+            pipelines.check_task(name)
+    with pytest.raises(KeyError):
+        pipelines.check_task("summarization_en_to_fr")
 
 
 def test_task_comes_back_under_its_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +86,8 @@ def test_changed_transformers_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> N
     hf_attention.register()
     with pytest.raises(RuntimeError, match="pipeline_class=hf_attention.ImageToTextPipeline"):
         pipelines._resolve_deprecated_task("image-to-text")
+    with pytest.raises(RuntimeError, match="'translation_en_to_fr'.*pipeline_class=hf_attention.TranslationPipeline"):
+        pipelines._resolve_deprecated_task("translation_en_to_fr")
     with pytest.raises(RuntimeError, match="pipeline_class"):
         pipelines.pipeline("image-to-text", model="nowhere", config=AutoConfig.for_model("blip"))
     assert pipelines._resolve_deprecated_task("text-generation", model="x") == "text-generation"

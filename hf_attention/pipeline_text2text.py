@@ -1,0 +1,487 @@
+"""The tasks `text2text-generation`, `summarization` and `translation`: a text for a text."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset
+from transformers import BatchEncoding, GenerationConfig, Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from .alignment import attention_maps
+
+
+logger = logging.get_logger(__name__)
+
+_LANGUAGES = re.compile("translation_(.+)_to_(.+)")
+
+
+class Text2TextGenerationPipeline(Pipeline):
+    """
+    Answers a text with a text, with any encoder-decoder that `AutoModelForSeq2SeqLM` loads.
+
+    It takes what the task of this name took in transformers 4.57, and answers the same. Asked for
+    `output_attentions=True` it also says where in the source the model looked as it wrote each token.
+
+    Generation goes by the arguments of the call, then those given here, then what the model's configuration has in
+    `task_specific_params` for the task (T5's `prefix` is put before every source), then the model's generation
+    configuration, then at most 256 new tokens and 4 beams. A `max_length` holds wherever it comes from, and arguments
+    given here go before `task_specific_params`; in 4.57 the 256 new tokens and the `task_specific_params` won.
+
+    Args:
+        model (`PreTrainedModel`):
+            An encoder-decoder with `generate()` that reads text.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Turns the source into tokens, and tokens into text.
+        kwargs:
+            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+
+    Raises:
+        ValueError: The model is no encoder-decoder that generates, or there is no tokenizer, or one that does not fit.
+
+    Example:
+
+    ```python
+    >>> import hf_attention
+    >>> from transformers import pipeline
+
+    >>> chat = pipeline("text2text-generation", model="path-or-hub-id")
+    >>> chat("How are you?")
+    [{'generated_text': 'fine , and you ?'}]
+    ```
+    """
+
+    _pipeline_calls_generate = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+    _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)
+    # Here it asks for maps in the answers; generate() alone would drop them.
+    _non_generation_params = ("output_attentions",)
+
+    return_name = "generated"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        task: str = "",
+        **kwargs: Any,
+    ) -> None:
+        name = model.name_or_path or type(model).__name__
+        if not (model.can_generate() and model.config.is_encoder_decoder):
+            raise ValueError(
+                f"{type(self).__name__} needs an encoder-decoder that generates text; {type(model).__name__} is none."
+            )
+        if tokenizer is None:
+            raise ValueError(f"{type(self).__name__} needs a tokenizer for {name!r}: pass `tokenizer=`.")
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
+            raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
+        vocabulary = model.get_input_embeddings().num_embeddings
+        if len(tokenizer) > vocabulary:
+            raise ValueError(
+                f"The tokenizer has {len(tokenizer)} tokens, but {name!r} has embeddings for {vocabulary}: it is "
+                "another model's, or tokens were added without `model.resize_token_embeddings(len(tokenizer))`."
+            )
+        super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
+        parameters = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
+        self.prefix = parameters.pop("prefix", self.prefix) or ""
+        if "generation_config" not in self._generate_kwargs:
+            known = vars(GenerationConfig())
+            parameters = {name: value for name, value in parameters.items() if name in known}
+            self._generate_kwargs = _with_one_limit(parameters) | _with_one_limit(self._generate_kwargs)
+
+    def _sanitize_parameters(
+        self,
+        return_tensors: bool | None = None,
+        return_text: bool | None = None,
+        clean_up_tokenization_spaces: bool | None = None,
+        truncation: bool | str | None = None,
+        stop_sequence: str | None = None,
+        output_attentions: bool | None = None,
+        **generate_kwargs: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess_params: dict[str, Any] = {}
+        if truncation is not None:
+            preprocess_params["truncation"] = truncation
+
+        forward_params = generate_kwargs
+        if stop_sequence is not None:
+            forward_params["eos_token_id"] = self._stop_token(stop_sequence)
+        if self.assistant_model is not None:
+            forward_params["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:
+            forward_params["tokenizer"] = self.tokenizer
+            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
+        # Kept apart from the arguments of generate(), which may hold one of the same name.
+        if output_attentions is not None:
+            forward_params["return_maps"] = output_attentions
+
+        postprocess_params: dict[str, Any] = {}
+        if return_tensors is not None or return_text is not None:
+            postprocess_params["return_tensors"] = bool(return_tensors)
+            postprocess_params["return_text"] = not return_tensors if return_text is None else return_text
+            if not any(postprocess_params.values()):
+                raise ValueError("`return_text=False` leaves nothing to return: add `return_tensors=True`.")
+        if clean_up_tokenization_spaces is not None:
+            postprocess_params["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
+        return preprocess_params, forward_params, postprocess_params
+
+    def _stop_token(self, stop_sequence: str) -> int:
+        tokens = self.tokenizer.encode(stop_sequence, add_special_tokens=False)
+        if not tokens:
+            raise ValueError(f"`stop_sequence` {stop_sequence!r} is no token.")
+        if len(tokens) > 1:
+            logger.warning(
+                f"`stop_sequence` {stop_sequence!r} is {len(tokens)} tokens: generation stops at the first of them, "
+                f"{self.tokenizer.convert_ids_to_tokens(tokens[0])!r}. `stop_strings=` with `tokenizer=` takes more."
+            )
+        return tokens[0]
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """
+        Writes a text for each source.
+
+        Args:
+            inputs (`str`, or several):
+                A source; or a list, a tuple, a column of a data set, a generator, another iterable or a torch
+                `Dataset` of sources.
+            return_tensors (`bool`, *optional*, defaults to `False`):
+                Whether to answer with token ids.
+            return_text (`bool`, *optional*, defaults to `not return_tensors`):
+                Whether to answer with text.
+            clean_up_tokenization_spaces (`bool`, *optional*, defaults to `False`):
+                Whether to take out the spaces before English punctuation.
+            truncation (`bool` or `str`, *optional*, defaults to `False`):
+                Whether to cut a source longer than the tokenizer's or the model's maximum, as the tokenizer's argument
+                of that name. Otherwise a source longer than the tokenizer's is only warned of, and one longer than
+                the model has positions for is an error.
+            stop_sequence (`str`, *optional*):
+                Ends a text: its first token, in place of the end token.
+            output_attentions (`bool`, *optional*, defaults to `False`):
+                Whether each answer tells where the model looked.
+            batch_size (`int`, *optional*, defaults to 1):
+                How many sources go through the model at once.
+            kwargs:
+                All else goes to the model's `generate()` (`max_new_tokens`, `num_beams`, ...).
+
+        Returns:
+            For one source, a list with a `dict` for each returned sequence. For a list, tuple or column a list with
+            an item for each source: its `dict`, or where any source has several sequences a list of them. For
+            anything else that yields sources, an iterator over lists. The keys of a `dict`, where `name` is
+            `generated`, `summary` or `translation` as the task goes:
+
+            - **{name}_text** (`str`): the text, special tokens left out.
+            - **{name}_token_ids** (`torch.LongTensor`, with `return_tensors=True`): the tokens.
+            - **attentions** (`torch.FloatTensor` of shape `(generated tokens, source tokens)`, with
+              `output_attentions=True`): the weights with which each token's step looked at the source.
+            - **tokens**, **source_tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows and
+              the columns belong to, the closing one included.
+
+        Raises:
+            TypeError: A source is no string; the message tells its place.
+            ValueError: A source is empty or too long, or an argument makes no sense for this model.
+        """
+        if isinstance(inputs, str):
+            return super().__call__(_checked(inputs), **kwargs)
+        if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+            return super().__call__(_CheckedDataset(inputs), **kwargs)
+        if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | Mapping):
+            raise TypeError(f"A source must be a string, or several in a list, got {type(inputs).__name__}.")
+        if not isinstance(inputs, Sized):
+            return super().__call__(_all_checked(inputs), **kwargs)
+        if len(inputs) == 0:
+            return []
+        answers = super().__call__(list(_all_checked(inputs)), **kwargs)
+        return [answer for [answer] in answers] if all(len(answer) == 1 for answer in answers) else answers
+
+    def preprocess(self, source: str, truncation: bool | str = False) -> BatchEncoding:
+        return self._tokenize(self.prefix + source, truncation)
+
+    def _tokenize(self, text: str, truncation: bool | str, **languages: str) -> BatchEncoding:
+        """Tokens as the model takes them; `languages` go to a tokenizer that needs to know them."""
+        tokenize = self.tokenizer._build_translation_inputs if languages else self.tokenizer
+        limit = self._max_source_length()
+        options: dict[str, Any] = {"return_tensors": "pt", "truncation": truncation, **languages}
+        if limit is not None and self.tokenizer.model_max_length > limit and truncation in (True, "longest_first"):
+            options["max_length"] = limit
+        inputs = tokenize(text, **options)
+        inputs.pop("token_type_ids", None)
+        length = inputs["input_ids"].shape[1]
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"A source of {length} tokens is too long, the model has positions for {limit}: "
+                f"pass `truncation=True` to cut it. It begins {text[:60]!r}."
+            )
+        return inputs
+
+    def _max_source_length(self) -> int | None:
+        """How many tokens the encoder has positions for, where they are a table."""
+        positions = getattr(self.model.get_encoder(), "embed_positions", None)
+        if not isinstance(positions, nn.Embedding):
+            return None
+        return positions.num_embeddings - getattr(positions, "offset", 0)
+
+    def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
+        """
+        Warns where the limits make no sense for a source; a subclass says which.
+
+        Args:
+            input_length: Tokens of the longest source.
+            min_length: The fewest tokens that may be generated.
+            max_length: The most.
+
+        Returns:
+            Whether generation may go on: always `True`.
+        """
+        return True
+
+    def _forward(
+        self, model_inputs: Mapping[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        model_inputs = dict(model_inputs)
+        # An id from the tokenizer of a multilingual model; batching makes a list of the sources' ids, all the same.
+        language = model_inputs.pop("forced_bos_token_id", None)
+        overrides = {}
+        if language is not None and "forced_bos_token_id" not in generate_kwargs:
+            overrides["forced_bos_token_id"] = language[0] if isinstance(language, list) else language
+        if return_maps:
+            generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
+        generate_kwargs = self._prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
+
+        sources, input_length = model_inputs["input_ids"].shape
+        asked = self._get_set_generation_params(generate_kwargs)
+        max_length = asked.get("max_new_tokens") or asked.get("max_length")
+        if max_length is not None:
+            self.check_inputs(input_length, asked.get("min_length") or 0, max_length)
+
+        outputs = self.model.generate(**model_inputs, **generate_kwargs)
+        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
+        # One row a source, so that a batch falls apart into sources however many sequences each of them has.
+        answers = {"sequences": sequences.unflatten(0, (sources, -1))}
+        if return_maps:
+            try:
+                maps = attention_maps(outputs)
+            except ValueError as error:
+                raise ValueError(
+                    f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over the source. "
+                    "Either it has none, or its implementation keeps the weights to itself "
+                    '(`model_kwargs={"attn_implementation": "eager"}` gives them).'
+                ) from error
+            answers["maps"] = maps.unflatten(0, (sources, -1))
+            answers["source"] = model_inputs["input_ids"]
+            answers["source_mask"] = model_inputs["attention_mask"]
+        return answers
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, torch.Tensor],
+        return_tensors: bool = False,
+        return_text: bool = True,
+        clean_up_tokenization_spaces: bool = False,
+    ) -> list[dict[str, Any]]:
+        sequences = model_outputs["sequences"].flatten(0, 1)
+        records: list[dict[str, Any]] = []
+        for sequence in sequences:
+            record: dict[str, Any] = {}
+            if return_text:
+                record[f"{self.return_name}_text"] = self.tokenizer.decode(
+                    sequence,
+                    skip_special_tokens=True,
+                    clean_up_tokenization_spaces=clean_up_tokenization_spaces,
+                )
+            if return_tensors:
+                record[f"{self.return_name}_token_ids"] = sequence
+            records.append(record)
+        if "maps" in model_outputs:
+            read = model_outputs["source_mask"].flatten().bool()
+            source_tokens = self.tokenizer.convert_ids_to_tokens(model_outputs["source"].flatten()[read].tolist())
+            for record, sequence, weights in zip(records, sequences, model_outputs["maps"].flatten(0, 1), strict=True):
+                generated = sequence[len(sequence) - len(weights) :]
+                length = int(weights.any(-1).sum())  # after the end the rows are zero
+                record["attentions"] = weights[:length, read].clone()
+                record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[:length].tolist())
+                record["source_tokens"] = list(source_tokens)
+        return records
+
+
+class SummarizationPipeline(Text2TextGenerationPipeline):
+    """
+    Sums up texts, as [`Text2TextGenerationPipeline`] with the keys `summary_text` and `summary_token_ids`.
+
+    It warns where a summary may be longer than its text.
+
+    Example:
+
+    ```python
+    >>> import hf_attention
+    >>> from transformers import pipeline
+
+    >>> summarizer = pipeline("summarization", model="path-or-hub-id")
+    >>> summarizer("A long story about a dog, the snow and the sea.", max_new_tokens=5)
+    [{'summary_text': 'a dog at sea'}]
+    ```
+    """
+
+    return_name = "summary"
+
+    def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
+        """As [`Text2TextGenerationPipeline.check_inputs`]."""
+        if max_length < min_length:
+            logger.warning(f"`min_length`, {min_length}, is above the maximum length of a summary, {max_length}.")
+        if input_length < max_length:
+            logger.warning(
+                f"A summary may have {max_length} tokens, but the text has only {input_length}: a lower `max_length` "
+                f"makes it shorter than the text, such as `max_length={input_length // 2}`."
+            )
+        return True
+
+
+class TranslationPipeline(Text2TextGenerationPipeline):
+    """
+    Translates, as [`Text2TextGenerationPipeline`] with the keys `translation_text` and `translation_token_ids`.
+
+    The name of the task may hold the languages, as in `translation_en_to_de`. Multilingual models (mBART, M2M100,
+    NLLB) write the language they are told, by the task's name or by `src_lang` and `tgt_lang`. A model with
+    `task_specific_params` for several pairs (T5) goes by the task's name; plain `translation` is the first of them.
+    To a model of one pair the languages make no difference, but those that it is known not to translate are refused.
+    It warns where a translation may have too little room.
+
+    Args:
+        model (`PreTrainedModel`): As [`Text2TextGenerationPipeline`].
+        tokenizer (`PreTrainedTokenizerBase`): As [`Text2TextGenerationPipeline`].
+        task (`str`, *optional*, defaults to `"translation"`): `translation` or `translation_xx_to_yy`.
+        kwargs: As [`Text2TextGenerationPipeline`]; `src_lang` and `tgt_lang` (`str`) go before the task's name.
+
+    Raises:
+        ValueError: Besides those of [`Text2TextGenerationPipeline`], a pair of languages that the model does not have.
+
+    Example:
+
+    ```python
+    >>> import hf_attention
+    >>> from transformers import pipeline
+
+    >>> translator = pipeline("translation_en_to_de", model="path-or-hub-id")
+    >>> translator("Two dogs play in the snow.")
+    [{'translation_text': 'Zwei Hunde spielen im Schnee.'}]
+    ```
+    """
+
+    return_name = "translation"
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        task: str = "translation",
+        **kwargs: Any,
+    ) -> None:
+        # What the model is for, as far as it or its tokenizer says; a multilingual model is for many.
+        self._languages: dict[str, str | None] = {"src_lang": None, "tgt_lang": None}
+        known = [name for name in getattr(model.config, "task_specific_params", None) or {} if _LANGUAGES.fullmatch(name)]
+        pair = _LANGUAGES.fullmatch(task)
+        if known and not pair:
+            logger.warning(f"The task {task!r} does not say which languages: taking {known[0]!r}.")
+            task = known[0]
+            pair = _LANGUAGES.fullmatch(task)
+        if known and task not in known:
+            raise ValueError(f"{model.name_or_path!r} is no model for {task!r}, but for {', '.join(known)}.")
+        if known:
+            self._languages = {"src_lang": pair[1], "tgt_lang": pair[2]}
+        elif tokenizer is not None:
+            self._languages = {
+                "src_lang": tokenizer.init_kwargs.get("source_lang"),
+                "tgt_lang": tokenizer.init_kwargs.get("target_lang"),
+            }
+        if pair:
+            kwargs = {"src_lang": pair[1], "tgt_lang": pair[2]} | kwargs
+        super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
+
+    def _sanitize_parameters(
+        self, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess_params, forward_params, postprocess_params = super()._sanitize_parameters(**kwargs)
+        for argument, language in (("src_lang", src_lang), ("tgt_lang", tgt_lang)):
+            if language is not None:
+                self._check_language(argument, language)
+                preprocess_params[argument] = language
+        return preprocess_params, forward_params, postprocess_params
+
+    def _is_multilingual(self) -> bool:
+        return hasattr(self.tokenizer, "_build_translation_inputs")
+
+    def _check_language(self, argument: str, language: str) -> None:
+        """Refuses a code without a token, which the tokenizers themselves take for an unknown word."""
+        if self._is_multilingual():
+            codes = self.tokenizer.all_special_tokens
+            if language not in codes and f"__{language}__" not in codes:
+                known = [code.strip("_") for code in codes if re.fullmatch("_*[a-z]{2,}(_[A-Za-z]+)?_*", code)]
+                raise ValueError(
+                    f"The model does not know the language {argument}={language!r}; it knows {', '.join(known)}."
+                )
+            return
+        only = self._languages[argument]
+        # Two letters mean one language; a longer code may be a group of languages.
+        if only is not None and len(only) == len(language) == 2 and only != language:
+            raise ValueError(f"This model is for the language {only!r}, got {argument}={language!r}.")
+
+    def preprocess(
+        self, source: str, truncation: bool | str = False, src_lang: str | None = None, tgt_lang: str | None = None
+    ) -> BatchEncoding:
+        if not self._is_multilingual():
+            return super().preprocess(source, truncation)
+        if src_lang is None or tgt_lang is None:
+            raise ValueError(
+                f"This model translates between many languages: pass `src_lang` and `tgt_lang`, got {src_lang=} and "
+                f"{tgt_lang=}."
+            )
+        return self._tokenize(source, truncation, src_lang=src_lang, tgt_lang=tgt_lang)
+
+    def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
+        """As [`Text2TextGenerationPipeline.check_inputs`]."""
+        if input_length > 0.9 * max_length:
+            logger.warning(
+                f"The source has {input_length} tokens, its translation may have {max_length}: a higher `max_length` "
+                "leaves it more room."
+            )
+        return True
+
+
+def _with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Where one of the two limits of length is asked for, the other is none, whoever set it."""
+    limits = {"max_length", "max_new_tokens"}
+    asked = {name for name in limits if generate_kwargs.get(name) is not None}
+    return dict.fromkeys(limits - asked) | generate_kwargs if asked else generate_kwargs
+
+
+def _checked(source: Any, position: int | None = None) -> str:
+    place = "The source" if position is None else f"The source at position {position} (counted from 0)"
+    if not isinstance(source, str):
+        raise TypeError(f"{place} must be a string, got {type(source).__name__}.")
+    if not source.strip():
+        raise ValueError(f"{place} is {'nothing but white space' if source else 'empty'}: {source!r}.")
+    return source
+
+
+def _all_checked(sources: Iterable[Any]) -> Iterator[str]:
+    for position, source in enumerate(sources):
+        yield _checked(source, position)
+
+
+class _CheckedDataset(Dataset):
+    """A data set of sources whose errors tell the place."""
+
+    def __init__(self, sources: Dataset) -> None:
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, position: int) -> str:
+        return _checked(self.sources[position], position)
