@@ -1,9 +1,22 @@
 """Reading data sets: splits, columns, texts and images, with errors that name what is wrong."""
 
+import csv
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from datasets import Dataset, DatasetDict, Image, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Image, NamedSplit, Translation, load_dataset, load_from_disk
 from PIL import Image as PILImage
+from pyarrow import ArrowException
+
+
+logger = logging.getLogger(__name__)
+
+# The column of dictionaries, one text a language, that translation data sets on the Hub have.
+TRANSLATION_COLUMN = "translation"
 
 
 def load_splits(name: str, config_name: str | None = None) -> DatasetDict:
@@ -25,6 +38,108 @@ def load_splits(name: str, config_name: str | None = None) -> DatasetDict:
     if (folder / "state.json").is_file():
         raise ValueError(f"{name} holds one split without a name. Save a `DatasetDict` instead.")
     return load_dataset(name, config_name)
+
+
+def load_text_splits(files: Mapping[str, str | Path | Sequence[str | Path]]) -> DatasetDict:
+    """Loads splits from files of texts in UTF-8, which are read as they are: no empty or odd text is given a meaning.
+
+    Args:
+        files (`Mapping`): for every split its file, or its pair of files:
+
+            - `.jsonl` or `.json`: one JSON object a line;
+            - `.csv`: with commas, quotes where needed, and the columns' names in the first line;
+            - `.tsv`: with tabs, the names in the first line, and no quoting: a quotation mark is part of the text;
+            - two plain files of any name, one text a line, whose lines belong together: they become the columns
+              `source` and `target`.
+
+    Returns:
+        `DatasetDict`: the splits, to be read by [`text_pairs`].
+
+    Raises:
+        ValueError:
+            If a file has another ending, is not valid UTF-8 or cannot be parsed (it names file and line), or two
+            files differ in their number of lines.
+        FileNotFoundError: if there is no such file.
+    """
+    return DatasetDict({split: _read_split(paths, split) for split, paths in files.items()})
+
+
+def _read_split(paths: str | Path | Sequence[str | Path], split: str) -> Dataset:
+    if isinstance(paths, str | Path):
+        path = Path(paths)
+        if path.suffix not in _ROWS_OF:
+            raise ValueError(
+                f"{path} must end in one of {', '.join(_ROWS_OF)}; of plain text, pass two files, source and target."
+            )
+        rows = list(_ROWS_OF[path.suffix](path))
+        columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
+    else:
+        if len(paths) != 2:
+            raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
+        path = paths[0]
+        source, target = (list(_read_lines(Path(path))) for path in paths)
+        if len(source) != len(target):
+            raise ValueError(
+                f"{paths[0]} has {len(source)} lines but {paths[1]} has {len(target)}: their lines must be pairs."
+            )
+        columns = {"source": source, "target": target}
+    try:
+        return Dataset.from_dict(columns, split=NamedSplit(split))
+    except ArrowException as error:
+        raise ValueError(f"{path}: the values of a column differ in type. {error}") from error
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    """Only line feeds end a line: `str.splitlines` would cut at other marks within a text too."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number} is not valid UTF-8: {error.reason} at byte {error.start} of the line."
+                ) from error
+            yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+
+
+def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_read_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number} must be a JSON object, got {line[:40]!r}.")
+        yield row
+
+
+def _read_table(path: Path, **dialect: Any) -> Iterator[dict[str, str]]:
+    reader = csv.reader((line + "\n" for line in _read_lines(path)), strict=True, **dialect)
+    names = None
+    try:
+        for row in reader:
+            if names is None:
+                names = row
+                if len(set(names)) < len(names):
+                    raise ValueError(f"{path}, line 1 names a column twice: {names}.")
+            elif row and len(row) != len(names):
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields, but the first line names {len(names)}."
+                )
+            elif row:
+                yield dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+_ROWS_OF = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_lines,
+    ".csv": _read_table,
+    ".tsv": partial(_read_table, delimiter="\t", quoting=csv.QUOTE_NONE),
+}
 
 
 def get_split(splits: DatasetDict, name: str, max_samples: int | None = None) -> Dataset:
@@ -73,6 +188,95 @@ def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
             raise ValueError(f"Row {number} of the column {column!r} (`{argument}`) has no text.")
         rows.append(texts)
     return rows
+
+
+def text_pairs(
+    dataset: Dataset,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    drop_unpaired: bool = False,
+) -> Dataset:
+    """The pairs of texts of a split, from two columns of strings, or from two languages of a column `translation`.
+
+    Args:
+        dataset (`Dataset`): the split.
+        source_column, target_column (`str`, *optional*):
+            Two columns of strings. They come before the languages where both are given.
+        source_lang, target_lang (`str`, *optional*):
+            Two languages of the dictionaries in the column `translation`.
+        drop_unpaired (`bool`, *optional*, defaults to `False`):
+            Leaves out the rows of which a side is missing, empty or white space, and logs a warning that says how
+            many they are. Otherwise such a row is an error.
+
+    Returns:
+        `Dataset`: with the columns `source` and `target`, without white space at the ends of the texts.
+
+    Raises:
+        ValueError:
+            If neither two columns nor two languages are named, or there are none of those names, a text is no string,
+            a row is unpaired, or no row is left. Rows are counted from 0.
+    """
+    where = f"the split {str(dataset.split)!r}" if dataset.split else "the data set"
+    if source_column and target_column:
+        names = (source_column, target_column)
+        check_column(dataset, source_column, "source_column")
+        check_column(dataset, target_column, "target_column")
+        sides = zip(dataset[source_column], dataset[target_column], strict=True)
+    elif source_column or target_column:
+        raise ValueError(
+            "`source_column` and `target_column` belong together, "
+            f"got {source_column!r} and {target_column!r}. The data set's columns are {dataset.column_names}."
+        )
+    elif source_lang and target_lang:
+        names = (source_lang, target_lang)
+        _check_languages(dataset, source_lang=source_lang, target_lang=target_lang)
+        rows = ({} if row is None else row for row in dataset[TRANSLATION_COLUMN])
+        sides = ((row.get(source_lang), row.get(target_lang)) for row in rows)
+    else:
+        raise ValueError(
+            "Name the texts: `source_column` and `target_column`, or `source_lang` and `target_lang` of a column "
+            f"{TRANSLATION_COLUMN!r}. The data set's columns are {dataset.column_names}."
+        )
+    pairs = {"source": [], "target": []}
+    for number, pair in enumerate(sides):
+        for name, text in zip(names, pair, strict=True):
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"Row {number} of {where}: {name!r} is {text!r}, not a string.")
+        blank = [name for name, text in zip(names, pair, strict=True) if text is None or not text.strip()]
+        if not blank:
+            for texts, text in zip(pairs.values(), pair, strict=True):
+                texts.append(text.strip())
+        elif not drop_unpaired:
+            raise ValueError(
+                f"Row {number} of {where} is no pair: {' and '.join(map(repr, blank))} has no text. "
+                "`drop_unpaired` leaves such rows out."
+            )
+    dropped = len(dataset) - len(pairs["source"])
+    if dropped == len(dataset):
+        raise ValueError(f"None of the {dropped} rows of {where} is a pair of texts.")
+    if dropped:
+        logger.warning("Left out %d of %d rows of %s: a side has no text.", dropped, len(dataset), where)
+    return Dataset.from_dict(pairs, split=dataset.split)
+
+
+def _check_languages(dataset: Dataset, **arguments: str) -> None:
+    feature = dataset.features.get(TRANSLATION_COLUMN)
+    if feature is None:
+        raise ValueError(
+            f"`source_lang` and `target_lang` are for a column {TRANSLATION_COLUMN!r}, but the data set's columns are "
+            f"{dataset.column_names}. Name two of them as `source_column` and `target_column`."
+        )
+    if isinstance(feature, Translation):
+        languages = list(feature.languages)
+    elif isinstance(feature, dict):
+        languages = list(feature)
+    else:
+        raise ValueError(f"The column {TRANSLATION_COLUMN!r} holds {feature}, not a text for each language.")
+    for argument, language in arguments.items():
+        if language not in languages:
+            raise ValueError(f"`{argument}` is {language!r}, but the data set's languages are {sorted(languages)}.")
 
 
 def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
