@@ -82,12 +82,11 @@ class Text2TextGenerationPipeline(Pipeline):
         if len(tokenizer) <= len(tokenizer.all_special_ids):
             # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
             raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
-        vocabulary = model.get_input_embeddings().num_embeddings
-        if len(tokenizer) > vocabulary:
-            raise ValueError(
-                f"The tokenizer has {len(tokenizer)} tokens, but {name!r} has embeddings for {vocabulary}: it is "
-                "another model's, or tokens were added without `model.resize_token_embeddings(len(tokenizer))`."
-            )
+        _check_vocabulary(tokenizer, model.get_input_embeddings().weight, name)
+        # A tokenizer with a vocabulary a side has another for what is generated.
+        self._target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
+        if self._target_tokenizer is not tokenizer:
+            _check_vocabulary(self._target_tokenizer, model.get_output_embeddings().weight, name)
         super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
         parameters = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
         self.prefix = parameters.pop("prefix", self.prefix) or ""
@@ -133,13 +132,13 @@ class Text2TextGenerationPipeline(Pipeline):
         return preprocess_params, forward_params, postprocess_params
 
     def _stop_token(self, stop_sequence: str) -> int:
-        tokens = self.tokenizer.encode(stop_sequence, add_special_tokens=False)
+        tokens = self._target_tokenizer.encode(stop_sequence, add_special_tokens=False)
         if not tokens:
             raise ValueError(f"`stop_sequence` {stop_sequence!r} is no token.")
         if len(tokens) > 1:
             logger.warning(
                 f"`stop_sequence` {stop_sequence!r} is {len(tokens)} tokens: generation stops at the first of them, "
-                f"{self.tokenizer.convert_ids_to_tokens(tokens[0])!r}. `stop_strings=` with `tokenizer=` takes more."
+                f"{self._target_tokenizer.convert_ids_to_tokens(tokens[0])!r}."
             )
         return tokens[0]
 
@@ -305,7 +304,7 @@ class Text2TextGenerationPipeline(Pipeline):
                 generated = sequence[len(sequence) - len(weights) :]
                 length = int(weights.any(-1).sum())  # after the end the rows are zero
                 record["attentions"] = weights[:length, read].clone()
-                record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[:length].tolist())
+                record["tokens"] = self._target_tokenizer.convert_ids_to_tokens(generated[:length].tolist())
                 record["source_tokens"] = list(source_tokens)
         return records
 
@@ -384,7 +383,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     ) -> None:
         # What the model is for, as far as it or its tokenizer says; a multilingual model is for many.
         self._languages: dict[str, str | None] = {"src_lang": None, "tgt_lang": None}
-        known = [name for name in getattr(model.config, "task_specific_params", None) or {} if _LANGUAGES.fullmatch(name)]
+        parameters = getattr(model.config, "task_specific_params", None) or {}
+        known = [name for name in parameters if _LANGUAGES.fullmatch(name)]
         pair = _LANGUAGES.fullmatch(task)
         if known and not pair:
             logger.warning(f"The task {task!r} does not say which languages: taking {known[0]!r}.")
@@ -451,6 +451,14 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                 "leaves it more room."
             )
         return True
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, embeddings: torch.Tensor, name: str) -> None:
+    if len(tokenizer) > len(embeddings):
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, but {name!r} has embeddings for {len(embeddings)}: it is "
+            "another model's, or tokens were added without `model.resize_token_embeddings(len(tokenizer))`."
+        )
 
 
 def _with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
