@@ -12,16 +12,20 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoModelForSeq2SeqLM,
     AutoProcessor,
+    AutoTokenizer,
     Pipeline,
     PreTrainedConfig,
     pipelines,
 )
 
 from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
+from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
 from .pipeline_image_to_text import ImageToTextPipeline
 from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
+from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,14 @@ MODELS: tuple[ModelRow, ...] = (
             AutoModel: AttentionCaptionerModel,
             AutoModelForImageTextToText: AttentionCaptionerForConditionalGeneration,
             AutoProcessor: AttentionCaptionerProcessor,
+        },
+    ),
+    ModelRow(
+        AttentionSeq2SeqConfig,
+        {
+            AutoModel: AttentionSeq2SeqModel,
+            AutoModelForSeq2SeqLM: AttentionSeq2SeqForConditionalGeneration,
+            AutoTokenizer: AttentionSeq2SeqTokenizer,
         },
     ),
 )

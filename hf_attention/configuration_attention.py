@@ -11,7 +11,6 @@ from transformers import PreTrainedConfig
 RNN_TYPES = ("lstm", "gru")
 ATTENTION_TYPES = ("additive", "dot", "general", "scaled_dot", None)
 ATTENTION_ORDERS = ("before_rnn", "after_rnn")
-INITIAL_STATES = ("memory_mean", "zeros")
 READOUT_ACTIVATIONS = ("tanh", "maxout", None)
 
 
@@ -93,6 +92,7 @@ class AttentionDecoderConfig(PreTrainedConfig):
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "encoder_last_hidden_state"]
+    initial_states: ClassVar[tuple[str, ...]] = ("memory_mean", "zeros")
     # What a saved config.json says, so that a checkpoint also works where this package is not installed.
     remote_code_classes: ClassVar[dict[str, str]] = {}
     remote_code_pipelines: ClassVar[dict[str, dict]] = {}
@@ -158,7 +158,7 @@ class AttentionDecoderConfig(PreTrainedConfig):
             "rnn_type": RNN_TYPES,
             "attention_type": ATTENTION_TYPES,
             "attention_order": ATTENTION_ORDERS,
-            "initial_state": INITIAL_STATES,
+            "initial_state": self.initial_states,
             "readout_activation": READOUT_ACTIVATIONS,
         }
         for name, allowed in choices.items():

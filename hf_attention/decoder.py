@@ -90,7 +90,13 @@ class AttentionDecoder(nn.Module):
         self.readout_dropout = Dropout(config.readout_dropout)
         self.memory_dropout = Dropout(config.memory_dropout)
 
-    def get_initial_state(self, memory: torch.Tensor, memory_mask: torch.Tensor | None, rows: int) -> DecoderState:
+    def get_initial_state(
+        self,
+        memory: torch.Tensor,
+        memory_mask: torch.Tensor | None,
+        rows: int,
+        initial_states: torch.Tensor | None = None,
+    ) -> DecoderState:
         """
         The state before the first token.
 
@@ -98,14 +104,26 @@ class AttentionDecoder(nn.Module):
             memory (`torch.Tensor` of shape `(batch, positions, memory_size)`): What will be attended to.
             memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*): 1 where attention is allowed.
             rows (`int`): The number of sequences, a multiple of `batch`.
+            initial_states (`torch.Tensor` of shape `(batch, states, hidden_size)`, *optional*):
+                The states that the encoder gives: of all layers, then for an LSTM the cells of all layers.
 
         Returns:
             [`DecoderState`]
+
+        Raises:
+            ValueError: Where the configuration's `initial_state` comes from the encoder and is not given.
         """
         config = self.config
         layers = config.num_hidden_layers
         num_states = layers * (2 if config.rnn_type == "lstm" else 1)
-        if self.initial_state is None:
+        if initial_states is not None:
+            states = initial_states.repeat_interleave(rows // memory.shape[0], 0).unbind(1)
+        elif config.initial_state not in ("memory_mean", "zeros"):
+            raise ValueError(
+                f"`initial_state={config.initial_state!r}` needs the encoder's `initial_states`: pass "
+                "`encoder_outputs` as the encoder returned them."
+            )
+        elif self.initial_state is None:
             states = memory.new_zeros(num_states, rows, config.hidden_size).unbind(0)
         else:
             if memory_mask is None:
@@ -132,6 +150,7 @@ class AttentionDecoder(nn.Module):
         attention_mask: torch.Tensor | None = None,
         past_key_values: RecurrentCache | None = None,
         output_attentions: bool = False,
+        initial_states: torch.Tensor | None = None,
     ) -> AttentionDecoderOutput:
         """
         Runs over new target tokens, one or many.
@@ -152,6 +171,8 @@ class AttentionDecoder(nn.Module):
                 Where to go on from; updated in place.
             output_attentions (`bool`, *optional*, defaults to `False`):
                 Whether to return the attention weights.
+            initial_states (`torch.Tensor` of shape `(batch, states, hidden_size)`, *optional*):
+                The states to start from, where the encoder gives them.
 
         Returns:
             [`AttentionDecoderOutput`]
@@ -173,7 +194,7 @@ class AttentionDecoder(nn.Module):
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         if past_key_values is None or past_key_values.state is None:
             memory = self.memory_dropout(memory)
-            state = self.get_initial_state(memory, memory_mask, rows)
+            state = self.get_initial_state(memory, memory_mask, rows, initial_states)
             projected = None if self.attention is None else self.attention.project(memory, memory_mask)
             if past_key_values is not None:
                 past_key_values.memory = projected

@@ -1,29 +1,14 @@
 """Images, or features of their regions, as the memory that a decoder attends to."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+
+from .modeling_attention import EncoderOutput
 
 
 # A vision transformer puts at most a class, a distillation and a few register tokens before the grid.
 MAX_PREFIX_TOKENS = 16
-
-
-@dataclass
-class ImageEncoderOutput(ModelOutput):
-    """
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(batch, regions, memory_size)`):
-            The memory.
-        memory_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
-            1 where a region may be attended to.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    memory_mask: torch.Tensor | None = None
 
 
 def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:
@@ -195,7 +180,7 @@ class ImageEncoder(nn.Module):
         region_boxes: torch.Tensor | None = None,
         return_dict: bool = True,
         **kwargs,
-    ) -> ImageEncoderOutput:
+    ) -> EncoderOutput:
         """
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, *optional*):
@@ -208,7 +193,7 @@ class ImageEncoder(nn.Module):
                 Left, top, right, bottom of each region, as shares of width and height. Needed with `box_positions`.
 
         Returns:
-            [`ImageEncoderOutput`]
+            [`EncoderOutput`]
 
         Raises:
             ValueError: Where not exactly one of `pixel_values` and `region_features` is given, or a shape is wrong.
@@ -244,5 +229,5 @@ class ImageEncoder(nn.Module):
             left, top, right, bottom = region_boxes.unbind(-1)
             area = (right - left) * (bottom - top)
             memory = memory + self.box_projection(torch.cat([region_boxes, area.unsqueeze(-1)], -1).to(memory.dtype))
-        output = ImageEncoderOutput(last_hidden_state=memory, memory_mask=region_mask)
+        output = EncoderOutput(last_hidden_state=memory, memory_mask=region_mask)
         return output if return_dict else output.to_tuple()

@@ -1,14 +1,38 @@
 """What the models of this package have in common."""
 
 import os
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.utils import ModelOutput
 
+from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
+from .loss import doubly_stochastic_loss, summed_token_loss
+
+
+@dataclass
+class EncoderOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch, positions, memory_size)`):
+            The memory.
+        memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*):
+            1 where a position may be attended to.
+        initial_states (`torch.FloatTensor` of shape `(batch, states, hidden_size)`, *optional*):
+            What the decoder starts from, where the encoder says: the states of all layers, then for an LSTM the cells.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    memory_mask: torch.Tensor | None = None
+    initial_states: torch.FloatTensor | None = None
 
 
 class AttentionPreTrainedModel(PreTrainedModel):
@@ -72,3 +96,148 @@ class AttentionPreTrainedModel(PreTrainedModel):
         """
         start = labels.new_full((labels.shape[0], 1), self.config.decoder_start_token_id)
         return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)], 1)
+
+
+class AttentionEncoderDecoderModel(AttentionPreTrainedModel):
+    """
+    An encoder, which makes a memory, and the attentive decoder. Subclasses set `encoder` and `decoder`, and name the
+    encoder's inputs in their `forward`.
+    """
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.decoder.embed_tokens = value
+
+    def encode(self, encoder_inputs: dict[str, Any], encoder_outputs: ModelOutput | tuple | None) -> EncoderOutput:
+        """
+        The memory.
+
+        Args:
+            encoder_inputs (`dict`): The encoder's arguments.
+            encoder_outputs ([`EncoderOutput`] or `tuple`, *optional*): The memory, where it is known already.
+        """
+        if encoder_outputs is None:
+            return self.encoder(**encoder_inputs)
+        return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs)
+
+    def decode(
+        self,
+        encoder_outputs: EncoderOutput,
+        decoder_input_ids: torch.LongTensor | None,
+        decoder_inputs_embeds: torch.FloatTensor | None,
+        decoder_attention_mask: torch.Tensor | None,
+        past_key_values: RecurrentCache | None,
+        use_cache: bool | None,
+        output_attentions: bool,
+    ) -> Seq2SeqModelOutput:
+        """Runs the decoder over a memory; the arguments are those of the models' `forward`."""
+        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        if use_cache and past_key_values is None:
+            past_key_values = RecurrentCache()
+        outputs = self.decoder(
+            memory=encoder_outputs.last_hidden_state,
+            memory_mask=encoder_outputs.get("memory_mask"),
+            input_ids=decoder_input_ids,
+            inputs_embeds=decoder_inputs_embeds,
+            attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            output_attentions=output_attentions,
+            initial_states=encoder_outputs.get("initial_states"),
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            # Empty rather than None: assisted decoding goes over them.
+            decoder_attentions=() if output_attentions else None,
+            cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+        )
+
+    def run(
+        self,
+        encoder_inputs: dict[str, Any],
+        encoder_outputs: ModelOutput | tuple | None,
+        output_attentions: bool | None,
+        return_dict: bool | None,
+        **decoder_inputs,
+    ) -> Seq2SeqModelOutput | tuple:
+        """`forward`, once the subclass has sorted its arguments."""
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        encoder_outputs = self.encode(encoder_inputs, encoder_outputs)
+        output = self.decode(encoder_outputs, output_attentions=output_attentions, **decoder_inputs)
+        return output if return_dict else output.to_tuple()
+
+
+class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
+    """
+    A model with its output embedding. Subclasses set `model`, an [`AttentionEncoderDecoderModel`], and `lm_head`, and
+    name the encoder's inputs in their `forward`.
+    """
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.model.encoder
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        return {"lm_head.weight": "model.decoder.embed_tokens.weight"} if self.config.tie_word_embeddings else {}
+
+    def run(
+        self,
+        encoder_inputs: dict[str, Any],
+        encoder_outputs: ModelOutput | tuple | None,
+        labels: torch.LongTensor | None,
+        output_attentions: bool | None,
+        return_dict: bool | None,
+        logits_to_keep: int,
+        num_items_in_batch: int | torch.Tensor | None,
+        decoder_input_ids: torch.LongTensor | None,
+        decoder_inputs_embeds: torch.FloatTensor | None,
+        **decoder_inputs,
+    ) -> Seq2SeqLMOutput | tuple:
+        """`forward`, once the subclass has sorted its arguments."""
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            if labels is None:
+                raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        encoder_outputs = self.model.encode(encoder_inputs, encoder_outputs)
+        outputs = self.model.decode(
+            encoder_outputs,
+            decoder_input_ids=decoder_input_ids,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            output_attentions=output_attentions or penalised,
+            **decoder_inputs,
+        )
+        hidden_states = outputs.last_hidden_state
+        loss = logits = None
+        if labels is not None:
+            num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        if labels is not None and self.training:
+            loss = summed_token_loss(hidden_states, self.lm_head, labels, self.config.label_smoothing)
+            if penalised:
+                memory_mask = encoder_outputs.get("memory_mask")
+                penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)
+                loss = loss + self.config.doubly_stochastic_penalty * penalty
+            loss = loss / num_items
+        else:
+            logits = self.lm_head(hidden_states[:, -logits_to_keep:] if logits_to_keep else hidden_states)
+            if labels is not None:
+                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
+        output = Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
+            cross_attentions=outputs.cross_attentions if output_attentions else None,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+        )
+        return output if return_dict else output.to_tuple()

@@ -4,7 +4,6 @@ import os
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, GenerationMixin
 from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
@@ -12,9 +11,13 @@ from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
-from .image_encoder import ImageEncoder, ImageEncoderOutput, infer_region_shape
-from .loss import doubly_stochastic_loss, summed_token_loss
-from .modeling_attention import AttentionPreTrainedModel
+from .image_encoder import ImageEncoder, infer_region_shape
+from .modeling_attention import (
+    AttentionConditionalGenerationModel,
+    AttentionEncoderDecoderModel,
+    AttentionPreTrainedModel,
+    EncoderOutput,
+)
 
 
 class AttentionCaptionerPreTrainedModel(AttentionPreTrainedModel):
@@ -23,7 +26,7 @@ class AttentionCaptionerPreTrainedModel(AttentionPreTrainedModel):
     input_modalities = ("image", "text")
 
 
-class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
+class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncoderDecoderModel):
     """
     The image encoder and the attentive decoder, without the output embedding.
 
@@ -37,15 +40,6 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
         self.decoder = AttentionDecoder(config)
         self.post_init()
 
-    def get_encoder(self, modality: str | None = None) -> ImageEncoder:
-        return self.encoder
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.decoder.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.decoder.embed_tokens = value
-
     def forward(
         self,
         pixel_values: torch.FloatTensor | None = None,
@@ -54,7 +48,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
         region_boxes: torch.FloatTensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: ImageEncoderOutput | None = None,
+        encoder_outputs: EncoderOutput | None = None,
         past_key_values: RecurrentCache | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
@@ -76,7 +70,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
                 The tokens so far. `rows` may be a multiple of `batch`: then as many rows in turn belong to each image.
             decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
                 0 where a token is padding.
-            encoder_outputs ([`ImageEncoderOutput`], *optional*):
+            encoder_outputs ([`EncoderOutput`], *optional*):
                 The memory, in place of images and regions.
             past_key_values ([`RecurrentCache`], *optional*):
                 Where to go on from.
@@ -91,42 +85,26 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel):
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqModelOutput`]
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
-        if encoder_outputs is None:
-            encoder_outputs = self.encoder(
-                pixel_values=pixel_values,
-                region_features=region_features,
-                region_mask=region_mask,
-                region_boxes=region_boxes,
-            )
-        elif not isinstance(encoder_outputs, dict):
-            encoder_outputs = ImageEncoderOutput(*encoder_outputs)
-        if use_cache and past_key_values is None:
-            past_key_values = RecurrentCache()
-        outputs = self.decoder(
-            memory=encoder_outputs.last_hidden_state,
-            memory_mask=encoder_outputs.get("memory_mask"),
-            input_ids=decoder_input_ids,
-            inputs_embeds=decoder_inputs_embeds,
-            attention_mask=decoder_attention_mask,
+        return self.run(
+            {
+                "pixel_values": pixel_values,
+                "region_features": region_features,
+                "region_mask": region_mask,
+                "region_boxes": region_boxes,
+            },
+            encoder_outputs,
+            decoder_input_ids=decoder_input_ids,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            decoder_attention_mask=decoder_attention_mask,
             past_key_values=past_key_values,
+            use_cache=use_cache,
             output_attentions=output_attentions,
+            return_dict=return_dict,
         )
-        output = Seq2SeqModelOutput(
-            last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
-            # Empty rather than None: assisted decoding goes over them.
-            decoder_attentions=() if output_attentions else None,
-            cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-        )
-        return output if return_dict else output.to_tuple()
 
 
 class AttentionCaptionerForConditionalGeneration(
-    AttentionCaptionerPreTrainedModel, AttentionGenerationMixin, GenerationMixin
+    AttentionCaptionerPreTrainedModel, AttentionConditionalGenerationModel, AttentionGenerationMixin, GenerationMixin
 ):
     """
     The captioner with its output embedding: losses, `generate()`.
@@ -134,8 +112,6 @@ class AttentionCaptionerForConditionalGeneration(
     Args:
         config ([`AttentionCaptionerConfig`]): The configuration.
     """
-
-    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
 
     def __init__(self, config: AttentionCaptionerConfig):
         super().__init__(config)
@@ -192,9 +168,6 @@ class AttentionCaptionerForConditionalGeneration(
 
         super().save_pretrained(save_directory, **kwargs)
 
-    def get_encoder(self, modality: str | None = None) -> ImageEncoder:
-        return self.model.encoder
-
     def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
         if inputs is not None and inputs.ndim == 3:
             return inputs, "region_features", model_kwargs  # an assistant gets the inputs without their name
@@ -218,7 +191,7 @@ class AttentionCaptionerForConditionalGeneration(
         region_boxes: torch.FloatTensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: ImageEncoderOutput | None = None,
+        encoder_outputs: EncoderOutput | None = None,
         past_key_values: RecurrentCache | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
@@ -249,51 +222,25 @@ class AttentionCaptionerForConditionalGeneration(
         Raises:
             ValueError: Where neither decoder inputs nor labels are given.
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        config_wants_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            if labels is None:
-                raise ValueError("Pass `decoder_input_ids` or `labels`: the captioner has no words to go on from.")
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        outputs = self.model(
-            pixel_values=pixel_values,
-            region_features=region_features,
-            region_mask=region_mask,
-            region_boxes=region_boxes,
+        return self.run(
+            {
+                "pixel_values": pixel_values,
+                "region_features": region_features,
+                "region_mask": region_mask,
+                "region_boxes": region_boxes,
+            },
+            encoder_outputs,
             decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
             decoder_inputs_embeds=decoder_inputs_embeds,
+            decoder_attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
             use_cache=use_cache,
-            output_attentions=config_wants_attentions or penalised,
-            return_dict=True,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
+            num_items_in_batch=num_items_in_batch,
         )
-        hidden_states = outputs.last_hidden_state
-        loss = logits = None
-        if labels is not None:
-            num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-        if labels is not None and self.training:
-            loss = summed_token_loss(hidden_states, self.lm_head, labels, self.config.label_smoothing)
-            if penalised:
-                mask = region_mask if encoder_outputs is None else encoder_outputs.get("memory_mask")
-                penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, mask)
-                loss = loss + self.config.doubly_stochastic_penalty * penalty
-            loss = loss / num_items
-        else:
-            logits = self.lm_head(hidden_states[:, -logits_to_keep:] if logits_to_keep else hidden_states)
-            if labels is not None:
-                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
-        output = Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            decoder_attentions=outputs.decoder_attentions if config_wants_attentions else None,
-            cross_attentions=outputs.cross_attentions if config_wants_attentions else None,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-        )
-        return output if return_dict else output.to_tuple()
 
 
 AttentionCaptionerConfig.register_for_auto_class()

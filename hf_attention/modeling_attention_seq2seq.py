@@ -1,0 +1,235 @@
+"""Sequence to sequence with attention (Bahdanau et al. 2015; Luong et al. 2015)."""
+
+import os
+
+import torch
+from torch import nn
+from transformers import GenerationMixin
+from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
+
+from .cache import RecurrentCache
+from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .decoder import AttentionDecoder
+from .generation import AttentionGenerationMixin
+from .modeling_attention import (
+    AttentionConditionalGenerationModel,
+    AttentionEncoderDecoderModel,
+    AttentionPreTrainedModel,
+    EncoderOutput,
+)
+from .text_encoder import TextEncoder
+
+
+class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
+    config_class = AttentionSeq2SeqConfig
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+
+
+class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDecoderModel):
+    """
+    The text encoder and the attentive decoder, without the output embedding.
+
+    Args:
+        config ([`AttentionSeq2SeqConfig`]): The configuration.
+    """
+
+    def __init__(self, config: AttentionSeq2SeqConfig):
+        super().__init__(config)
+        self.encoder = TextEncoder(config)
+        self.decoder = AttentionDecoder(config)
+        self.post_init()
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        shared = self.config.share_encoder_decoder_embeddings
+        return {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"} if shared else {}
+
+    def encode(self, encoder_inputs, encoder_outputs) -> EncoderOutput:
+        outputs = super().encode(encoder_inputs, encoder_outputs)
+        if outputs.get("memory_mask") is None and encoder_inputs["attention_mask"] is not None:
+            # Another's encoder output, such as a `BaseModelOutput`, has no mask of its own.
+            return EncoderOutput(
+                outputs.last_hidden_state, encoder_inputs["attention_mask"], outputs.get("initial_states")
+            )
+        return outputs
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: EncoderOutput | None = None,
+        past_key_values: RecurrentCache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> Seq2SeqModelOutput | tuple:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, source)`, *optional*):
+                The source tokens.
+            attention_mask (`torch.Tensor` of shape `(batch, source)`, *optional*):
+                0 where a source token is padding.
+            decoder_input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The target tokens so far. `rows` may be a multiple of `batch`: then as many rows in turn belong to each
+                source.
+            decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
+                0 where a target token is padding.
+            encoder_outputs ([`EncoderOutput`], *optional*):
+                The memory, in place of the source.
+            past_key_values ([`RecurrentCache`], *optional*):
+                Where to go on from.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, source, encoder_embedding_size)`, *optional*):
+                Embeddings in place of `input_ids`.
+            decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
+                Embeddings in place of `decoder_input_ids`.
+            use_cache (`bool`, *optional*):
+                Whether to return the state. Defaults to `config.use_cache`, except in training.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
+                heads, target, source)`.
+
+        Returns:
+            [`~transformers.modeling_outputs.Seq2SeqModelOutput`]
+        """
+        return self.run(
+            {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds},
+            encoder_outputs,
+            decoder_input_ids=decoder_input_ids,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            decoder_attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
+
+
+class AttentionSeq2SeqForConditionalGeneration(
+    AttentionSeq2SeqPreTrainedModel, AttentionConditionalGenerationModel, AttentionGenerationMixin, GenerationMixin
+):
+    """
+    The sequence-to-sequence model with its output embedding: losses, `generate()`.
+
+    Args:
+        config ([`AttentionSeq2SeqConfig`]): The configuration.
+    """
+
+    def __init__(self, config: AttentionSeq2SeqConfig):
+        super().__init__(config)
+        self.model = AttentionSeq2SeqModel(config)
+        self.lm_head = nn.Linear(config.readout_size, config.vocab_size)
+        self.post_init()
+        self.set_generation_defaults(max_length=128)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As any model, with the code of its pipelines: config.json names it for those without this package."""
+        # The files that travel are found by their imports, and this is the pipelines'.
+        from .pipeline_text2text import TranslationPipeline  # noqa: F401
+
+        super().save_pretrained(save_directory, **kwargs)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the target's embeddings and the output. Where
+        source and target have one vocabulary, the source's are resized with them; else see
+        [`~AttentionSeq2SeqForConditionalGeneration.resize_source_token_embeddings`].
+        """
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        encoder = self.model.encoder
+        if self.config.share_encoder_decoder_embeddings:
+            encoder.embed_tokens = nn.Embedding.from_pretrained(
+                embeddings.weight, freeze=False, padding_idx=self.config.pad_token_id
+            )
+            self.tie_weights()
+        elif self.config.source_vocab_size is None:
+            encoder.embed_tokens = self._get_resized_embeddings(
+                encoder.embed_tokens, embeddings.num_embeddings, mean_resizing=mean_resizing
+            )
+        return embeddings
+
+    def resize_source_token_embeddings(self, new_num_tokens: int, mean_resizing: bool = True) -> nn.Embedding:
+        """
+        Resizes the embeddings of a source vocabulary of its own.
+
+        Args:
+            new_num_tokens (`int`): The new number of source tokens.
+            mean_resizing (`bool`, *optional*, defaults to `True`): As in `resize_token_embeddings`.
+
+        Raises:
+            ValueError: Where source and target have one vocabulary.
+        """
+        if self.config.source_vocab_size is None:
+            raise ValueError("Source and target have one vocabulary: use `resize_token_embeddings`.")
+        encoder = self.model.encoder
+        encoder.embed_tokens = self._get_resized_embeddings(
+            encoder.embed_tokens, new_num_tokens, mean_resizing=mean_resizing
+        )
+        self.config.source_vocab_size = new_num_tokens
+        return encoder.embed_tokens
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: EncoderOutput | None = None,
+        past_key_values: RecurrentCache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput | tuple:
+        """
+        The arguments of [`AttentionSeq2SeqModel.forward`], and
+
+        Args:
+            labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The target's tokens with the closing one, -100 where there is none. Without `decoder_input_ids` they
+                are shifted right into them. In training only the loss is returned: `logits` is `None`.
+            logits_to_keep (`int`, *optional*, defaults to 0):
+                How many of the last steps' logits to compute; 0 for all.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
+                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
+                number of labels in this one.
+
+        Returns:
+            [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`;
+            `cross_attentions`, a tuple of one tensor of shape `(rows, heads, target, source)`.
+
+        Raises:
+            ValueError: Where neither decoder inputs nor labels are given.
+        """
+        return self.run(
+            {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds},
+            encoder_outputs,
+            decoder_input_ids=decoder_input_ids,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            decoder_attention_mask=decoder_attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
+            num_items_in_batch=num_items_in_batch,
+        )
+
+
+AttentionSeq2SeqConfig.register_for_auto_class()
+AttentionSeq2SeqModel.register_for_auto_class("AutoModel")
+AttentionSeq2SeqForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")

@@ -1,0 +1,117 @@
+"""A sentence as the memory that a decoder attends to: a recurrent encoder."""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from .decoder import Dropout
+from .modeling_attention import EncoderOutput
+
+
+class TextEncoder(nn.Module):
+    r"""
+    An LSTM or GRU over the source, in one direction or both: the memory's position j is
+    \\( m_j = [\overrightarrow{h}_j; \overleftarrow{h}_j] \\) (Bahdanau et al. 2015, section 3.2). Padding, wherever it
+    lies, is not read: a sentence alone and in a batch have the same memory.
+
+    Its last states start the decoder, as the configuration's `initial_state` says.
+
+    Args:
+        config ([`AttentionSeq2SeqConfig`]): The configuration.
+    """
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        is_lstm = config.encoder_rnn_type == "lstm"
+        self.embed_tokens = nn.Embedding(
+            config.vocab_size if config.source_vocab_size is None else config.source_vocab_size,
+            config.encoder_embedding_size,
+            padding_idx=config.pad_token_id,
+        )
+        self.embedding_dropout = Dropout(config.embedding_dropout)
+        self.rnn = (nn.LSTM if is_lstm else nn.GRU)(
+            config.encoder_embedding_size,
+            config.encoder_hidden_size,
+            config.encoder_num_hidden_layers,
+            batch_first=True,
+            bidirectional=config.encoder_bidirectional,
+            dropout=config.hidden_dropout if config.encoder_num_hidden_layers > 1 else 0.0,
+        )
+        self.num_decoder_states = config.num_hidden_layers * (2 if config.rnn_type == "lstm" else 1)
+        self.bridge = None
+        if config.initial_state in ("final_states", "final_backward_state"):
+            directions = 2 if config.encoder_bidirectional and config.initial_state == "final_states" else 1
+            self.bridge = nn.Linear(
+                directions * config.encoder_hidden_size, self.num_decoder_states * config.hidden_size
+            )
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        return_dict: bool = True,
+        **kwargs,
+    ) -> EncoderOutput | tuple:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, source)`, *optional*):
+                The source tokens.
+            attention_mask (`torch.Tensor` of shape `(batch, source)`, *optional*):
+                0 where a token is padding.
+            inputs_embeds (`torch.Tensor` of shape `(batch, source, encoder_embedding_size)`, *optional*):
+                Their embeddings in place of `input_ids`.
+
+        Returns:
+            [`EncoderOutput`]
+
+        Raises:
+            ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or a source is empty, or all
+                padding.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the encoder.")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        batch, length = inputs_embeds.shape[:2]
+        if length == 0:
+            raise ValueError("The source is empty: it has no tokens, not even the closing one.")
+        inputs_embeds = self.embedding_dropout(inputs_embeds)
+        if attention_mask is None:
+            memory, final = self.rnn(inputs_embeds)
+        else:
+            if attention_mask.shape != (batch, length):
+                raise ValueError(
+                    f"`attention_mask` must have shape {(batch, length)}, got {tuple(attention_mask.shape)}."
+                )
+            is_token = attention_mask.bool()
+            lengths = is_token.sum(1).cpu()
+            if not lengths.all():
+                rows = (lengths == 0).nonzero().flatten().tolist()
+                raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
+            order = (~is_token).int().argsort(dim=1, stable=True)  # tokens first, wherever the padding lies
+            packed = pack_padded_sequence(_take(inputs_embeds, order), lengths, batch_first=True, enforce_sorted=False)
+            memory, final = self.rnn(packed)
+            memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
+            memory = _take(memory, order.argsort(1))
+        output = EncoderOutput(memory, attention_mask, self._start_decoder(final))
+        return output if return_dict else output.to_tuple()
+
+    def _start_decoder(self, final: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor | None:
+        kinds = final if isinstance(final, tuple) else (final,)
+        # (layers * directions, batch, size) -> (batch, layers, directions, size)
+        kinds = [kind.unflatten(0, (self.config.encoder_num_hidden_layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+        if self.config.initial_state == "copied_states":
+            return torch.cat([kind.flatten(2) for kind in kinds], 1)
+        if self.bridge is None:
+            return None
+        top = kinds[0][:, -1]
+        start = top.flatten(1) if self.config.initial_state == "final_states" else top[:, 1]
+        return self.bridge(start).tanh().unflatten(1, (self.num_decoder_states, -1))
+
+
+def _take(sequence: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    return sequence.gather(1, order.unsqueeze(-1).expand(-1, -1, sequence.shape[-1]))
