@@ -180,13 +180,10 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
     name the encoder's inputs in their `forward`.
     """
 
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.model.encoder
-
-    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        if all_submodels:
-            return super().get_expanded_tied_weights_keys(all_submodels=True)
-        return {"lm_head.weight": "model.decoder.embed_tokens.weight"} if self.config.tie_word_embeddings else {}
 
     def run(
         self,

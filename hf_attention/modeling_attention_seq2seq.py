@@ -34,6 +34,8 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         config ([`AttentionSeq2SeqConfig`]): The configuration.
     """
 
+    _tied_weights_keys = {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"}
+
     def __init__(self, config: AttentionSeq2SeqConfig):
         super().__init__(config)
         self.encoder = TextEncoder(config)
@@ -43,8 +45,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
-        shared = self.config.share_encoder_decoder_embeddings
-        return {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"} if shared else {}
+        return dict(self._tied_weights_keys) if self.config.share_encoder_decoder_embeddings else {}
 
     def encode(self, encoder_inputs, encoder_outputs) -> EncoderOutput:
         outputs = super().encode(encoder_inputs, encoder_outputs)
