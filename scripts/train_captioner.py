@@ -38,8 +38,8 @@ from hf_attention import (
 )
 from hf_attention.training.arguments import (
     CaptionDataArguments,
+    CaptionDecoderArguments,
     CaptionModelArguments,
-    DecoderArguments,
     LoopArguments,
     TokenizerArguments,
 )
@@ -66,7 +66,9 @@ def make_tokenizer(arguments: TokenizerArguments, captions: list[list[str]]) -> 
     if arguments.tokenizer_name is not None:
         return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
     texts = (text for texts in captions for text in texts)
-    return train_tokenizer(texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count)
+    return train_tokenizer(
+        texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase
+    )
 
 
 def make_image_processor(model_args: CaptionModelArguments, image_size: int | None) -> BaseImageProcessor:
@@ -84,7 +86,7 @@ def make_image_processor(model_args: CaptionModelArguments, image_size: int | No
 
 def make_model(
     model_args: CaptionModelArguments,
-    decoder_args: DecoderArguments,
+    decoder_args: CaptionDecoderArguments,
     tokenizer: PreTrainedTokenizerFast,
     image_processor: BaseImageProcessor,
 ) -> AttentionCaptionerForConditionalGeneration:
@@ -146,7 +148,7 @@ def make_source(
 
 def main() -> None:
     parser = HfArgumentParser(
-        (LoopArguments, CaptionDataArguments, CaptionModelArguments, TokenizerArguments, DecoderArguments),
+        (LoopArguments, CaptionDataArguments, CaptionModelArguments, TokenizerArguments, CaptionDecoderArguments),
         description=__doc__,
     )
     loop_args, data_args, model_args, tokenizer_args, decoder_args = parser.parse_args_into_dataclasses()

@@ -51,7 +51,7 @@ class LoopArguments:
 
 @dataclass
 class DecoderArguments:
-    """Fields of `AttentionCaptionerConfig`, under the same names; the defaults are a recipe that works on Flickr8k."""
+    """Fields of every decoder's configuration, under the same names."""
 
     attention_type: Literal["additive", "dot", "general", "scaled_dot", "none"] = "additive"
     attention_size: int = 512
@@ -67,8 +67,6 @@ class DecoderArguments:
     embedding_size: int = 256
     hidden_size: int = 512
     num_hidden_layers: int = 1
-    memory_size: int = 512
-    initial_state: Literal["memory_mean", "zeros"] = "memory_mean"
     readout_size: int | None = None
     readout_activation: Literal["tanh", "maxout", "none"] = "tanh"
     readout_embedding: bool = False
@@ -76,7 +74,6 @@ class DecoderArguments:
     hidden_dropout: float = 0.5
     readout_dropout: float = 0.5
     memory_dropout: float = 0.5
-    region_dropout: float = 0.0
     label_smoothing: float = 0.1
     tie_word_embeddings: bool = False
 
@@ -91,15 +88,53 @@ class DecoderArguments:
 
 
 @dataclass
+class CaptionDecoderArguments(DecoderArguments):
+    """The captioner's; the defaults are a recipe that works on Flickr8k."""
+
+    memory_size: int = 512
+    initial_state: Literal["memory_mean", "zeros"] = "memory_mean"
+    region_dropout: float = 0.0
+
+
+@dataclass
+class Seq2SeqModelArguments(DecoderArguments):
+    """Fields of `AttentionSeq2SeqConfig`, under the same names; the defaults are a recipe that works on Multi30k."""
+
+    attention_size: int = 256
+    context_gate: bool | None = False
+    initial_state: Literal["final_states", "final_backward_state", "copied_states", "memory_mean", "zeros"] = (
+        "final_states"
+    )
+    embedding_dropout: float = 0.3
+    hidden_dropout: float = 0.3
+    readout_dropout: float = 0.3
+    memory_dropout: float = 0.3
+    tie_word_embeddings: bool = True
+    share_encoder_decoder_embeddings: bool | None = field(
+        default=None, metadata={"help": "Default: wherever source and target have one vocabulary."}
+    )
+    encoder_embedding_size: int | None = None
+    encoder_rnn_type: Literal["lstm", "gru"] | None = None
+    encoder_hidden_size: int = 256
+    encoder_num_hidden_layers: int = 1
+    encoder_bidirectional: bool = True
+
+
+@dataclass
 class TokenizerArguments:
     """The tokenizer: a ready one, or one trained on the training texts."""
 
     tokenizer_name: str | None = field(default=None, metadata={"help": "Name or folder of a ready tokenizer."})
-    tokenizer_type: Literal["word", "bpe"] = field(
-        default="word", metadata={"help": "word: lower-cased words without punctuation; bpe: byte-level BPE."}
+    tokenizer_type: Literal["word", "word_punct", "bpe", "unigram"] = field(
+        default="word",
+        metadata={
+            "help": "word: lower-cased words without punctuation; word_punct: words and marks; bpe: byte-level BPE; "
+            "unigram: pieces of words."
+        },
     )
     min_count: int = field(default=5, metadata={"help": "Rarer words (BPE: merges) are left out."})
     vocab_size: int = field(default=10000, metadata={"help": "Largest vocabulary."})
+    lowercase: bool = field(default=False, metadata={"help": "Lower-case the texts; word does so anyway."})
 
 
 @dataclass
@@ -172,3 +207,57 @@ class CaptionModelArguments:
             self.backbone_learning_rate = 1e-5
         elif not self.train_backbone and self.backbone_learning_rate is not None:
             raise ValueError("`backbone_learning_rate` needs `train_backbone`.")
+
+
+@dataclass
+class TextPairArguments:
+    """The pairs of sentences, and how they are batched and decoded."""
+
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub name or folder of the data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    train_files: list[str] | None = field(
+        default=None,
+        metadata={"help": "Instead: a JSON-lines, CSV or TSV file, or two plain ones, a sentence a line."},
+    )
+    validation_files: list[str] | None = field(default=None, metadata={"help": "The same for validation."})
+    test_files: list[str] | None = field(default=None, metadata={"help": "The same for the test."})
+    source_column: str | None = field(default=None, metadata={"help": "Column of the source sentences."})
+    target_column: str | None = field(default=None, metadata={"help": "Column of the target sentences."})
+    source_lang: str | None = field(default=None, metadata={"help": "Or: source language in a translation column."})
+    target_lang: str | None = field(default=None, metadata={"help": "And the target language."})
+    drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training pairs."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of other splits."})
+    max_source_length: int = field(default=100, metadata={"help": "Longer sources are cut, in tokens."})
+    max_target_length: int = field(default=100, metadata={"help": "Longer targets are cut, in tokens."})
+    separate_vocabularies: bool = field(
+        default=False, metadata={"help": "One vocabulary a side instead of a joint one."}
+    )
+    bpe_dropout: float = field(default=0.0, metadata={"help": "Probability to leave out a merge, in training."})
+    batch_size: int = field(default=64, metadata={"help": "Pairs of one batch (and process)."})
+    bucket_batches: int = field(
+        default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
+    )
+    eval_batch_size: int = field(default=100, metadata={"help": "Sentences of one batch in generation."})
+    validation_num_beams: int = field(default=5, metadata={"help": "Beams of the validation after each epoch."})
+    num_beams: int = field(default=5, metadata={"help": "Beams stored with the model."})
+    length_penalty: float = field(default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned."})
+    tune_generation: bool = field(
+        default=False, metadata={"help": "At the end, choose the length penalty on the validation split."}
+    )
+    do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+    def __post_init__(self):
+        if (self.dataset_name is None) == (self.train_files is None):
+            raise ValueError("Give either `dataset_name` or `train_files`.")
+        if self.train_files is not None and self.validation_files is None:
+            raise ValueError("`train_files` needs `validation_files` beside it.")
+        if self.do_test and self.train_files is not None and self.test_files is None:
+            raise ValueError("`do_test` needs `test_files` beside `train_files`.")
+        if self.train_files is not None and len(self.train_files) == 2 and self.source_column is None:
+            self.source_column, self.target_column = "source", "target"
+        if not 0 <= self.bpe_dropout < 1:
+            raise ValueError(f"`bpe_dropout` must lie in [0, 1), got {self.bpe_dropout}.")
