@@ -1,7 +1,6 @@
 import pytest
 import torch
-from common.configurations import over_configurations
-from common.factories import END, over_models, take
+from common.factories import END, over_configurations, over_models, take
 from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, generate, make_prefix, teacher_forced
 from torch.testing import assert_close
 
@@ -19,7 +18,6 @@ def check_maps(factory, model, inputs, outputs, prefix=None) -> None:
     assert (maps.transpose(1, 2)[masked] == 0).all()
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("with_prefix", [False, True], ids=["", "prefix"])
 def test_maps_equal_a_teacher_forced_pass(factory, settings, with_prefix):

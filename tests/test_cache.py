@@ -1,7 +1,6 @@
 import pytest
 import torch
-from common.configurations import over_configurations
-from common.factories import make_tokens, over_models, repeat, take
+from common.factories import make_tokens, over_configurations, over_models, repeat, take
 from torch.testing import assert_close
 
 from hf_attention import RecurrentCache
@@ -15,7 +14,6 @@ def step(model, inputs, cache, tokens) -> torch.Tensor:
     return model(**inputs, decoder_input_ids=tokens, past_key_values=cache).logits
 
 
-@over_models
 @over_configurations
 def test_cropped_tokens_have_never_been(factory, settings):
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
@@ -59,7 +57,6 @@ def test_tokens_that_were_not_recorded_cannot_be_taken_back(factory):
             cache.crop(wrong)
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("recorded", [False, True], ids=["", "recorded"])
 def test_rows_of_a_cache_move(factory, settings, recorded):

@@ -59,7 +59,7 @@ def test_exactly_the_valid_combinations_are_accepted():
         ("embedding_size", {"embedding_size": 0}),
         ("hidden_size", {"hidden_size": -1}),
         ("num_hidden_layers", {"num_hidden_layers": 0}),
-        ("memory_size", {"memory_size": 0}),
+        ("(memory|encoder_hidden)_size", {"memory_size": 0}),
         ("attention_size", {"attention_size": 0}),
         ("num_attention_heads", {"num_attention_heads": 0}),
         ("readout_size", {"readout_size": 0}),
@@ -91,7 +91,7 @@ def test_exactly_the_valid_combinations_are_accepted():
 def test_what_is_refused_names_the_argument(factory, name, settings):
     small = {"vocab_size": 13, "embedding_size": 6, "hidden_size": 8, "attention_size": 4, "memory_size": 7}
     with pytest.raises(ValueError, match=f"`{name}[`=]"):
-        factory.config_class(**{**factory.settings, **small, **settings})
+        factory.config_class(**factory.adapt({**factory.settings, **small, **settings}))
 
 
 @over_models

@@ -1,7 +1,16 @@
 import pytest
 import torch
-from common.configurations import every_configuration, name_of, over_configurations
-from common.factories import VOCABULARY, left_padded, make_tokens, over_models, repeat, take
+from common.configurations import every_configuration, name_of
+from common.factories import (
+    FACTORIES,
+    VOCABULARY,
+    left_padded,
+    make_tokens,
+    over_configurations,
+    over_models,
+    repeat,
+    take,
+)
 from common.reference import ReferenceDecoder
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.testing import assert_close
@@ -62,7 +71,6 @@ def check_against_reference(factory, settings: dict, padded: bool) -> None:
         assert_close(gradient, reference, **EXACT, msg=lambda m, n=name: f"{name_of(settings)}, gradient of {n}: {m}")
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("padded", [False, True], ids=["", "padded"])
 def test_values_and_gradients_equal_a_plain_loop(factory, settings, padded):
@@ -123,7 +131,6 @@ def at_once(model, inputs, tokens, mask=None):
     return outputs.logits, outputs.cross_attentions[0] if outputs.cross_attentions else None
 
 
-@over_models
 @over_configurations
 @torch.no_grad()
 def test_cached_equals_uncached(factory, settings):
@@ -138,7 +145,6 @@ def test_cached_equals_uncached(factory, settings):
         assert_same(feed(model, inputs, tokens, mask, cuts), expected, mask)
 
 
-@over_models
 @over_configurations
 @torch.no_grad()
 def test_a_row_of_a_batch_equals_the_row_alone(factory, settings):
@@ -153,7 +159,6 @@ def test_a_row_of_a_batch_equals_the_row_alone(factory, settings):
         assert_same(alone, expected)
 
 
-@over_models
 @over_configurations
 @torch.no_grad()
 def test_rows_that_share_a_memory_equal_the_memory_repeated(factory, settings):
@@ -163,17 +168,16 @@ def test_rows_that_share_a_memory_equal_the_memory_repeated(factory, settings):
     assert_same(feed(model, inputs, tokens, None, [1, 3]), at_once(model, repeat(inputs, 3), tokens))
 
 
-@over_models
 @over_configurations
 @torch.no_grad()
 def test_what_is_masked_does_not_matter(factory, settings):
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(3))
     tokens, mask = left_padded(make_tokens(rows=3, length=5))
     expected = at_once(model, inputs, tokens, mask)
-    other = {**inputs, factory.features: inputs[factory.features].clone()}
-    other[factory.features][inputs[factory.mask] == 0] = 55.0
+    content = inputs[factory.content].clone()
+    content[inputs[factory.mask] == 0] = 55.0 if content.is_floating_point() else VOCABULARY - 1
     other_tokens = tokens.masked_fill(mask == 0, VOCABULARY - 1)
-    result = at_once(model, other, other_tokens, mask)
+    result = at_once(model, {**inputs, factory.content: content}, other_tokens, mask)
     assert_same(result, expected, mask)
     if result[1] is not None:
         masked = (inputs[factory.mask] == 0)[:, None, None].expand_as(result[1])
@@ -233,6 +237,10 @@ def test_gradients_equal_finite_differences(factory, settings):
     tokens = make_tokens(rows=2, length=3)
     names = [name for name, _ in model.model.decoder.named_parameters() if "embed_tokens" not in name]
 
+    initial_states = encoder_outputs.initial_states
+    if initial_states is not None:
+        initial_states = initial_states.detach()
+
     def run(memory, *parameters):
         outputs = torch.func.functional_call(
             model.model.decoder,
@@ -242,6 +250,7 @@ def test_gradients_equal_finite_differences(factory, settings):
                 "memory_mask": encoder_outputs.memory_mask,
                 "input_ids": tokens,
                 "output_attentions": True,
+                "initial_states": initial_states,
             },
         )
         return outputs.last_hidden_state, outputs.cross_attentions[0]
@@ -251,7 +260,6 @@ def test_gradients_equal_finite_differences(factory, settings):
     assert torch.autograd.gradcheck(run, (memory, *parameters), fast_mode=True)
 
 
-@over_models
 @over_configurations
 def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(factory, settings):
     model, inputs = factory.make_model(**settings).train(), factory.make_inputs(3)
@@ -287,7 +295,12 @@ def decode_steps(forward, model: PreTrainedModel, inputs: dict, tokens: torch.Te
     return logits
 
 
-@over_models
+# Compiling takes long, and of the models it is the decoder alone that is run.
+@pytest.mark.parametrize(
+    "factory",
+    [FACTORIES[0], *(pytest.param(factory, marks=pytest.mark.slow) for factory in FACTORIES[1:])],
+    ids=lambda factory: factory.name,
+)
 @pytest.mark.parametrize(
     ("settings", "backend"),
     [

@@ -2,8 +2,7 @@ import itertools
 
 import pytest
 import torch
-from common.configurations import over_configurations
-from common.factories import END, PAD, START, UNKNOWN, VOCABULARY, over_models, take
+from common.factories import END, PAD, START, UNKNOWN, VOCABULARY, over_configurations, over_models, take, to_dtype
 from common.strategies import (
     NEW_TOKENS,
     ONE_SEQUENCE,
@@ -30,7 +29,6 @@ def allowed(logits: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("with_prefix", [False, True], ids=["", "prefix"])
 def test_scores_equal_a_teacher_forced_pass(factory, settings, with_prefix):
@@ -56,7 +54,6 @@ def test_scores_equal_a_teacher_forced_pass(factory, settings, with_prefix):
             assert choice[real].equal(tokens[real]), strategy
 
 
-@over_models
 @over_configurations
 def test_a_batch_equals_single_runs(factory, settings):
     model, inputs = factory.make_model(**settings), factory.make_inputs(4)
@@ -71,7 +68,6 @@ def test_a_batch_equals_single_runs(factory, settings):
             assert torch.isin(together[:, length:], torch.tensor([PAD, END])).all(), strategy
 
 
-@over_models
 @over_configurations
 def test_uncached_equals_cached(factory, settings):
     model, inputs = factory.make_model(**settings), factory.make_inputs(3)
@@ -84,7 +80,6 @@ def test_uncached_equals_cached(factory, settings):
             assert uncached.past_key_values is None
 
 
-@over_models
 @over_configurations
 def test_assisted_decoding_equals_greedy(factory, settings):
     model, inputs = factory.make_model(**settings), factory.make_inputs(1)
@@ -96,7 +91,6 @@ def test_assisted_decoding_equals_greedy(factory, settings):
             assert outputs.sequences.equal(expected), strategy
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 def test_going_on_from_a_returned_cache_equals_going_through(factory, settings, masked):
@@ -122,7 +116,6 @@ def test_going_on_from_a_returned_cache_equals_going_through(factory, settings, 
         assert_close(one, other, **CLOSE)
 
 
-@over_models
 @over_configurations
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 def test_beam_search_equals_exhaustive_search(factory, settings, length_penalty):
@@ -279,15 +272,13 @@ def test_number_of_new_tokens(factory):
 def test_bfloat16_weights(factory, strategy):
     model = factory.make_model().bfloat16()
     inputs = factory.make_inputs(1 if strategy in ONE_SEQUENCE else 2)
-    inputs[factory.features] = inputs[factory.features].bfloat16()
+    inputs = to_dtype(inputs, torch.bfloat16)
     if "assisted" in strategy:
         strategy, more = "greedy", {"assistant_model": factory.make_model().bfloat16()}
     else:
         more = {}
     outputs = generate(factory, model, inputs, strategy, **more)
-    exact, _, real = teacher_forced(
-        model.float(), {**inputs, factory.features: inputs[factory.features].float()}, outputs.sequences
-    )
+    exact, _, real = teacher_forced(model.float(), to_dtype(inputs, torch.float32), outputs.sequences)
     assert outputs.cross_attentions[0][0].dtype == torch.float32
     if "beam" not in strategy and not more:
         scores = model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)
@@ -320,7 +311,9 @@ def test_compiled_forward_generates_the_same(factory):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_are_reported(factory, value):
     model, inputs = factory.make_model(), factory.make_inputs(3)
-    inputs[factory.features][1, 0, 2] = value
+    if not inputs[factory.content].is_floating_point():
+        pytest.skip("tokens are always numbers")
+    inputs[factory.content][1, 0, 2] = value
     with pytest.raises(ValueError, match=r"\[1\].*not finite"):
         model.generate(**inputs)
 
@@ -339,18 +332,18 @@ def test_a_weight_that_is_no_number_is_reported(factory, strategy):
 def test_an_item_without_any_position_is_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(3)
     inputs[factory.mask][2] = 0
-    with pytest.raises(ValueError, match=r"\[2\].*masked"):
+    with pytest.raises(ValueError, match=r"\[2\].*(masked|padding)"):
         model.generate(**inputs)
 
 
 @over_models
 def test_no_input_is_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)
-    with pytest.raises(ValueError, match=factory.features):
+    with pytest.raises(ValueError, match=factory.content):
         model.generate()
     with pytest.raises(ValueError, match="decoder_input_ids"):
         model(**inputs)
-    with pytest.raises(ValueError, match=factory.features):
+    with pytest.raises(ValueError, match=factory.content):
         model(decoder_input_ids=make_prefix(1)["decoder_input_ids"])
 
 

@@ -2,13 +2,11 @@
 
 import inspect
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from common.remote_code import run_without_the_package
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_captioner import make_model, make_processor
@@ -46,16 +44,7 @@ def answer(folder: str, image: str, **trust) -> tuple[dict[str, torch.Tensor], l
 
 
 WITHOUT_THE_PACKAGE = """
-import json, sys
-
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "hf_attention":
-            raise ModuleNotFoundError("There is no hf_attention here.")
-
-
-sys.meta_path.insert(0, Refuse())
+import json
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -80,25 +69,12 @@ except ValueError as error:
 
 model.save_pretrained(out + "/again")
 AutoProcessor.from_pretrained(folder, trust_remote_code=True).save_pretrained(out + "/again")
-assert not any(name.split(".")[0] == "hf_attention" for name in sys.modules)
 """
 
 
 def answer_without_the_package(folder: Path, image: Path, out: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
-    out.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "home"), "HF_MODULES_CACHE": str(out / "modules")}
-    result = subprocess.run(
-        # Isolated: neither the working folder nor the environment adds to what can be imported.
-        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE.replace("ANSWER", inspect.getsource(answer))]
-        + [str(folder), str(image), str(out)],
-        cwd=out,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
+    source = WITHOUT_THE_PACKAGE.replace("ANSWER", inspect.getsource(answer))
+    run_without_the_package(source, out, folder, image, out)
     return load_file(out / "tensors.safetensors"), json.loads((out / "records.json").read_text())
 
 

@@ -3,8 +3,6 @@
 import itertools
 from collections.abc import Iterator
 
-import pytest
-
 
 AXES = {
     "rnn_type": ("lstm", "gru"),
@@ -87,14 +85,3 @@ def name_of(settings: dict) -> str:
         for name, value in settings.items()
         if name == "attention_type" or value != AXES[name][0]
     )
-
-
-def _params() -> list:
-    few = pairwise()
-    rest = [settings for settings in core() if settings not in few]
-    return [pytest.param(settings, id=name_of(settings)) for settings in few] + [
-        pytest.param(settings, id=name_of(settings), marks=pytest.mark.slow) for settings in rest
-    ]
-
-
-over_configurations = pytest.mark.parametrize("settings", _params())

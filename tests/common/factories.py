@@ -9,7 +9,11 @@ from transformers import PreTrainedModel
 
 from hf_attention.configuration_attention import AttentionDecoderConfig
 from hf_attention.configuration_attention_captioner import AttentionCaptionerConfig
+from hf_attention.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
+from hf_attention.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+
+from .configurations import core, name_of, pairwise
 
 
 PAD, UNKNOWN, START, END = range(4)
@@ -31,8 +35,11 @@ class ModelFactory:
         settings: What the configuration needs besides the decoder's fields.
         make_inputs: From a number of items, the arguments for `forward` and `generate`. Ragged: items differ in how
             many positions of their memory are real.
-        features: The floating-point one among the inputs.
-        mask: The one that masks memory positions.
+        content: The one among the inputs that the memory is made of: features, or tokens.
+        mask: The one that masks its positions.
+        adapt: From the decoder's settings, those of the configuration.
+        end_bias: What makes some of the sentences of `make_model()` end before others.
+        share: Of the configurations that every model's tests go over, every how many'th is not left to the slow tests.
     """
 
     name: str
@@ -40,14 +47,17 @@ class ModelFactory:
     config_class: type[AttentionDecoderConfig]
     settings: dict
     make_inputs: Callable[[int], dict[str, torch.Tensor]]
-    features: str
+    content: str
     mask: str
+    adapt: Callable[[dict], dict] = dict
+    end_bias: float = 2.0
+    share: int = 1
 
     def make_config(self, **settings) -> AttentionDecoderConfig:
         settings = {**SIZES, **self.settings, **settings}
         if settings.get("attention_type") == "dot":
             settings["memory_size"] = settings["hidden_size"]
-        return self.config_class(**settings)
+        return self.config_class(**self.adapt(settings))
 
     def make_model(self, **settings) -> PreTrainedModel:
         """A tiny model in evaluation mode, its weights large enough for decided attention and varied tokens."""
@@ -58,12 +68,12 @@ class ModelFactory:
                 scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9
                 parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * scale)
             # So that sentences end neither at once nor all at the same step.
-            model.lm_head.bias[END] = 2.0
+            model.lm_head.bias[END] = self.end_bias
         return model.eval()
 
     def to_double(self, model: PreTrainedModel, inputs: dict) -> tuple[PreTrainedModel, dict]:
         """Both in float64."""
-        return model.double(), {**inputs, self.features: inputs[self.features].double()}
+        return model.double(), to_dtype(inputs, torch.float64)
 
 
 def ragged_mask(items: int) -> torch.Tensor:
@@ -82,6 +92,23 @@ def make_regions(items: int) -> dict[str, torch.Tensor]:
     return {"region_features": features, "region_mask": ragged_mask(items)}
 
 
+def make_sentences(items: int) -> dict[str, torch.Tensor]:
+    """Sources with their padding on the right or on the left, and one with a hole."""
+    generator = torch.Generator().manual_seed(items)
+    tokens = torch.randint(END + 1, VOCABULARY, (items, POSITIONS), generator=generator)
+    mask = ragged_mask(items)
+    mask[2::3] = mask[2::3].flip(1)
+    return {"input_ids": tokens.masked_fill(mask == 0, PAD), "attention_mask": mask}
+
+
+def size_encoder(settings: dict) -> dict:
+    """An encoder that makes a memory of the size asked for."""
+    settings = dict(settings)
+    size = settings.pop("memory_size")
+    directions = 1 if size % 2 else 2
+    return {**settings, "encoder_hidden_size": size // directions, "encoder_bidirectional": directions == 2}
+
+
 FACTORIES = [
     ModelFactory(
         name="captioner",
@@ -89,12 +116,48 @@ FACTORIES = [
         config_class=AttentionCaptionerConfig,
         settings={"region_size": 9},
         make_inputs=make_regions,
-        features="region_features",
+        content="region_features",
         mask="region_mask",
-    )
+    ),
+    ModelFactory(
+        name="seq2seq",
+        model_class=AttentionSeq2SeqForConditionalGeneration,
+        config_class=AttentionSeq2SeqConfig,
+        settings={"memory_size": 6, "source_vocab_size": VOCABULARY},
+        make_inputs=make_sentences,
+        content="input_ids",
+        mask="attention_mask",
+        adapt=size_encoder,
+        end_bias=5.0,
+        share=3,
+    ),
 ]
 
+
+def _params(factory: ModelFactory) -> list:
+    few = pairwise()
+    rest = [settings for settings in core() if settings not in few]
+    return [
+        pytest.param(
+            factory,
+            settings,
+            id=f"{factory.name}-{name_of(settings)}",
+            marks=pytest.mark.slow if number >= len(few) or number % factory.share else (),
+        )
+        for number, settings in enumerate([*few, *rest])
+    ]
+
+
 over_models = pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
+# Each model in each configuration.
+over_configurations = pytest.mark.parametrize(
+    ("factory", "settings"), [param for factory in FACTORIES for param in _params(factory)]
+)
+
+
+def to_dtype(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The inputs with the floating-point ones among them in another precision."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
 
 
 def take(inputs: dict[str, torch.Tensor], *items: int) -> dict[str, torch.Tensor]:

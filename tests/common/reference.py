@@ -1,6 +1,6 @@
 """
-The decoder as the papers write it: one row, one step, one position at a time, with nothing of the package but the
-weights. Masked positions and padding tokens are not there at all, instead of being masked.
+Encoder and decoder as the papers write them: one row, one step, one position at a time, with nothing of the package
+but the weights. Masked positions and padding tokens are not there at all, instead of being masked.
 """
 
 import torch
@@ -13,6 +13,66 @@ def softmax(scores: torch.Tensor) -> torch.Tensor:
 
 def sigmoid(x: torch.Tensor) -> torch.Tensor:
     return 1 / (1 + torch.exp(-x))
+
+
+def lstm_step(
+    weights: dict[str, torch.Tensor], name: str, x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Hochreiter and Schmidhuber with forget gates, the four gates in the order i, f, g, o.
+
+    Args:
+        weights: Those of an `nn.LSTM` of the name `rnn`.
+        name: The layer: `"l0"`, or `"l0_reverse"`.
+    """
+    gates = weights[f"rnn.weight_ih_{name}"] @ x + weights[f"rnn.bias_ih_{name}"]
+    gates = gates + weights[f"rnn.weight_hh_{name}"] @ hidden + weights[f"rnn.bias_hh_{name}"]
+    n = hidden.shape[0]
+    i, f, g, o = gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
+    cell = sigmoid(f) * cell + sigmoid(i) * torch.tanh(g)
+    return sigmoid(o) * torch.tanh(cell), cell
+
+
+def gru_step(weights: dict[str, torch.Tensor], name: str, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """Cho et al. 2014, with the reset gate behind the matrix product: r, z, n. Arguments as for `lstm_step`."""
+    from_input = weights[f"rnn.weight_ih_{name}"] @ x + weights[f"rnn.bias_ih_{name}"]
+    from_hidden = weights[f"rnn.weight_hh_{name}"] @ hidden + weights[f"rnn.bias_hh_{name}"]
+    n = hidden.shape[0]
+    r = sigmoid(from_input[:n] + from_hidden[:n])
+    z = sigmoid(from_input[n : 2 * n] + from_hidden[n : 2 * n])
+    new = torch.tanh(from_input[2 * n :] + r * from_hidden[2 * n :])
+    return (1 - z) * new + z * hidden
+
+
+def read_sentence(
+    weights: dict[str, torch.Tensor], embeddings: list[torch.Tensor], layers: int, bidirectional: bool, is_lstm: bool
+) -> tuple[torch.Tensor, list[list[tuple[torch.Tensor, ...]]]]:
+    """
+    A recurrent encoder over one sentence.
+
+    Args:
+        weights: Those of an `nn.LSTM` or `nn.GRU` of the name `rnn`.
+        embeddings: Of the tokens, all of them real.
+
+    Returns:
+        The memory `(tokens, directions * size)`, and for each layer and direction the last state: the hidden one,
+        and of an LSTM the cell.
+    """
+    finals, size = [], weights["rnn.weight_hh_l0"].shape[1]
+    for layer in range(layers):
+        outputs, states = [], []
+        for suffix in ("", "_reverse") if bidirectional else ("",):
+            state = (embeddings[0].new_zeros(size),) * (2 if is_lstm else 1)
+            read = []
+            for x in reversed(embeddings) if suffix else embeddings:
+                name = f"l{layer}{suffix}"
+                state = lstm_step(weights, name, x, *state) if is_lstm else (gru_step(weights, name, x, *state),)
+                read.append(state[0])
+            outputs.append(read[::-1] if suffix else read)
+            states.append(state)
+        embeddings = [torch.cat(both) for both in zip(*outputs, strict=True)]
+        finals.append(states)
+    return torch.stack(embeddings), finals
 
 
 class ReferenceDecoder:
@@ -29,27 +89,6 @@ class ReferenceDecoder:
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         result = self.weights[f"{name}.weight"] @ x
         return result + self.weights[f"{name}.bias"] if f"{name}.bias" in self.weights else result
-
-    def lstm(self, layer: int, x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor) -> tuple:
-        """Hochreiter and Schmidhuber with forget gates, the four gates in the order i, f, g, o."""
-        w = self.weights
-        gates = w[f"rnn.weight_ih_l{layer}"] @ x + w[f"rnn.bias_ih_l{layer}"]
-        gates = gates + w[f"rnn.weight_hh_l{layer}"] @ hidden + w[f"rnn.bias_hh_l{layer}"]
-        n = hidden.shape[0]
-        i, f, g, o = gates[:n], gates[n : 2 * n], gates[2 * n : 3 * n], gates[3 * n :]
-        cell = sigmoid(f) * cell + sigmoid(i) * torch.tanh(g)
-        return sigmoid(o) * torch.tanh(cell), cell
-
-    def gru(self, layer: int, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """Cho et al. 2014, with the reset gate behind the matrix product: r, z, n."""
-        w = self.weights
-        from_input = w[f"rnn.weight_ih_l{layer}"] @ x + w[f"rnn.bias_ih_l{layer}"]
-        from_hidden = w[f"rnn.weight_hh_l{layer}"] @ hidden + w[f"rnn.bias_hh_l{layer}"]
-        n = hidden.shape[0]
-        r = sigmoid(from_input[:n] + from_hidden[:n])
-        z = sigmoid(from_input[n : 2 * n] + from_hidden[n : 2 * n])
-        new = torch.tanh(from_input[2 * n :] + r * from_hidden[2 * n :])
-        return (1 - z) * new + z * hidden
 
     def scores(self, query: torch.Tensor, memory: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
         kind, scores = self.config.attention_type, []
@@ -121,9 +160,9 @@ class ReferenceDecoder:
                 x = torch.cat([embedding, feed])
             for layer in range(layers):
                 if is_lstm:
-                    hidden[layer], cell[layer] = self.lstm(layer, x, hidden[layer], cell[layer])
+                    hidden[layer], cell[layer] = lstm_step(self.weights, f"l{layer}", x, hidden[layer], cell[layer])
                 else:
-                    hidden[layer] = self.gru(layer, x, hidden[layer])
+                    hidden[layer] = gru_step(self.weights, f"l{layer}", x, hidden[layer])
                 x = hidden[layer]
             if config.attention_type is not None and config.attention_order == "after_rnn":
                 context, weights = self.attend(hidden[-1], memory, coverage)
