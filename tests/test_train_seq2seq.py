@@ -1,0 +1,136 @@
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from datasets import DatasetDict
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+from hf_attention import AttentionSeq2SeqTokenizer
+from hf_attention.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.training.translation_metrics import translation_metrics
+
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_seq2seq.py"
+SMALL = {
+    "embedding_size": 16,
+    "hidden_size": 32,
+    "encoder_hidden_size": 16,
+    "attention_size": 16,
+    "warmup_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 1e-2,
+    "batch_size": 16,
+    "label_smoothing": 0,
+    "vocab_size": 300,
+    "validation_num_beams": 1,
+    "max_target_length": 30,
+}
+
+
+@pytest.fixture(scope="module")
+def sentences() -> DatasetDict:
+    return make_translations(train=160, validation=8, test=8)
+
+
+@pytest.fixture(scope="module")
+def folder(sentences: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentences, as a data set and as files."""
+    folder = tmp_path_factory.mktemp("inputs")
+    sentences.save_to_disk(folder / "sentences")
+    for split in ("train", "validation"):
+        for code in ("en", TOY_LANGUAGE):
+            lines = [row[code] for row in sentences[split]["translation"]]
+            (folder / f"{split}.{code}").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def train_seq2seq(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Runs the script in this process, with the options given."""
+    spec = importlib.util.spec_from_file_location("train_seq2seq", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(**options) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        arguments = []
+        for name, value in {**SMALL, **options}.items():
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{name}", *map(str, values)]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        module.main()
+
+    return run
+
+
+def from_dataset(folder: Path) -> dict:
+    return {"dataset_name": folder / "sentences", "source_lang": "en", "target_lang": TOY_LANGUAGE}
+
+
+def losses(output_dir: Path) -> list[float]:
+    lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    output_dir = tmp_path / "run"
+    options = {**from_dataset(folder), "output_dir": output_dir, "bpe_dropout": 0.1, "mixed_precision": "bf16"}
+    train_seq2seq(**options, num_train_epochs=3, tune_generation=True, do_test=True)
+    found = losses(output_dir)
+    assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
+
+    # The folder is a model like any other, and gives the translations that were scored.
+    results = json.loads((output_dir / "results.json").read_text())
+    translator = pipeline(f"translation_en_to_{TOY_LANGUAGE}", model=str(output_dir))
+    assert translator.model.generation_config.num_beams == 5
+    assert translator.model.generation_config.length_penalty == results["generation"]["length_penalty"]
+    encoder, decoder = translator.model.model.encoder, translator.model.model.decoder
+    assert encoder.embed_tokens.weight is decoder.embed_tokens.weight
+    # Dropout of merges is for training alone.
+    assert AutoTokenizer.from_pretrained(output_dir).backend_tokenizer.model.dropout is None
+    rows = sentences["test"]["translation"]
+    texts = [answer["translation_text"] for answer in translator([row["en"] for row in rows])]
+    scores = translation_metrics(texts, [row[TOY_LANGUAGE] for row in rows])
+    assert scores == pytest.approx(results["test"], abs=0.5)  # scored in bfloat16
+    with pytest.raises(ValueError, match="not empty"):
+        train_seq2seq(**options)
+
+
+def test_files_and_separate_vocabularies(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path
+) -> None:
+    files = {
+        f"{split}_files": [folder / f"{split}.en", folder / f"{split}.{TOY_LANGUAGE}"]
+        for split in ("train", "validation")
+    }
+    options = {"tokenizer_type": "word_punct", "min_count": 1, "separate_vocabularies": True, "rnn_type": "gru"}
+    train_seq2seq(**files, **options, output_dir=tmp_path, num_train_epochs=2)
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path), AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert isinstance(tokenizer, AttentionSeq2SeqTokenizer)
+    assert model.config.source_vocab_size == len(tokenizer) != len(tokenizer.target_tokenizer)
+    assert model.config.vocab_size == len(tokenizer.target_tokenizer)
+    # A model of two epochs may have nothing to say, but it reads and answers with its own vocabularies.
+    (answer,) = pipeline("translation", model=str(tmp_path))("a red circle", min_new_tokens=4)
+    words = {word for row in sentences["train"]["translation"] for word in row[TOY_LANGUAGE].split()}
+    assert answer["translation_text"] and set(answer["translation_text"].split()) <= words
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_lang": "de"}, "'de'"),
+        ({"source_column": "text"}, "`source_column` and `target_column` belong together"),
+        ({"validation_split": "dev"}, "no split 'dev'"),
+        ({"train_files": ["x"]}, "either `dataset_name` or `train_files`"),
+        ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
+        ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
+    ],
+)
+def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
