@@ -82,7 +82,9 @@ class Text2TextGenerationPipeline(Pipeline):
         if len(tokenizer) <= len(tokenizer.all_special_ids):
             # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
             raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
-        _check_vocabulary(tokenizer, model.get_input_embeddings().weight, name)
+        # Of two tables, `get_input_embeddings` may give the decoder's.
+        source_embeddings = getattr(model.get_encoder(), "embed_tokens", None) or model.get_input_embeddings()
+        _check_vocabulary(tokenizer, source_embeddings.weight, name)
         # A tokenizer with a vocabulary a side has another for what is generated.
         self._target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
         if self._target_tokenizer is not tokenizer:

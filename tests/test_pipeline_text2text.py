@@ -7,6 +7,7 @@ import pytest
 import tiny_text_models
 import torch
 from datasets import Dataset
+from tiny_models import fill_weights
 from tiny_text_models import CASES, LANGUAGE_PAIR, MAX_POSITIONS, SOURCES
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -16,13 +17,22 @@ from transformers import (
     GPT2LMHeadModel,
     M2M100Config,
     M2M100ForConditionalGeneration,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     pipeline,
 )
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hf_attention import auto
-from hf_attention.pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
+from hf_attention import (
+    AttentionSeq2SeqConfig,
+    AttentionSeq2SeqForConditionalGeneration,
+    AttentionSeq2SeqTokenizer,
+    SummarizationPipeline,
+    Text2TextGenerationPipeline,
+    TranslationPipeline,
+    attention_maps,
+    auto,
+)
 
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "text2text.json").read_text())["answers"]
@@ -392,6 +402,98 @@ def test_eager_model_tells_where_it_looked(name: str, generation: dict, folders:
 def test_model_that_keeps_its_weights_has_no_maps(writer: Text2TextGenerationPipeline) -> None:
     with pytest.raises(ValueError, match="`output_attentions=True`: this Bart.* gave no attention.*eager"):
         writer(SOURCES[0], output_attentions=True)
+
+
+# Models of this package
+
+
+def save_seq2seq(folder: Path, tokenizer: PreTrainedTokenizerBase, **kwargs: Any) -> Path:
+    config = AttentionSeq2SeqConfig(
+        embedding_size=16,
+        hidden_size=24,
+        encoder_hidden_size=12,
+        attention_size=16,
+        pad_token_id=tiny_text_models.PAD,
+        bos_token_id=tiny_text_models.START,
+        eos_token_id=tiny_text_models.END,
+        unk_token_id=tiny_text_models.UNKNOWN,
+        decoder_start_token_id=tiny_text_models.START,
+        **{"vocab_size": len(tokenizer), **kwargs},
+    )
+    AttentionSeq2SeqForConditionalGeneration(config).save_pretrained(folder)
+    fill_weights(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of ours with one vocabulary."""
+    return save_seq2seq(tmp_path_factory.mktemp("shared"), tiny_text_models.make_tokenizer("$A </s>"))
+
+
+@pytest.fixture(scope="module")
+def separate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of ours with a vocabulary a side, the target's the larger."""
+    source = tiny_text_models.make_tokenizer("$A </s>")
+    target = tiny_text_models.make_tokenizer("$A </s>")
+    target.add_tokens([f"ziel{i}" for i in range(40)])
+    tokenizer = AttentionSeq2SeqTokenizer.from_tokenizers(source, target)
+    sizes = {"vocab_size": len(target), "source_vocab_size": len(source)}
+    return save_seq2seq(tmp_path_factory.mktemp("separate"), tokenizer, **sizes)
+
+
+@pytest.fixture(params=["shared", "separate"])
+def ours(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("task", [*KEYS, "translation_en_to_de"])
+@pytest.mark.parametrize("generation", [{"num_beams": 1}, {"num_beams": 4, "num_return_sequences": 3}])
+def test_our_model_answers_and_tells_where_it_looked(task: str, generation: dict, ours: Path) -> None:
+    generation = {"max_new_tokens": 7, "no_repeat_ngram_size": 1, **generation}
+    writer = make(task, ours, **generation)
+    tokenizer, model = AutoTokenizer.from_pretrained(ours), AutoModelForSeq2SeqLM.from_pretrained(ours)
+    key = f"{KEYS[task.split('_')[0]]}_text"
+    texts = set()
+    for source, in_batch in zip(SOURCES, writer(SOURCES, batch_size=3, output_attentions=True), strict=True):
+        inputs = tokenizer(source, return_tensors="pt")
+        asked = {"output_attentions": True, "return_dict_in_generate": True}
+        outputs = model.generate(**inputs, **generation, **asked)
+        expected = tokenizer.batch_decode(outputs.sequences, skip_special_tokens=True)
+        assert [answer[key] for answer in writer(source)] == expected
+        in_batch = [in_batch] if isinstance(in_batch, dict) else in_batch
+        for answer, text, weights in zip(in_batch, expected, attention_maps(outputs), strict=True):
+            assert answer[key] == text
+            length = len(answer["tokens"])
+            torch.testing.assert_close(answer["attentions"], weights[:length])
+            assert not weights[length:].any()
+            torch.testing.assert_close(answer["attentions"].sum(-1), torch.ones(length))
+            assert answer["source_tokens"] == [*source.split(), "</s>"]
+            assert [token for token in answer["tokens"] if token not in tokenizer.all_special_tokens] == text.split()
+            texts.add(text)
+    assert len(texts) > 2
+
+
+def test_our_target_has_a_vocabulary_of_its_own(separate: Path) -> None:
+    writer = make("text2text-generation", separate, max_new_tokens=7, num_beams=1, no_repeat_ngram_size=1)
+    answers = writer(SOURCES, output_attentions=True)
+    assert any("ziel" in answer["generated_text"] for answer in answers)
+    for source, answer in zip(SOURCES, answers, strict=True):
+        words = answer["generated_text"].split()
+        stop = next((word for word in words[1:-1] if word.startswith("ziel")), words[1])
+        [stopped] = writer(source, stop_sequence=stop)
+        assert stopped["generated_text"].split() == words[: words.index(stop) + 1]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_larger_tokenizer_of_either_side_is_refused(side: str, separate: Path) -> None:
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(separate), AutoTokenizer.from_pretrained(separate)
+    part = tokenizer if side == "source" else tokenizer.target_tokenizer
+    size = len(part)
+    part.add_tokens(["kangaroo"])
+    with pytest.raises(ValueError, match=f"tokenizer has {size + 1} tokens, but .* has embeddings for {size}: "):
+        pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
 
 
 # Models and tokenizers
