@@ -167,7 +167,7 @@ def main() -> None:
     model = AttentionSeq2SeqForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()
     if data_args.tune_generation:
         settings, scores = tune_generation(
-            model, validation, loop_args.metric_for_best_model, [data_args.num_beams], (0.6, 1.0, 1.4), [0]
+            model, validation, loop_args.metric_for_best_model, [data_args.num_beams], (0.6, 1.0, 1.4)
         )
         model.generation_config.update(**settings)
     else:
