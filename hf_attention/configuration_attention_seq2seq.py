@@ -84,13 +84,7 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
     initial_state: str = "final_states"
 
     def __post_init__(self, **kwargs):
-        if self.encoder_embedding_size is None:
-            self.encoder_embedding_size = self.embedding_size
-        if self.encoder_rnn_type is None:
-            self.encoder_rnn_type = self.rnn_type
-        if self.encoder_rnn_type not in RNN_TYPES:
-            raise ValueError(f"`encoder_rnn_type` must be one of {list(RNN_TYPES)}, got {self.encoder_rnn_type!r}.")
-        for name in ("encoder_embedding_size", "encoder_hidden_size", "encoder_num_hidden_layers"):
+        for name in ("encoder_hidden_size", "encoder_num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         memory_size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
@@ -100,9 +94,18 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
             )
         self.memory_size = memory_size
         super().__post_init__(**kwargs)
+        # What follows from the decoder's fields is checked behind them: an error names the field that was given.
+        if self.encoder_embedding_size is None:
+            self.encoder_embedding_size = self.embedding_size
+        if self.encoder_rnn_type is None:
+            self.encoder_rnn_type = self.rnn_type
         self._check_encoder()
 
     def _check_encoder(self):
+        if self.encoder_embedding_size < 1:
+            raise ValueError(f"`encoder_embedding_size` must be at least 1, got {self.encoder_embedding_size}.")
+        if self.encoder_rnn_type not in RNN_TYPES:
+            raise ValueError(f"`encoder_rnn_type` must be one of {list(RNN_TYPES)}, got {self.encoder_rnn_type!r}.")
         if self.share_encoder_decoder_embeddings:
             if self.source_vocab_size is not None:
                 raise ValueError(

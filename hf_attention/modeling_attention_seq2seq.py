@@ -25,6 +25,47 @@ class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ("text",)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the target's embeddings and the output. Where
+        source and target have one vocabulary, the source's are resized with them; else see
+        `resize_source_token_embeddings`.
+        """
+        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        encoder = self.get_encoder()
+        if self.config.share_encoder_decoder_embeddings:
+            encoder.embed_tokens = nn.Embedding.from_pretrained(
+                embeddings.weight, freeze=False, padding_idx=self.config.pad_token_id
+            )
+            self.tie_weights()
+        elif self.config.source_vocab_size is None:
+            encoder.embed_tokens = self._get_resized_embeddings(
+                encoder.embed_tokens, embeddings.num_embeddings, mean_resizing=mean_resizing
+            )
+        return embeddings
+
+    def resize_source_token_embeddings(self, new_num_tokens: int, mean_resizing: bool = True) -> nn.Embedding:
+        """
+        Resizes the embeddings of a source vocabulary of its own.
+
+        Args:
+            new_num_tokens (`int`): The new number of source tokens.
+            mean_resizing (`bool`, *optional*, defaults to `True`): As in `resize_token_embeddings`.
+
+        Raises:
+            ValueError: Where source and target have one vocabulary.
+        """
+        if self.config.source_vocab_size is None:
+            raise ValueError("Source and target have one vocabulary: use `resize_token_embeddings`.")
+        encoder = self.get_encoder()
+        encoder.embed_tokens = self._get_resized_embeddings(
+            encoder.embed_tokens, new_num_tokens, mean_resizing=mean_resizing
+        )
+        self.config.source_vocab_size = new_num_tokens
+        return encoder.embed_tokens
+
 
 class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDecoderModel):
     """
@@ -129,53 +170,18 @@ class AttentionSeq2SeqForConditionalGeneration(
         self.post_init()
         self.set_generation_defaults(max_length=128)
 
+    def _maybe_initialize_input_ids_for_generation(self, inputs, bos_token_id, model_kwargs):
+        # transformers would make up a source of one start token.
+        if inputs is None and model_kwargs.get("encoder_outputs") is None:
+            raise ValueError("Pass `input_ids`, `inputs_embeds` or `encoder_outputs`: there is no source to read.")
+        return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
+
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
         """As any model, with the code of its pipelines: config.json names it for those without this package."""
         # The files that travel are found by their imports, and this is the pipelines'.
         from .pipeline_text2text import TranslationPipeline  # noqa: F401
 
         super().save_pretrained(save_directory, **kwargs)
-
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """
-        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the target's embeddings and the output. Where
-        source and target have one vocabulary, the source's are resized with them; else see
-        [`~AttentionSeq2SeqForConditionalGeneration.resize_source_token_embeddings`].
-        """
-        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-        encoder = self.model.encoder
-        if self.config.share_encoder_decoder_embeddings:
-            encoder.embed_tokens = nn.Embedding.from_pretrained(
-                embeddings.weight, freeze=False, padding_idx=self.config.pad_token_id
-            )
-            self.tie_weights()
-        elif self.config.source_vocab_size is None:
-            encoder.embed_tokens = self._get_resized_embeddings(
-                encoder.embed_tokens, embeddings.num_embeddings, mean_resizing=mean_resizing
-            )
-        return embeddings
-
-    def resize_source_token_embeddings(self, new_num_tokens: int, mean_resizing: bool = True) -> nn.Embedding:
-        """
-        Resizes the embeddings of a source vocabulary of its own.
-
-        Args:
-            new_num_tokens (`int`): The new number of source tokens.
-            mean_resizing (`bool`, *optional*, defaults to `True`): As in `resize_token_embeddings`.
-
-        Raises:
-            ValueError: Where source and target have one vocabulary.
-        """
-        if self.config.source_vocab_size is None:
-            raise ValueError("Source and target have one vocabulary: use `resize_token_embeddings`.")
-        encoder = self.model.encoder
-        encoder.embed_tokens = self._get_resized_embeddings(
-            encoder.embed_tokens, new_num_tokens, mean_resizing=mean_resizing
-        )
-        self.config.source_vocab_size = new_num_tokens
-        return encoder.embed_tokens
 
     def forward(
         self,

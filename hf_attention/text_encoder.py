@@ -97,8 +97,9 @@ class TextEncoder(nn.Module):
             memory, final = self.rnn(packed)
             memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
             memory = _take(memory, order.argsort(1))
-        output = EncoderOutput(memory, attention_mask, self._start_decoder(final))
-        return output if return_dict else output.to_tuple()
+        outputs = (memory, attention_mask, self._start_decoder(final))
+        # A plain tuple keeps its None: the third is not to be taken for the second.
+        return EncoderOutput(*outputs) if return_dict else outputs
 
     def _start_decoder(self, final: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor | None:
         kinds = final if isinstance(final, tuple) else (final,)
