@@ -94,7 +94,7 @@ def make_regions(items: int) -> dict[str, torch.Tensor]:
 
 def make_sentences(items: int) -> dict[str, torch.Tensor]:
     """Sources with their padding on the right or on the left, and one with a hole."""
-    generator = torch.Generator().manual_seed(items)
+    generator = torch.Generator().manual_seed(300 + items)
     tokens = torch.randint(END + 1, VOCABULARY, (items, POSITIONS), generator=generator)
     mask = ragged_mask(items)
     mask[2::3] = mask[2::3].flip(1)
@@ -128,7 +128,7 @@ FACTORIES = [
         content="input_ids",
         mask="attention_mask",
         adapt=size_encoder,
-        end_bias=5.0,
+        end_bias=4.0,
         share=3,
     ),
 ]
