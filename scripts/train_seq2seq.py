@@ -133,6 +133,9 @@ def main() -> None:
     pairs = load_pairs(data_args)
     tokenizer = make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies)
     tokenizer.model_max_length = data_args.max_source_length
+    if data_args.source_lang is not None:
+        # Saved with the tokenizer: by these, the translation pipeline refuses other languages.
+        tokenizer.init_kwargs.update(source_lang=data_args.source_lang, target_lang=data_args.target_lang)
     model = make_model(model_args, tokenizer)
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
     settings = {"num_beams": data_args.num_beams, "length_penalty": data_args.length_penalty}

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
-from datasets import DatasetDict
+from datasets import DatasetDict, load_from_disk
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
-from hf_attention import AttentionSeq2SeqTokenizer
-from hf_attention.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
+from hf_attention.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.translation_metrics import translation_metrics
 
 
@@ -89,6 +89,8 @@ def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: C
     translator = pipeline(f"translation_en_to_{TOY_LANGUAGE}", model=str(output_dir))
     assert translator.model.generation_config.num_beams == 5
     assert translator.model.generation_config.length_penalty == results["generation"]["length_penalty"]
+    with pytest.raises(ValueError, match="for the language 'en', got src_lang='fr'"):
+        pipeline(f"translation_fr_to_{TOY_LANGUAGE}", model=str(output_dir))
     encoder, decoder = translator.model.model.encoder, translator.model.model.decoder
     assert encoder.embed_tokens.weight is decoder.embed_tokens.weight
     # Dropout of merges is for training alone.
@@ -134,3 +136,37 @@ def test_files_and_separate_vocabularies(
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
+
+
+@pytest.mark.slow
+def test_translates_and_aligns_the_toy_language(train_seq2seq: Callable, tmp_path: Path) -> None:
+    """The sentences that it has not seen are right, and the attention finds the word that each word translates."""
+    make_translations(train=6000, validation=200, test=300).save_to_disk(tmp_path / "sentences")
+    options = {"tokenizer_type": "word", "min_count": 1, "vocab_size": 1000, "separate_vocabularies": True}
+    options |= {"embedding_size": 64, "hidden_size": 128, "encoder_hidden_size": 64, "attention_size": 64}
+    options |= {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "readout_dropout": 0, "memory_dropout": 0}
+    options |= {
+        "learning_rate": 4e-3,
+        "warmup_steps": 100,
+        "batch_size": 32,
+        "ema_decay": 0.98,
+        "max_target_length": 100,
+    }
+    output_dir = tmp_path / "run"
+    train_seq2seq(**from_dataset(tmp_path), **options, coverage=True, num_train_epochs=8, output_dir=output_dir)
+
+    tokenizer, model = AutoTokenizer.from_pretrained(output_dir), AutoModelForSeq2SeqLM.from_pretrained(output_dir)
+    texts, references, found = [], [], []
+    for row in load_from_disk(tmp_path / "sentences")["test"]:
+        source, target = row["translation"]["en"], row["translation"][TOY_LANGUAGE].replace(",", "")
+        inputs = tokenizer(source, return_tensors="pt")
+        outputs = model.generate(**inputs, num_beams=1, output_attentions=True, return_dict_in_generate=True)
+        texts.append(tokenizer.decode(outputs.sequences[0], skip_special_tokens=True))
+        references.append(target)
+        if texts[-1] == target:  # else the known alignment is another sentence's
+            words = [word.strip(",") for word in source.split()]
+            looked_at = attention_maps(outputs)[0].argmax(-1).tolist()
+            pairs = zip(looked_at, row["alignment"], strict=False)  # the closing token has no alignment
+            found += [at == word for at, word in pairs if words[word] not in FUNCTION_WORDS]
+    assert translation_metrics(texts, references)["bleu"] > 95
+    assert np.mean(found) > 0.9
