@@ -98,7 +98,7 @@ class CaptionDecoderArguments(DecoderArguments):
 
 @dataclass
 class Seq2SeqModelArguments(DecoderArguments):
-    """Fields of `AttentionSeq2SeqConfig`, under the same names; the defaults are a recipe that works on Multi30k."""
+    """Fields of `AttentionSeq2SeqConfig`, under the same names; the defaults suit 30,000 pairs of sentences."""
 
     attention_size: int = 256
     context_gate: bool | None = False
@@ -107,8 +107,8 @@ class Seq2SeqModelArguments(DecoderArguments):
     )
     embedding_dropout: float = 0.3
     hidden_dropout: float = 0.3
-    readout_dropout: float = 0.3
-    memory_dropout: float = 0.3
+    readout_dropout: float = 0.0
+    memory_dropout: float = 0.0
     tie_word_embeddings: bool = True
     share_encoder_decoder_embeddings: bool | None = field(
         default=None, metadata={"help": "Default: wherever source and target have one vocabulary."}
