@@ -9,13 +9,9 @@ With a frozen backbone, its features are computed once and stored. At the end `o
 best on validation, with its processor and generation settings, and results.json.
 """
 
-import json
-import shlex
-import sys
 from pathlib import Path
 
 import torch
-import transformers
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import set_seed
@@ -55,6 +51,7 @@ from hf_attention.training.captioning import (
 from hf_attention.training.data import check_images, get_split, load_splits, text_lists
 from hf_attention.training.features import stored_region_features
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.results import write_results
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -216,7 +213,6 @@ def main() -> None:
     else:
         scores = validation(model)
     results = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": loop_args.seed,
         "metric_tokenizer": METRIC_TOKENIZER,
         "best_epoch": result.state.best_epoch,
@@ -227,11 +223,9 @@ def main() -> None:
     }
     if test_set is not None:
         results["test"] = evaluator(test_set)(model)
-    results["versions"] = {"torch": torch.__version__, "transformers": transformers.__version__}
     if accelerator.is_main_process:
         save(model, output_dir)
-        (output_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        print(json.dumps({name: results[name] for name in ("generation", "validation", "test") if name in results}))
+        write_results(output_dir, results)
     accelerator.end_training()
 
 

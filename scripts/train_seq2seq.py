@@ -8,15 +8,10 @@ At the end `output_dir` holds the model that was best on validation, with its to
 results.json.
 """
 
-import json
 import logging
-import shlex
-import sys
 from itertools import chain
 from pathlib import Path
 
-import torch
-import transformers
 from accelerate.utils import set_seed
 from datasets import Dataset
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerFast
@@ -35,6 +30,7 @@ from hf_attention.training.arguments import (
 from hf_attention.training.captioning import tune_generation
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.results import write_results
 from hf_attention.training.tokenization import train_tokenizer
 from hf_attention.training.translating import TextPairEvaluator, text_pair_dataloader
 from hf_attention.training.translation_metrics import translation_metrics, translation_signatures
@@ -176,7 +172,6 @@ def main() -> None:
     else:
         scores = validation(model)
     results = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": loop_args.seed,
         "signatures": translation_signatures(),
         "best_epoch": result.state.best_epoch,
@@ -187,11 +182,9 @@ def main() -> None:
     }
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
-    results["versions"] = {"torch": torch.__version__, "transformers": transformers.__version__}
     if accelerator.is_main_process:
         save(model, output_dir)
-        (output_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        print(json.dumps({name: results[name] for name in ("generation", "validation", "test") if name in results}))
+        write_results(output_dir, results)
     accelerator.end_training()
 
 

@@ -1,0 +1,26 @@
+"""The results of a run, as a file and as a line."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+
+RESULTS_FILE = "results.json"
+
+
+def write_results(output_dir: Path, results: dict[str, Any]) -> None:
+    """Writes results.json, with the command and the versions that gave them, and prints the scores on one line.
+
+    Args:
+        output_dir (`Path`): folder of the run.
+        results (`dict`): what the run found; `generation`, `validation` and `test` are printed.
+    """
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    results = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **results, "versions": versions}
+    (output_dir / RESULTS_FILE).write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps({name: results[name] for name in ("generation", "validation", "test") if name in results}))
