@@ -2,15 +2,13 @@
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from common.remote_code import run_without_the_package
 from transformers import AutoConfig, AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import REGISTERED_TOKENIZER_CLASSES, TOKENIZER_MAPPING
@@ -143,14 +141,6 @@ def test_a_shared_vocabulary_stays_a_plain_tokenizer(
 WITHOUT_THE_PACKAGE = """
 import json, sys
 
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "hf_attention":
-            raise ModuleNotFoundError("There is no hf_attention here.")
-
-
-sys.meta_path.insert(0, Refuse())
 from transformers import AutoTokenizer
 
 folder, texts = sys.argv[1], json.loads(sys.argv[2])
@@ -170,19 +160,11 @@ def test_loads_as_remote_code(
 ) -> None:
     folder = tmp_path / "saved"
     tokenizer.save_pretrained(folder)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_THE_PACKAGE, str(folder), json.dumps([SOURCE, TARGET])],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
+    printed = run_without_the_package(
+        WITHOUT_THE_PACKAGE, tmp_path / "elsewhere", folder, json.dumps([SOURCE, TARGET])
     )
-    assert result.returncode == 0, result.stderr
     labels = target(TARGET)["input_ids"]
-    assert json.loads(result.stdout) == [source(SOURCE)["input_ids"], labels, target.batch_decode(labels)]
+    assert json.loads(printed) == [source(SOURCE)["input_ids"], labels, target.batch_decode(labels)]
     assert {path.name for path in (folder / "again").iterdir()} == {path.name for path in folder.iterdir()} - {"again"}
     assert_is_both(AttentionSeq2SeqTokenizer.from_pretrained(folder / "again"), source, target)
 

@@ -23,7 +23,7 @@ assert not any(name.split(".")[0] == "hf_attention" for name in sys.modules)
 """
 
 
-def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> None:
+def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> str:
     """
     Runs Python in a process of its own that cannot import this package.
 
@@ -31,6 +31,9 @@ def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> N
         source: The code; `sys.argv[1:]` are the arguments.
         out: The working folder, where also the caches go. It is made.
         arguments: For the code.
+
+    Returns:
+        What it printed.
     """
     out.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -45,3 +48,4 @@ def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> N
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
+    return result.stdout
