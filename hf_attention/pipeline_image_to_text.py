@@ -205,13 +205,15 @@ class ImageToTextPipeline(Pipeline):
         if return_maps:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
         images = len(next(iter(model_inputs.values())))
-        outputs = self.model.generate(**model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+        generate_kwargs = self._prepare_generate_kwargs(generate_kwargs)
+        outputs = self.model.generate(**model_inputs, **generate_kwargs)
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row an image, so that a batch falls apart into images however many sequences each of them has.
         answers = {"sequences": sequences.unflatten(0, (images, -1))}
         if return_maps:
             try:
-                maps = attention_maps(outputs)
+                end = self._get_set_generation_params(generate_kwargs).get("eos_token_id")
+                maps = attention_maps(outputs, end)
             except ValueError as error:
                 raise ValueError(
                     f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over an image. "

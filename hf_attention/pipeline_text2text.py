@@ -267,14 +267,13 @@ class Text2TextGenerationPipeline(Pipeline):
         answers = {"sequences": sequences.unflatten(0, (sources, -1))}
         if return_maps:
             try:
-                maps = attention_maps(outputs)
+                maps = attention_maps(outputs, asked.get("eos_token_id"))
             except ValueError as error:
                 raise ValueError(
                     f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over the source. "
                     "Either it has none, or its implementation keeps the weights to itself "
                     '(`model_kwargs={"attn_implementation": "eager"}` gives them).'
                 ) from error
-            maps = _until_end(maps, sequences[:, sequences.shape[1] - maps.shape[1] :], asked.get("eos_token_id"))
             answers["maps"] = maps.unflatten(0, (sources, -1))
             answers["source"] = model_inputs["input_ids"]
             answers["source_mask"] = model_inputs["attention_mask"]
@@ -469,14 +468,6 @@ def _with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
     limits = {"max_length", "max_new_tokens"}
     asked = {name for name in limits if generate_kwargs.get(name) is not None}
     return dict.fromkeys(limits - asked) | generate_kwargs if asked else generate_kwargs
-
-
-def _until_end(maps: torch.Tensor, tokens: torch.Tensor, ends: int | list[int] | None) -> torch.Tensor:
-    """Zeros in place of the rows after an end: in a batch a model goes on attending where a text has ended."""
-    if ends is None:
-        return maps
-    is_end = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).long()
-    return maps * (is_end.cumsum(1) - is_end == 0).unsqueeze(-1)
 
 
 def _checked(source: Any, position: int | None = None) -> str:

@@ -395,9 +395,19 @@ def test_foreign_model_that_attends_tells_where_it_looked(folders: dict[str, Pat
     captioner = pipeline(
         "image-to-text", model=str(folders["vision_encoder_decoder"]), device="cpu", model_kwargs=eager
     )
-    [answer] = captioner(PICTURES["circle"], output_attentions=True, max_new_tokens=5)
-    assert answer["attentions"].shape == (len(answer["tokens"]), 17)  # 4 x 4 patches and the class token
-    torch.testing.assert_close(answer["attentions"].sum(-1), torch.ones(len(answer["tokens"])))
+    pictures = list(PICTURES.values())
+    # An end that some pictures come to and others do not: in a batch, the model goes on behind it.
+    first = [captioner(picture, output_attentions=True, max_new_tokens=5)[0]["tokens"] for picture in pictures]
+    end = captioner.tokenizer.convert_tokens_to_ids(first[0][1])
+    asked = {"output_attentions": True, "max_new_tokens": 5, "generate_kwargs": {"eos_token_id": end}}
+    alone = [captioner(picture, **asked) for picture in pictures]
+    batched = captioner(pictures, batch_size=len(pictures), **asked)
+    assert len({len(answer["tokens"]) for [answer] in alone}) > 1
+    for [answer], [in_batch] in zip(alone, batched, strict=True):
+        assert answer["tokens"] == in_batch["tokens"]
+        assert answer["attentions"].shape == (len(answer["tokens"]), 17)  # 4 x 4 patches and the class token
+        torch.testing.assert_close(answer["attentions"], in_batch["attentions"])
+        torch.testing.assert_close(answer["attentions"].sum(-1), torch.ones(len(answer["tokens"])))
 
 
 def test_assistant_changes_no_word(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
