@@ -1,0 +1,37 @@
+"""Times of functions run in turn, and the ratios that matter."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+
+# "numerator / denominator": (the least, the most that the ratio of their times should be)
+Targets = dict[str, tuple[float | None, float | None]]
+
+
+def medians(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Runs the functions in turn, once to warm up and `repeats` times more; their median times in milliseconds."""
+    times = {name: [] for name in functions}
+    for repeat in tqdm(range(repeats + 1), leave=False):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if repeat > 0:
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def report(times: dict[str, float], targets: Targets) -> dict[str, dict[str, float]]:
+    """Prints the times and their ratios; returns both."""
+    ratios = {}
+    width = max(map(len, (*times, *targets)))
+    for name, value in times.items():
+        print(f"{name:<{width}}  {value:9.2f} ms")
+    for name, (at_least, at_most) in targets.items():
+        numerator, denominator = name.split(" / ")
+        ratios[name] = times[numerator] / times[denominator]
+        target = f"at least {at_least}" if at_most is None else f"at most {at_most}"
+        print(f"{name:<{width}}  {ratios[name]:9.2f} ({target})")
+    return {"milliseconds": times, "ratios": ratios}
