@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
 from .arguments import LoopArguments
+from .objective import Objective
 
 
 LOG_FILE = "log.jsonl"
@@ -128,6 +129,7 @@ def train(
     evaluate: Callable[[PreTrainedModel], dict[str, float]] | None = None,
     save: Callable[[PreTrainedModel, Path], None] | None = None,
     learning_rates: Mapping[str, float] | None = None,
+    objective: Objective | None = None,
 ) -> TrainingResult:
     """Trains a model, and keeps the best one in `output_dir/best`.
 
@@ -150,6 +152,7 @@ def train(
             Saves a model (and what belongs to it) to a folder; called on the main process. Defaults to
             `model.save_pretrained(folder)`.
         learning_rates (`Mapping[str, float]`, *optional*): see [`create_optimizer`].
+        objective ([`Objective`], *optional*): what is minimised. Defaults to the model's own loss.
 
     Returns:
         `TrainingResult`: the folder of the best model and the final state.
@@ -161,6 +164,7 @@ def train(
     if len(train_dataloader) == 0:
         raise ValueError("There is no training data: `train_dataloader` is empty.")
     folder = Path(arguments.output_dir)
+    objective = objective or Objective()
     averaged = _averaged_model(model, arguments.ema_decay).to(accelerator.device) if arguments.ema_decay else None
     optimizer = create_optimizer(model, arguments, learning_rates)
     samplers = (train_dataloader.batch_sampler, train_dataloader.sampler)
@@ -186,6 +190,7 @@ def train(
                 sampler.set_epoch(state.epoch)
         if hasattr(train_dataloader, "set_epoch"):
             train_dataloader.set_epoch(state.epoch)
+        objective.begin_epoch(state.epoch)
         model.train()
         progress = tqdm(
             _steps(train_dataloader, arguments.gradient_accumulation_steps),
@@ -194,7 +199,7 @@ def train(
             disable=not accelerator.is_local_main_process,
         )
         for batches in progress:
-            loss, tokens = _accumulate(model, batches, accelerator)
+            loss, tokens = _accumulate(objective, model, batches, accelerator)
             norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
             # With fp16 the scaler itself skips steps whose gradient overflows.
             if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
@@ -246,19 +251,19 @@ def _steps(dataloader: DataLoader, size: int) -> Iterator[list[dict[str, torch.T
 
 
 def _accumulate(
-    model: nn.Module, batches: list[dict[str, torch.Tensor]], accelerator: Accelerator
+    objective: Objective, model: nn.Module, batches: list[dict[str, torch.Tensor]], accelerator: Accelerator
 ) -> tuple[float, int]:
-    """Adds up the gradient of the loss per target token over the batches of a step and all processes.
+    """Adds up the gradient of the loss per item over the batches of a step and all processes.
 
     Returns:
-        `tuple[float, int]`: that loss, and the number of target tokens.
+        `tuple[float, int]`: that loss, and the number of items.
     """
-    tokens = sum((batch["labels"] != -100).sum() for batch in batches)
+    tokens = sum(objective.num_items(batch) for batch in batches)
     tokens = int(accelerator.reduce(tokens, reduction="sum"))
     total = 0.0
     for number, batch in enumerate(batches, 1):
         with accelerator.no_sync(model) if number < len(batches) else nullcontext():
-            loss = model(**batch, num_items_in_batch=max(tokens, 1)).loss
+            loss = objective(model, batch, max(tokens, 1))
             # Gradients are averaged over processes, where the sum is wanted.
             accelerator.backward(loss * accelerator.num_processes)
         total = total + loss.detach()
