@@ -164,6 +164,9 @@ class CaptionDataArguments:
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )
     images_per_batch: int = field(default=16, metadata={"help": "Images of one batch (and process)."})
+    skip_bad_images: bool = field(
+        default=False, metadata={"help": "Leave out images that cannot be decoded, and say which. Default: an error."}
+    )
     captions_per_image: int = field(
         default=5, metadata={"help": "Captions that share an image's keys in a batch; 1: batches of similar length."}
     )
@@ -182,8 +185,12 @@ class CaptionDataArguments:
 
 @dataclass
 class CaptionModelArguments:
-    """The vision backbone of the captioner."""
+    """Where the captioner comes from: a vision backbone, or a captioner trained before."""
 
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Name or folder of a trained captioner to go on from, with its processor and its sizes."},
+    )
     backbone: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision model."})
     backbone_config: str | None = field(
         default=None, metadata={"help": "Instead: configuration (folder or file) of one trained from scratch."}
@@ -199,14 +206,48 @@ class CaptionModelArguments:
     )
 
     def __post_init__(self):
-        if (self.backbone is None) == (self.backbone_config is None):
-            raise ValueError("Give either `backbone` (pretrained) or `backbone_config` (from scratch).")
+        if [self.backbone, self.backbone_config, self.model_name_or_path].count(None) != 2:
+            raise ValueError(
+                "Give either `backbone` (pretrained), `backbone_config` (from scratch), or `model_name_or_path` (a "
+                "trained captioner)."
+            )
         if self.backbone_config is not None:
             self.train_backbone = True
         elif self.train_backbone and self.backbone_learning_rate is None:
             self.backbone_learning_rate = 1e-5
         elif not self.train_backbone and self.backbone_learning_rate is not None:
             raise ValueError("`backbone_learning_rate` needs `train_backbone`.")
+
+
+@dataclass
+class SelfCriticalArguments:
+    """Self-critical training (Rennie et al. 2017), of a captioner that has been trained on captions."""
+
+    self_critical: bool = field(
+        default=False,
+        metadata={"help": "Train by the CIDEr of sampled captions instead of the captions themselves."},
+    )
+    samples_per_image: int = field(default=5, metadata={"help": "Captions sampled for each image."})
+    temperature: float = field(
+        default=0.5, metadata={"help": "What logits are divided by, in sampling and in the log-probabilities."}
+    )
+    baseline: Literal["others", "greedy"] = field(
+        default="others",
+        metadata={"help": "What a reward is compared with: the mean of the image's other samples, or the greedy one."},
+    )
+    reward_end: bool = field(
+        default=True, metadata={"help": "Whether the end of a sentence counts as a word of it in the reward."}
+    )
+
+    def __post_init__(self):
+        fewest = 2 if self.baseline == "others" else 1
+        if self.samples_per_image < fewest:
+            raise ValueError(
+                f"`samples_per_image` must be at least {fewest} with `baseline` {self.baseline!r}, "
+                f"got {self.samples_per_image}."
+            )
+        if self.temperature <= 0:
+            raise ValueError(f"`temperature` must be above 0, got {self.temperature}.")
 
 
 @dataclass
@@ -261,3 +302,31 @@ class TextPairArguments:
             self.source_column, self.target_column = "source", "target"
         if not 0 <= self.bpe_dropout < 1:
             raise ValueError(f"`bpe_dropout` must lie in [0, 1), got {self.bpe_dropout}.")
+
+
+@dataclass
+class HubArguments:
+    """What goes to the Hub, and what the model's card says beside the results."""
+
+    push_to_hub: bool = field(
+        default=False, metadata={"help": "Push the model to the Hub, by the token of HF_TOKEN or `hf auth login`."}
+    )
+    hub_model_id: str | None = field(
+        default=None, metadata={"help": "Name on the Hub, with or without the user. Default: output_dir's last part."}
+    )
+    hub_private_repo: bool = field(default=False, metadata={"help": "Make a new repository private."})
+    hub_strategy: Literal["end", "every_save"] = field(
+        default="end",
+        metadata={"help": "every_save: also push the best model so far with every checkpoint, in the background."},
+    )
+    license: str | None = field(default=None, metadata={"help": "Licence of the model, such as apache-2.0."})
+    dataset_license: str | None = field(
+        default=None, metadata={"help": "Licence of the data. Default: what the data set's own card says."}
+    )
+    language: list[str] | None = field(
+        default=None, metadata={"help": "Languages of the model, as codes. Default: source_lang and target_lang."}
+    )
+
+    def __post_init__(self):
+        if not self.push_to_hub and (self.hub_model_id is not None or self.hub_private_repo):
+            raise ValueError("`hub_model_id` and `hub_private_repo` need `push_to_hub`.")

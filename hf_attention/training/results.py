@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import accelerate
+import datasets
+import tokenizers
 import torch
 import transformers
 
@@ -20,7 +23,9 @@ def write_results(output_dir: Path, results: dict[str, Any]) -> None:
         output_dir (`Path`): folder of the run.
         results (`dict`): what the run found; `generation`, `validation` and `test` are printed.
     """
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    versions = {
+        module.__name__: module.__version__ for module in (torch, transformers, tokenizers, datasets, accelerate)
+    }
     results = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), **results, "versions": versions}
     (output_dir / RESULTS_FILE).write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps({name: results[name] for name in ("generation", "validation", "test") if name in results}))
