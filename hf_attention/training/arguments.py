@@ -4,6 +4,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
+DRY_RUN_STEPS = 2
+DRY_RUN_SAMPLES = 16
+
+
 @dataclass
 class LoopArguments:
     """What [`~hf_attention.training.loop.train`] is told, whatever the model."""
@@ -17,6 +21,13 @@ class LoopArguments:
     )
     seed: int = field(default=0, metadata={"help": "Seed of the weights, of dropout and of the order of the data."})
     num_train_epochs: int = field(default=10, metadata={"help": "Passes over the training data."})
+    max_steps: int | None = field(
+        default=None, metadata={"help": "Instead of num_train_epochs: the optimiser steps of the run."}
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Build everything, take two steps, validate on a few samples and save: does it run at all?"},
+    )
     learning_rate: float = field(default=8e-4, metadata={"help": "Highest learning rate of AdamW."})
     weight_decay: float = field(
         default=0.01, metadata={"help": "Decay of weight matrices; biases, norms and embeddings have none."}
@@ -37,16 +48,47 @@ class LoopArguments:
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many epochs without a better metric."}
     )
+    average_checkpoints: int = field(
+        default=0,
+        metadata={
+            "help": "At the end, also try the mean of the weights of so many epochs, and keep it if it is better on "
+            "validation; 0: do not."
+        },
+    )
+    average_by: Literal["last", "best"] = field(
+        default="best", metadata={"help": "Which epochs these are: the last ones, or those with the best metric."}
+    )
+    checkpointing_steps: str = field(
+        default="epoch", metadata={"help": "Write a checkpoint every so many steps; epoch: after each epoch."}
+    )
     save_total_limit: int = field(default=1, metadata={"help": "Checkpoints that are kept."})
     logging_steps: int = field(default=50, metadata={"help": "Steps between two lines of log.jsonl."})
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = field(
+        default="none", metadata={"help": "The tracker that also gets the numbers of log.jsonl."}
+    )
     dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that read data; 0: this one."})
 
     def __post_init__(self):
-        for name in ("num_train_epochs", "gradient_accumulation_steps", "save_total_limit", "logging_steps"):
-            if getattr(self, name) < 1:
+        if self.dry_run:
+            self.max_steps = DRY_RUN_STEPS
+        counts = ("num_train_epochs", "max_steps", "gradient_accumulation_steps", "save_total_limit", "logging_steps")
+        for name in counts:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.checkpointing_steps != "epoch" and not (
+            self.checkpointing_steps.isdecimal() and int(self.checkpointing_steps) > 0
+        ):
+            raise ValueError(
+                f"`checkpointing_steps` must be a number of steps or 'epoch', got {self.checkpointing_steps!r}."
+            )
+        if self.average_checkpoints < 0 or self.average_checkpoints == 1:
+            raise ValueError(f"`average_checkpoints` must be 0, or at least 2, got {self.average_checkpoints}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}.")
+
+    def eval_samples(self, max_eval_samples: int | None) -> int | None:
+        """How many samples of a split to evaluate on: a few in a dry run, else as many as is asked."""
+        return min(max_eval_samples or DRY_RUN_SAMPLES, DRY_RUN_SAMPLES) if self.dry_run else max_eval_samples
 
 
 @dataclass
@@ -330,3 +372,86 @@ class HubArguments:
     def __post_init__(self):
         if not self.push_to_hub and (self.hub_model_id is not None or self.hub_private_repo):
             raise ValueError("`hub_model_id` and `hub_private_repo` need `push_to_hub`.")
+
+
+@dataclass
+class AnsweringModelArguments(CaptionModelArguments):
+    """Where the answering model comes from, and which head it has."""
+
+    head: Literal["answering", "generating"] = field(
+        default="answering", metadata={"help": "answering: one of the known answers; generating: word by word."}
+    )
+    question_encoder: str | None = field(
+        default=None, metadata={"help": "Name or folder of a pretrained text encoder, in place of the recurrent one."}
+    )
+
+
+@dataclass
+class AnsweringFieldsArguments(DecoderArguments):
+    """Fields of `AttentionVQAConfig`, under the same names; the decoder's are those of the generating head."""
+
+    attention_form: Literal["stacked", "glimpses", "top_down", "none"] = "glimpses"
+    num_glimpses: int | None = None
+    joint_size: int | None = None
+    normalize_regions: bool = False
+    memory_size: int = 512
+    project_regions: bool = True
+    initial_state: Literal["joint", "memory_mean", "zeros"] = "joint"
+    encoder_embedding_size: int | None = None
+    encoder_rnn_type: Literal["lstm", "gru"] | None = None
+    encoder_hidden_size: int = 512
+    encoder_num_hidden_layers: int = 1
+    encoder_bidirectional: bool = False
+    freeze_question_encoder: bool = False
+    region_dropout: float = 0.0
+    question_dropout: float = 0.5
+    joint_dropout: float = 0.5
+    problem_type: Literal["single_label_classification", "multi_label_classification"] = "single_label_classification"
+
+
+@dataclass
+class QuestionDataArguments:
+    """The images, the questions and the answers."""
+
+    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_id_column: str | None = field(
+        default=None, metadata={"help": "Column that tells images apart. Default: their files."}
+    )
+    question_column: str = field(default="question", metadata={"help": "Column of the questions."})
+    answer_column: str = field(
+        default="answer", metadata={"help": "Column of the answers: a string, or one for each annotator."}
+    )
+    question_pattern: str | None = field(
+        default=None, metadata={"help": "Regular expression; what it matches is cut out of the questions."}
+    )
+    train_split: str = "train"
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Default: the questions about some of the training images."}
+    )
+    test_split: str = "test"
+    validation_fraction: float = field(default=0.1, metadata={"help": "How many of the training images these are."})
+    validation_seed: int = field(default=0, metadata={"help": "Chooses them."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training questions."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many of other splits."})
+    max_answers: int | None = field(default=None, metadata={"help": "Know only so many answers, the most frequent."})
+    min_answer_count: int = field(default=1, metadata={"help": "Rarer answers are not known."})
+    max_length: int = field(default=50, metadata={"help": "Longer questions and answers are cut, in tokens."})
+    image_size: int | None = field(
+        default=None,
+        metadata={"help": "Resize images straight to this size, without cropping. Default: as the backbone's do."},
+    )
+    mirror: bool = field(
+        default=False, metadata={"help": "Mirror half of the training images, and left and right in their questions."}
+    )
+    blind: bool = field(default=False, metadata={"help": "Hide the images: the question alone is to be answered."})
+    features_dir: str | None = field(
+        default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Questions of one batch (and process)."})
+    bucket_batches: int = field(
+        default=20, metadata={"help": "Batches among which questions are sorted by length; 1: in random order."}
+    )
+    eval_batch_size: int = field(default=100, metadata={"help": "Questions of one batch in evaluation."})
+    do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})

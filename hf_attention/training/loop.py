@@ -1,51 +1,48 @@
 """The training loop, on Accelerate, for every model whose forward returns a loss."""
 
-import json
+import copy
 import math
-import os
-import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from itertools import islice
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_model, save_model
+from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
 from .arguments import LoopArguments
+from .averaging import RunningAverage, choose_candidates, load_average, save_candidate
+from .batches import Batches, Share
+from .checkpoints import (
+    BEST_FOLDER,
+    Checkpoints,
+    TrainingState,
+    find_checkpoint,
+    prepare_output_dir,
+    replace_folder,
+)
+from .interruption import StopSignals
 from .objective import Objective
+from .tracking import Log, check_tracker
 
 
-LOG_FILE = "log.jsonl"
-BEST_FOLDER = "best"
-
-
-@dataclass
-class TrainingState:
-    """How far a run has come.
-
-    Args:
-        epoch (`int`): epochs done.
-        step (`int`): optimiser steps done.
-        steps_per_epoch (`int`): optimiser steps of an epoch.
-        best_epoch (`int`): the epoch whose model is kept, counted from 1; 0: none yet.
-        best_metrics (`dict[str, float]`, *optional*): its validation metrics.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    steps_per_epoch: int = 0
-    best_epoch: int = 0
-    best_metrics: dict[str, float] | None = None
+__all__ = [
+    "BEST_FOLDER",
+    "TrainingResult",
+    "TrainingState",
+    "create_optimizer",
+    "make_accelerator",
+    "prepare_output_dir",
+    "train",
+]
 
 
 @dataclass
@@ -62,28 +59,21 @@ class TrainingResult:
 
 
 def make_accelerator(arguments: LoopArguments) -> Accelerator:
-    """The `Accelerator` that [`train`] works with. Accumulation is the loop's own: it counts target tokens."""
-    return Accelerator(mixed_precision=arguments.mixed_precision)
+    """The `Accelerator` that [`train`] works with.
 
-
-def prepare_output_dir(arguments: LoopArguments) -> None:
-    """Makes the output folder; call it once, on the main process, before anything costly.
+    Accumulation is the loop's own: it counts target tokens. Uneven batches stay so: examples that Accelerate would
+    repeat to even them out would count twice.
 
     Raises:
-        ValueError: if another run lies there, and it is neither to be overwritten nor resumed.
+        ImportError: if the tracker is not installed.
     """
-    folder = Path(arguments.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if arguments.resume_from_checkpoint is None:
-        if any(folder.iterdir()) and not arguments.overwrite_output_dir:
-            raise ValueError(
-                f"`output_dir` {folder} is not empty. Choose another, or `overwrite_output_dir`, or "
-                "`resume_from_checkpoint latest`."
-            )
-        for checkpoint in _checkpoints(folder):
-            shutil.rmtree(checkpoint)
-        shutil.rmtree(folder / BEST_FOLDER, ignore_errors=True)
-        (folder / LOG_FILE).unlink(missing_ok=True)
+    check_tracker(arguments.report_to)
+    return Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        dataloader_config=DataLoaderConfiguration(even_batches=False),
+        log_with=None if arguments.report_to == "none" else arguments.report_to,
+        project_dir=arguments.output_dir,
+    )
 
 
 def create_optimizer(
@@ -130,16 +120,19 @@ def train(
     save: Callable[[PreTrainedModel, Path], None] | None = None,
     learning_rates: Mapping[str, float] | None = None,
     objective: Objective | None = None,
+    after_checkpoint: Callable[[Path], None] | None = None,
 ) -> TrainingResult:
     """Trains a model, and keeps the best one in `output_dir/best`.
 
-    After each epoch the (averaged) weights are evaluated and, if better, saved; then a checkpoint is written. A run
-    resumed from a checkpoint ends with the weights of an undisturbed one.
+    After each epoch the (averaged) weights are evaluated and, if better, saved. At the end, with
+    `average_checkpoints`, so is the mean of the weights of several epochs. A run resumed from a checkpoint, within an
+    epoch too, ends with the weights of an undisturbed one. Upon SIGTERM or Ctrl-C the step is finished and a
+    checkpoint written.
 
     Args:
         model (`PreTrainedModel`):
             Its forward takes a batch and `num_items_in_batch`, by which it divides the summed loss, and returns an
-            output with `loss`.
+            output with `loss`. With an `objective`, whatever that asks of it.
         arguments (`LoopArguments`): optimisation, checkpoints, log.
         train_dataloader (`DataLoader`):
             Not prepared. Batches hold `labels`, with -100 where there is none. Its batch sampler or sampler, if it
@@ -153,130 +146,203 @@ def train(
             `model.save_pretrained(folder)`.
         learning_rates (`Mapping[str, float]`, *optional*): see [`create_optimizer`].
         objective ([`Objective`], *optional*): what is minimised. Defaults to the model's own loss.
+        after_checkpoint (`Callable`, *optional*):
+            Takes the folder of a checkpoint that was just written; called on the main process.
 
     Returns:
         `TrainingResult`: the folder of the best model and the final state.
 
     Raises:
         FloatingPointError: if the loss or the gradient is no longer finite.
-        ValueError: if the data is empty, or a checkpoint does not fit or exist.
+        OSError: if a checkpoint or model cannot be written; what was written before it is whole.
+        SystemExit: with the code 143 upon SIGTERM, 130 upon Ctrl-C, after a checkpoint was written.
+        ValueError: if the data is empty, a checkpoint does not fit or exist, or arguments do not go together.
     """
-    if len(train_dataloader) == 0:
-        raise ValueError("There is no training data: `train_dataloader` is empty.")
-    folder = Path(arguments.output_dir)
+    _check(arguments, accelerator, evaluate)
     objective = objective or Objective()
-    averaged = _averaged_model(model, arguments.ema_decay).to(accelerator.device) if arguments.ema_decay else None
+    set_seed(arguments.seed, device_specific=True)  # dropout differs between processes
+    batches = Batches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
+    total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
+    # Of a sharded model no process can generate: it is evaluated as this whole one.
+    whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
     optimizer = create_optimizer(model, arguments, learning_rates)
-    samplers = (train_dataloader.batch_sampler, train_dataloader.sampler)
-    model, prepared_optimizer, train_dataloader = accelerator.prepare(model, optimizer, train_dataloader)
-    state = TrainingState(steps_per_epoch=math.ceil(len(train_dataloader) / arguments.gradient_accumulation_steps))
+    model, prepared_optimizer = accelerator.prepare(model, optimizer)
     # Not prepared by Accelerate, which would step it once for each process.
     scheduler = get_scheduler(
         arguments.lr_scheduler_type,
         optimizer,
         num_warmup_steps=arguments.warmup_steps,
-        num_training_steps=state.steps_per_epoch * arguments.num_train_epochs,
+        num_training_steps=total_steps,
     )
-    evaluated = averaged.module if averaged is not None else accelerator.unwrap_model(model)
-    log = _Log(folder / LOG_FILE, arguments.logging_steps, accelerator)
+    average = RunningAverage(model, arguments.ema_decay) if arguments.ema_decay else None
+    checkpoints = Checkpoints(arguments, accelerator, scheduler, batches, objective, average)
+    validation = _Validation(arguments, accelerator, evaluate, save or PreTrainedModel.save_pretrained)
+    log = Log(arguments, accelerator)
+    state = TrainingState(steps_per_epoch=batches.steps_per_epoch, num_processes=accelerator.num_processes)
     if arguments.resume_from_checkpoint is not None:
-        checkpoint = _find_checkpoint(arguments)
-        state = _load_checkpoint(accelerator, checkpoint, state, scheduler, averaged)
-        log.write({"resumed_from": checkpoint.name, "step": state.step})
+        checkpoint = find_checkpoint(arguments)
+        state = checkpoints.load(checkpoint, state)
+        log.write(state.step, {"resumed_from": checkpoint.name})
+    progress = tqdm(total=total_steps, initial=state.step, disable=not accelerator.is_local_main_process)
 
-    while state.epoch < arguments.num_train_epochs and not _out_of_patience(state, arguments):
-        for sampler in samplers:
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(state.epoch)
-        if hasattr(train_dataloader, "set_epoch"):
-            train_dataloader.set_epoch(state.epoch)
-        objective.begin_epoch(state.epoch)
-        model.train()
-        progress = tqdm(
-            _steps(train_dataloader, arguments.gradient_accumulation_steps),
-            total=state.steps_per_epoch,
-            desc=f"epoch {state.epoch + 1}/{arguments.num_train_epochs}",
-            disable=not accelerator.is_local_main_process,
-        )
-        for batches in progress:
-            loss, tokens = _accumulate(objective, model, batches, accelerator)
-            norm = accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm)
-            # With fp16 the scaler itself skips steps whose gradient overflows.
-            if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
-                raise FloatingPointError(
-                    f"The loss is {loss} and the norm of its gradient {float(norm)} at step {state.step + 1} "
-                    f"(epoch {state.epoch + 1}, batch {state.step % state.steps_per_epoch + 1} of it). Look for bad "
-                    "values in that batch, or lower the learning rate."
+    def save_checkpoint() -> None:
+        checkpoint = checkpoints.save(state)
+        if after_checkpoint is not None and accelerator.is_main_process:
+            after_checkpoint(checkpoint)
+
+    with StopSignals() as stop, progress:
+        while state.step < total_steps and not _out_of_patience(state, arguments):
+            done = state.step - state.epoch * state.steps_per_epoch
+            if done == 0:
+                objective.begin_epoch(state.epoch)
+            progress.set_description(f"epoch {state.epoch + 1}")
+            model.train()
+            for shares in batches.epoch(state.epoch, done):
+                items, stopped = _count(objective, shares, accelerator, stop)
+                if stopped:
+                    if checkpoints.latest_step != state.step:
+                        save_checkpoint()
+                    _leave(accelerator, checkpoints, stop)
+                loss = _accumulate(objective, model, shares, max(items, 1), accelerator)
+                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm))
+                # With fp16 the scaler itself skips steps whose gradient overflows.
+                if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
+                    raise FloatingPointError(
+                        f"The loss is {loss} and the norm of its gradient {norm} at step {state.step + 1} (epoch "
+                        f"{state.epoch + 1}, batch {state.step % state.steps_per_epoch + 1} of it). Look for bad "
+                        "values in that batch, or lower the learning rate."
+                    )
+                learning_rate = scheduler.get_last_lr()[0]
+                prepared_optimizer.step()
+                scheduler.step()
+                optimizer.zero_grad()
+                if average is not None:
+                    average.update(state.step)
+                state.step += 1
+                means = log.step(state.step, state.epoch + 1, loss, items, learning_rate, norm, batches.waited)
+                batches.waited = 0.0
+                progress.update()
+                progress.set_postfix_str(
+                    f"loss {means['loss']:.3f}, lr {learning_rate:.2g}, {means['tokens_per_second']:.0f} tokens/s"
                 )
-            prepared_optimizer.step()
-            log.step(state, loss, tokens, scheduler.get_last_lr()[0], float(norm))
-            scheduler.step()
-            optimizer.zero_grad()
-            if averaged is not None:
-                averaged.update_parameters(accelerator.unwrap_model(model))
-            state.step += 1
-            progress.set_postfix(loss=f"{loss:.3f}")
-        state.epoch += 1
+                if state.step == total_steps:
+                    break
+                if state.step % state.steps_per_epoch and _is_due(arguments, state.step):
+                    save_checkpoint()
+            state.epoch += 1
+            with _evaluated(model, accelerator, average, whole) as evaluated:
+                validation(evaluated, state, log)
+            if arguments.checkpointing_steps == "epoch" or state.step == total_steps or _is_due(arguments, state.step):
+                save_checkpoint()
+        if state.candidates:
+            with _evaluated(model, accelerator, None, whole) as evaluated:
+                validation.average(evaluated, state, log)
+    return TrainingResult(validation.best_model, state)
 
-        evaluated.eval()
-        started = time.perf_counter()
-        metrics = evaluate(evaluated) if evaluate is not None else {}
-        log.write(
-            {"epoch": state.epoch, "step": state.step, **metrics, "evaluation_seconds": time.perf_counter() - started}
-        )
-        if evaluate is None or _is_better(metrics, state.best_metrics, arguments):
+
+class _Validation:
+    """Evaluates models, and keeps the best."""
+
+    def __init__(
+        self,
+        arguments: LoopArguments,
+        accelerator: Accelerator,
+        evaluate: Callable[[PreTrainedModel], dict[str, float]] | None,
+        save: Callable[[PreTrainedModel, Path], None],
+    ):
+        self.arguments = arguments
+        self.accelerator = accelerator
+        self.evaluate = evaluate
+        self.save = save
+        self.folder = Path(arguments.output_dir)
+        self.best_model = self.folder / BEST_FOLDER
+
+    def __call__(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
+        """After an epoch."""
+        arguments = self.arguments
+        metrics = self._metrics(model, state, log, {"epoch": state.epoch})
+        if self.evaluate is None or self._is_better(metrics, state.best_metrics):
             state.best_epoch, state.best_metrics = state.epoch, metrics
-            if accelerator.is_main_process:
-                _replace_folder(
-                    folder / BEST_FOLDER, lambda partial: (save or PreTrainedModel.save_pretrained)(evaluated, partial)
-                )
-        _save_checkpoint(accelerator, folder, state, scheduler, averaged, arguments.save_total_limit)
-    return TrainingResult(folder / BEST_FOLDER, state)
+            self._keep(model)
+        if arguments.average_checkpoints:
+            scored = [*state.candidates, (state.epoch, metrics[arguments.metric_for_best_model])]
+            state.candidates = choose_candidates(
+                scored, arguments.average_checkpoints, arguments.average_by, arguments.greater_is_better
+            )
+            if self.accelerator.is_main_process and state.epoch in dict(state.candidates):
+                save_candidate(model, self.folder, state.epoch)
+
+    def average(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
+        """At the end of a run: the mean of the candidates' weights."""
+        epochs = [epoch for epoch, _ in state.candidates]
+        if len(epochs) < 2:
+            return
+        load_average(model, self.folder, epochs)
+        metrics = self._metrics(model, state, log, {"average_of_epochs": epochs})
+        if self._is_better(metrics, state.best_metrics):
+            state.averaged_epochs, state.best_metrics = epochs, metrics
+            self._keep(model)
+
+    def _metrics(self, model: PreTrainedModel, state: TrainingState, log: Log, about: dict) -> dict[str, float]:
+        started = time.perf_counter()
+        metrics = self.evaluate(model) if self.evaluate is not None else {}
+        log.write(state.step, {**about, **metrics, "evaluation_seconds": time.perf_counter() - started}, "validation")
+        return metrics
+
+    def _keep(self, model: PreTrainedModel) -> None:
+        if self.accelerator.is_main_process:
+            replace_folder(self.best_model, lambda partial: self.save(model, partial))
+
+    def _is_better(self, metrics: Mapping[str, float], best: Mapping[str, float] | None) -> bool:
+        name = self.arguments.metric_for_best_model
+        if name not in metrics:
+            raise ValueError(f"`metric_for_best_model` is {name!r}, but the metrics are {sorted(metrics)}.")
+        if best is None:
+            return True
+        return metrics[name] > best[name] if self.arguments.greater_is_better else metrics[name] < best[name]
 
 
-def _averaged_model(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy that follows the weights; at first closely, so that it forgets the random ones at the start."""
-
-    def average(averaged, current, updates):
-        early = (1 + int(updates)) / (10 + int(updates))
-        get_ema_multi_avg_fn(min(decay, early))(averaged, current, updates)
-
-    return AveragedModel(model, multi_avg_fn=average).requires_grad_(False).eval()
+def _check(arguments: LoopArguments, accelerator: Accelerator, evaluate: Callable | None) -> None:
+    """Refuses what does not go together."""
+    if arguments.average_checkpoints and evaluate is None:
+        raise ValueError("`average_checkpoints` needs a validation to compare with.")
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and arguments.ema_decay:
+        raise ValueError("`ema_decay` must be 0 with DeepSpeed, which keeps the weights to itself.")
 
 
-def _steps(dataloader: DataLoader, size: int) -> Iterator[list[dict[str, torch.Tensor]]]:
-    batches = iter(dataloader)
-    while step := list(islice(batches, size)):
-        yield step
+def _count(objective: Objective, shares: list[Share], accelerator: Accelerator, stop: StopSignals) -> tuple[int, bool]:
+    """The items of a step over all processes, and whether one of them is to stop."""
+    items = sum(int(objective.num_items(share.batch)) for share in shares if share.counts)
+    counts = torch.tensor([items, stop.received], device=accelerator.device)
+    items, stopped = accelerator.reduce(counts, reduction="sum").tolist()
+    return items, stopped > 0
 
 
 def _accumulate(
-    objective: Objective, model: nn.Module, batches: list[dict[str, torch.Tensor]], accelerator: Accelerator
-) -> tuple[float, int]:
-    """Adds up the gradient of the loss per item over the batches of a step and all processes.
-
-    Returns:
-        `tuple[float, int]`: that loss, and the number of items.
-    """
-    tokens = sum(objective.num_items(batch) for batch in batches)
-    tokens = int(accelerator.reduce(tokens, reduction="sum"))
+    objective: Objective, model: nn.Module, shares: list[Share], items: int, accelerator: Accelerator
+) -> float:
+    """Adds up the gradient of the loss per item over the batches of a step and all processes; returns that loss."""
     total = 0.0
-    for number, batch in enumerate(batches, 1):
-        with accelerator.no_sync(model) if number < len(batches) else nullcontext():
-            loss = objective(model, batch, max(tokens, 1))
+    for number, share in enumerate(shares, 1):
+        with accelerator.no_sync(model) if number < len(shares) else nullcontext():
+            loss = objective(model, share.batch, items) * share.counts
             # Gradients are averaged over processes, where the sum is wanted.
             accelerator.backward(loss * accelerator.num_processes)
         total = total + loss.detach()
-    return float(accelerator.reduce(total, reduction="sum")), tokens
+    return float(accelerator.reduce(total, reduction="sum"))
 
 
-def _is_better(metrics: Mapping[str, float], best: Mapping[str, float] | None, arguments: LoopArguments) -> bool:
-    name = arguments.metric_for_best_model
-    if name not in metrics:
-        raise ValueError(f"`metric_for_best_model` is {name!r}, but the metrics are {sorted(metrics)}.")
-    if best is None:
-        return True
-    return metrics[name] > best[name] if arguments.greater_is_better else metrics[name] < best[name]
+@contextmanager
+def _evaluated(
+    model: nn.Module, accelerator: Accelerator, average: RunningAverage | None, whole: PreTrainedModel | None
+) -> Iterator[PreTrainedModel]:
+    """The model in evaluation mode, with the averaged weights where they are averaged."""
+    with average.applied() if average is not None else nullcontext():
+        if whole is None:
+            yield accelerator.unwrap_model(model).eval()
+        else:
+            whole.load_state_dict(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)))
+            yield whole.to(accelerator.device).eval()
 
 
 def _out_of_patience(state: TrainingState, arguments: LoopArguments) -> bool:
@@ -284,114 +350,14 @@ def _out_of_patience(state: TrainingState, arguments: LoopArguments) -> bool:
     return patience is not None and state.epoch - state.best_epoch >= patience and state.epoch > 0
 
 
-def _replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a folder beside its place and moves it there, so that there is never half a folder under its name."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    write(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+def _is_due(arguments: LoopArguments, step: int) -> bool:
+    return arguments.checkpointing_steps != "epoch" and step % int(arguments.checkpointing_steps) == 0
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
-
-
-def _find_checkpoint(arguments: LoopArguments) -> Path:
-    wanted = arguments.resume_from_checkpoint
-    if wanted == "latest":
-        checkpoints = _checkpoints(Path(arguments.output_dir))
-        if not checkpoints:
-            raise ValueError(f"`resume_from_checkpoint` is 'latest', but {arguments.output_dir} holds no checkpoint.")
-        return checkpoints[-1]
-    if not (Path(wanted) / "training_state.json").is_file():
-        raise ValueError(f"`resume_from_checkpoint` is {wanted!r}, which holds no checkpoint of this loop.")
-    return Path(wanted)
-
-
-def _save_checkpoint(
-    accelerator: Accelerator,
-    folder: Path,
-    state: TrainingState,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    averaged: AveragedModel | None,
-    limit: int,
-) -> None:
-    target = folder / f"checkpoint-{state.epoch}"
-    partial = folder / f".{target.name}.partial"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        # Registering these with Accelerate would have them unpickled.
-        if averaged is not None:
-            save_model(averaged, str(partial / "averaged.safetensors"))
-        (partial / "training_state.json").write_text(
-            json.dumps({"state": asdict(state), "scheduler": scheduler.state_dict()}, indent=1)
-        )
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
-        for old in _checkpoints(folder)[:-limit]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def _load_checkpoint(
-    accelerator: Accelerator,
-    checkpoint: Path,
-    fresh: TrainingState,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    averaged: AveragedModel | None,
-) -> TrainingState:
-    saved = json.loads((checkpoint / "training_state.json").read_text())
-    state = TrainingState(**saved["state"])
-    if state.steps_per_epoch != fresh.steps_per_epoch:
-        raise ValueError(
-            f"{checkpoint} comes from a run with {state.steps_per_epoch} steps an epoch, this one has "
-            f"{fresh.steps_per_epoch}: data, batch size, accumulation and processes must be the same."
-        )
-    if (averaged is not None) != (checkpoint / "averaged.safetensors").is_file():
-        raise ValueError(f"{checkpoint} and this run differ in `ema_decay`: only one of them averages weights.")
-    accelerator.load_state(str(checkpoint))
-    if averaged is not None:
-        load_model(averaged, str(checkpoint / "averaged.safetensors"))
-    scheduler.load_state_dict(saved["scheduler"])
-    return state
-
-
-class _Log:
-    """The lines of log.jsonl, written by the main process."""
-
-    def __init__(self, path: Path, every: int, accelerator: Accelerator):
-        self.path = path
-        self.every = every
-        self.enabled = accelerator.is_main_process
-        self._start()
-
-    def _start(self) -> None:
-        self.losses, self.tokens, self.started = [], 0, time.perf_counter()
-
-    def step(self, state: TrainingState, loss: float, tokens: int, learning_rate: float, norm: float) -> None:
-        self.losses.append(loss)
-        self.tokens += tokens
-        if (state.step + 1) % self.every == 0:
-            self.write(
-                {
-                    "epoch": state.epoch + 1,
-                    "step": state.step + 1,
-                    "loss": sum(self.losses) / len(self.losses),
-                    "learning_rate": learning_rate,
-                    "gradient_norm": norm,
-                    "tokens_per_second": self.tokens / (time.perf_counter() - self.started),
-                }
-            )
-
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Appends a line, and starts a new interval."""
-        if self.enabled:
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        self._start()
+def _leave(accelerator: Accelerator, checkpoints: Checkpoints, stop: StopSignals) -> None:
+    number = signal.Signals(stop.received or signal.SIGTERM)  # another process may be the one that was told
+    accelerator.print(
+        f"Stopped by {number.name}. Go on from {checkpoints.latest} with `--resume_from_checkpoint latest`."
+    )
+    accelerator.end_training()
+    raise SystemExit(128 + number)

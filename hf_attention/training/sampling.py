@@ -53,7 +53,8 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         self.lengths = lengths
-        self.batch_size = images_per_batch
+        # Not `batch_size`: where Accelerate finds that, it drops shorter batches that are not the last.
+        self.images_per_batch = images_per_batch
         self.captions_per_image = captions_per_image
         self.mirror = mirror
         self.bucket_batches = bucket_batches
@@ -66,7 +67,7 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
 
     def __len__(self) -> int:
         groups = sum(math.ceil(len(captions) / self.captions_per_image) for captions in self.lengths)
-        return math.ceil(groups / self.batch_size)
+        return math.ceil(groups / self.images_per_batch)
 
     def __iter__(self) -> Iterator[list[CaptionGroup]]:
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -77,11 +78,11 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
                 captions = tuple(order[start : start + self.captions_per_image])
                 groups.append(CaptionGroup(image, captions, self.mirror and rng.random() < 0.5))
         groups = [groups[i] for i in rng.permutation(len(groups))]
-        window = self.batch_size * self.bucket_batches
+        window = self.images_per_batch * self.bucket_batches
         batches = []
         for start in range(0, len(groups), window):
             bucket = sorted(groups[start : start + window], key=self._longest)
-            batches.extend(bucket[i : i + self.batch_size] for i in range(0, len(bucket), self.batch_size))
+            batches.extend(bucket[i : i + self.images_per_batch] for i in range(0, len(bucket), self.images_per_batch))
         for i in rng.permutation(len(batches)):
             yield batches[i]
 
