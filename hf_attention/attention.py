@@ -1,9 +1,11 @@
 """The ways a query scores the positions of a memory."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 class ProjectedMemory(NamedTuple):
@@ -13,12 +15,47 @@ class ProjectedMemory(NamedTuple):
     Args:
         keys (`torch.Tensor` of shape `(batch, positions, key_size)`): What queries are compared with.
         values (`torch.Tensor` of shape `(batch, positions, value_size)`): What is summed into the context.
-        mask (`torch.BoolTensor` of shape `(batch, 1, positions)`, *optional*): True where attention is allowed.
+        mask (`torch.BoolTensor` of shape `(batch, 1, positions)`, with heads `(batch, 1, 1, positions)`, *optional*):
+            True where attention is allowed.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     mask: torch.Tensor | None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "ProjectedMemory":
+        """Applies `function` to every tensor."""
+        return ProjectedMemory(*(None if tensor is None else function(tensor) for tensor in self))
+
+    def followed_by(self, new: "ProjectedMemory") -> "ProjectedMemory":
+        """This memory's positions and then `new`'s. Both have masks."""
+        return ProjectedMemory(
+            torch.cat([self.keys, new.keys], 1),
+            torch.cat([self.values, new.values], 1),
+            torch.cat([self.mask, new.mask], -1),
+        )
+
+    def last(self, size: int) -> "ProjectedMemory":
+        """Its last positions; where there are fewer, masked ones before them. It has a mask."""
+        missing = size - self.keys.shape[1]
+        if missing > 0:
+            return ProjectedMemory(
+                F.pad(self.keys, (0, 0, missing, 0)),
+                F.pad(self.values, (0, 0, missing, 0)),
+                F.pad(self.mask, (missing, 0)),
+            )
+        return ProjectedMemory(self.keys[:, -size:], self.values[:, -size:], self.mask[..., -size:])
+
+    def windows(self, size: int) -> "ProjectedMemory":
+        """
+        For each position behind the first `size`, those `size` before it, as memories of their own: `batch *
+        (positions - size)` of them. It has a mask.
+        """
+        return ProjectedMemory(
+            self.keys[:, :-1].unfold(1, size, 1).transpose(2, 3).flatten(0, 1),
+            self.values[:, :-1].unfold(1, size, 1).transpose(2, 3).flatten(0, 1),
+            self.mask[..., :-1].unfold(-1, size, 1).movedim(-2, 1).flatten(0, 1),
+        )
 
 
 class Attention(nn.Module):
@@ -69,12 +106,12 @@ class Attention(nn.Module):
             `(batch, heads, queries, positions)` and at least float32: each row sums to 1 over the unmasked positions
             and is zero on the masked ones.
         """
-        weights = _masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
+        weights = masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
         context = torch.bmm(weights.to(memory.values.dtype), memory.values)
         return context, weights.unsqueeze(1)
 
 
-def _masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -150,7 +187,7 @@ class ScaledDotAttention(Attention):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         query = self._split_heads(self.query_proj(query) * self.scale)
         scores = torch.matmul(query, self._split_heads(memory.keys).transpose(-1, -2))
-        weights = _masked_softmax(scores, memory.mask)
+        weights = masked_softmax(scores, memory.mask)
         values = self._split_heads(memory.values)
         context = torch.matmul(weights.to(values.dtype), values).transpose(1, 2).flatten(-2)
         return self.output_proj(context), weights

@@ -1,8 +1,10 @@
 """Images, or features of their regions, as the memory that a decoder attends to."""
 
+import os
+
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .modeling_attention import EncoderOutput
 
@@ -101,6 +103,21 @@ def make_backbone(backbone_config: PreTrainedConfig, **kwargs) -> PreTrainedMode
             f"`pixel_values`.{tower if hasattr(backbone_config, 'vision_config') else ''}"
         )
     return backbone
+
+
+def load_encoder(name_or_path: str | os.PathLike, tower: str, **kwargs) -> PreTrainedModel:
+    """
+    A pretrained vision model or text encoder, of the float32 that models are made of.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): What `AutoModel.from_pretrained` takes.
+        tower (`str`): The sub-configuration to take where there is one: `"vision_config"` or `"text_config"`.
+        kwargs: Arguments for `AutoModel.from_pretrained`.
+    """
+    hub_kwargs = {key: kwargs[key] for key in ("revision", "token") if key in kwargs}
+    config = AutoConfig.from_pretrained(name_or_path, **hub_kwargs)
+    kwargs.setdefault("dtype", torch.float32)  # it would load in the dtype of its checkpoint
+    return AutoModel.from_pretrained(name_or_path, config=getattr(config, tower, config), **kwargs)
 
 
 class ImageEncoder(nn.Module):

@@ -177,7 +177,7 @@ class ImageToTextPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def preprocess(self, image: Any, prompt: str | None = None, timeout: float | None = None) -> BatchFeature:
-        image = _read_image(image, timeout)
+        image = read_image(image, timeout)
         # The channels of so low an image cannot be told from its rows.
         layout = {"input_data_format": "channels_last"} if image.height in (1, 3) else {}
         model_type = self.model.config.model_type
@@ -251,7 +251,7 @@ class ImageToTextPipeline(Pipeline):
             self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _read_image(image: Any, timeout: float | None) -> Image.Image:
+def read_image(image: Any, timeout: float | None) -> Image.Image:
     """The image as RGB, turned as its EXIF says; the errors name what could not be read."""
     if isinstance(image, os.PathLike):
         image = os.fspath(image)

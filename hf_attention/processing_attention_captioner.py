@@ -63,12 +63,12 @@ class AttentionCaptionerProcessor(ProcessorMixin):
         if images is not None:
             features.update(self.image_processor(_as_rgb(images), **kwargs["images_kwargs"]))
         if text is not None:
-            features.update(self._prefix(_as_texts(text, "text"), **text_kwargs))
+            features.update(self._texts(_as_texts(text, "text"), **text_kwargs))
         if text_target is not None:
             features["labels"] = self._labels(_as_texts(text_target, "text_target"), **text_kwargs)
         return BatchFeature(features, tensor_type=return_tensors)
 
-    def _prefix(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
+    def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
         start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
         rows = [[start, *ids] for ids in self.tokenizer(texts, add_special_tokens=False, **text_kwargs)["input_ids"]]
         length = max(map(len, rows))

@@ -72,6 +72,25 @@ class TextEncoder(nn.Module):
             ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or a source is empty, or all
                 padding.
         """
+        memory, states = self.read(input_ids, attention_mask, inputs_embeds)
+        outputs = (memory, attention_mask, self._start_decoder(states))
+        # A plain tuple keeps its None: the third is not to be taken for the second.
+        return EncoderOutput(*outputs) if return_dict else outputs
+
+    def read(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """
+        The states, of every token and the last ones. The arguments are those of `forward`.
+
+        Returns:
+            `tuple`: the top layer's states, of shape `(batch, source, directions * encoder_hidden_size)`, and the last
+            states of all layers, of shape `(batch, layers, directions, encoder_hidden_size)`; for an LSTM a second
+            such tensor, the cells.
+        """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the encoder.")
         if inputs_embeds is None:
@@ -97,19 +116,17 @@ class TextEncoder(nn.Module):
             memory, final = self.rnn(packed)
             memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
             memory = _take(memory, order.argsort(1))
-        outputs = (memory, attention_mask, self._start_decoder(final))
-        # A plain tuple keeps its None: the third is not to be taken for the second.
-        return EncoderOutput(*outputs) if return_dict else outputs
-
-    def _start_decoder(self, final: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor | None:
         kinds = final if isinstance(final, tuple) else (final,)
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
-        kinds = [kind.unflatten(0, (self.config.encoder_num_hidden_layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+        layers = self.config.encoder_num_hidden_layers
+        return memory, [kind.unflatten(0, (layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+
+    def _start_decoder(self, states: list[torch.Tensor]) -> torch.Tensor | None:
         if self.config.initial_state == "copied_states":
-            return torch.cat([kind.flatten(2) for kind in kinds], 1)
+            return torch.cat([kind.flatten(2) for kind in states], 1)
         if self.bridge is None:
             return None
-        top = kinds[0][:, -1]
+        top = states[0][:, -1]
         start = top.flatten(1) if self.config.initial_state == "final_states" else top[:, 1]
         return self.bridge(start).tanh().unflatten(1, (self.num_decoder_states, -1))
 

@@ -1,0 +1,242 @@
+"""Configuration of visual question answering."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
+from .configuration_attention_captioner import AttentionCaptionerConfig
+
+
+ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)
+HEADS = ("AttentionVQAForQuestionAnswering", "AttentionVQAForConditionalGeneration")
+
+
+@strict
+class AttentionVQAConfig(AttentionCaptionerConfig):
+    r"""
+    Configuration of [`AttentionVQAModel`]: a question guides where the image is looked at.
+
+    [`~AttentionVQAConfig.stacked`], [`~AttentionVQAConfig.show_ask`] and [`~AttentionVQAConfig.top_down`] give the
+    settings of three papers.
+
+    The arguments of [`AttentionCaptionerConfig`], whose decoder's fields are those of the generating head, and
+
+    Args:
+        attention_form (`str`, *optional*, defaults to `"glimpses"`):
+            How the question looks at the regions: `"stacked"`, in hops, each of which adds what it saw to the question
+            (Yang et al. 2016); `"glimpses"`, several times at once (Kazemi & Elqursh 2017); `"top_down"`, once, with
+            gated layers (Anderson et al. 2018); or `None`: it meets the regions' mean (the CNN+LSTM of Antol et al.
+            2015). The decoder's own attention is `attention_type`, as in all models; both compare in `attention_size`.
+        num_glimpses (`int`, *optional*):
+            Number of hops or glimpses, each of which has a map. Defaults to 2; `"top_down"` has 1.
+        joint_size (`int`, *optional*):
+            Size of the vector that joins question and image. Defaults to the size of the question's; `"stacked"` adds
+            the two, so there it is no other.
+        normalize_regions (`bool`, *optional*, defaults to `False`):
+            Whether each region's features are first scaled to length 1 (Kazemi & Elqursh 2017, section 3.1).
+        question_encoder_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of any text encoder that `AutoModel` gives. `None`: a recurrent one, of the fields below.
+        freeze_question_encoder (`bool`, *optional*, defaults to `False`):
+            Whether an encoder of `question_encoder_config` stays as it is in training.
+        encoder_embedding_size (`int`, *optional*):
+            Size of the question's word embeddings. Defaults to `embedding_size`.
+        encoder_rnn_type (`str`, *optional*):
+            `"lstm"` or `"gru"`. Defaults to `rnn_type`.
+        encoder_hidden_size (`int`, *optional*, defaults to 512):
+            Size of the question encoder's state, in each direction.
+        encoder_num_hidden_layers (`int`, *optional*, defaults to 1):
+            Number of its recurrent layers.
+        encoder_bidirectional (`bool`, *optional*, defaults to `False`):
+            Whether it reads in both directions.
+        question_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the question's vector.
+        joint_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the joint vector before the answer, and inside the layers that make it.
+        initial_state (`str`, *optional*, defaults to `"joint"`):
+            What the generating head's decoder starts from: `"joint"`, a tanh layer of the joint vector; or, as in
+            every decoder, `"memory_mean"` or `"zeros"`, with which that head makes no joint vector.
+        problem_type (`str`, *optional*, defaults to `"multi_label_classification"`):
+            `"multi_label_classification"`: labels are a score from 0 to 1 for each answer, and answers are scored by
+            sigmoids. `"single_label_classification"`: one answer is right, or annotators' votes are shared out among
+            several, and a softmax scores them.
+
+    The answers are in `id2label`. `embedding_dropout` and `hidden_dropout` (between layers) hold for the question's
+    encoder too.
+
+    Example:
+
+    ```python
+    >>> from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering
+
+    >>> config = AttentionVQAConfig(region_size=1280, num_labels=500)
+    >>> model = AttentionVQAForQuestionAnswering(config)
+    ```
+    """
+
+    model_type = "attention_vqa"
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
+        **AttentionCaptionerConfig.sub_configs_defaults,
+        "question_encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+    }
+    initial_states: ClassVar[tuple[str, ...]] = ("joint", *AttentionDecoderConfig.initial_states)
+    remote_code_pipelines: ClassVar[dict[str, dict]] = {
+        "visual-question-answering": {
+            "impl": "pipeline_visual_question_answering.VisualQuestionAnsweringPipeline",
+            "pt": ["AutoModelForVisualQuestionAnswering"],
+            "type": "multimodal",
+        }
+    }
+    # Questions and generated answers have one vocabulary.
+    source_vocab_size: ClassVar[None] = None
+
+    attention_form: str | None = "glimpses"
+    num_glimpses: int | None = None
+    joint_size: int | None = None
+    normalize_regions: bool = False
+    question_encoder_config: PreTrainedConfig | dict | None = None
+    freeze_question_encoder: bool = False
+    encoder_embedding_size: int | None = None
+    encoder_rnn_type: str | None = None
+    encoder_hidden_size: int = 512
+    encoder_num_hidden_layers: int = 1
+    encoder_bidirectional: bool = False
+    question_dropout: float | int = 0.0
+    joint_dropout: float | int = 0.0
+    initial_state: str = "joint"
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.question_encoder_config, dict):
+            encoder_config = dict(self.question_encoder_config)
+            self.question_encoder_config = AutoConfig.for_model(encoder_config.pop("model_type"), **encoder_config)
+        if self.encoder_embedding_size is None:
+            self.encoder_embedding_size = self.embedding_size
+        if self.encoder_rnn_type is None:
+            self.encoder_rnn_type = self.rnn_type
+        if self.num_glimpses is None:
+            self.num_glimpses = 1 if self.attention_form == "top_down" else 2
+        if self.joint_size is None:
+            self.joint_size = self.question_size
+        if self.problem_type is None:
+            self.problem_type = "multi_label_classification"
+        if self.architectures is None:
+            self.architectures = []  # an Auto class with two heads goes over it
+        super().__post_init__(**kwargs)
+        self._check_question()
+
+    @property
+    def question_size(self) -> int:
+        """Size of the question's vector, and of the states of its words."""
+        if self.question_encoder_config is not None:
+            return self.question_encoder_config.hidden_size
+        return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
+
+    @property
+    def remote_code_classes(self) -> dict[str, str]:
+        """One Auto class loads two heads: config.json names the one that was saved."""
+        head = next((name for name in self.architectures or [] if name in HEADS), HEADS[0])
+        classes = {
+            "AutoConfig": "configuration_attention_vqa.AttentionVQAConfig",
+            "AutoModel": "modeling_attention_vqa.AttentionVQAModel",
+            "AutoModelForVisualQuestionAnswering": f"modeling_attention_vqa.{head}",
+        }
+        if head == "AttentionVQAForConditionalGeneration":
+            classes["AutoModelForImageTextToText"] = f"modeling_attention_vqa.{head}"
+        return classes
+
+    def _check_question(self):
+        if self.attention_form not in ATTENTION_FORMS:
+            raise ValueError(f"`attention_form` must be one of {list(ATTENTION_FORMS)}, got {self.attention_form!r}.")
+        if self.encoder_rnn_type not in RNN_TYPES:
+            raise ValueError(f"`encoder_rnn_type` must be one of {list(RNN_TYPES)}, got {self.encoder_rnn_type!r}.")
+        for name in (
+            "num_glimpses",
+            "joint_size",
+            "encoder_embedding_size",
+            "encoder_hidden_size",
+            "encoder_num_hidden_layers",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("question_dropout", "joint_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
+        if self.attention_form == "top_down" and self.num_glimpses != 1:
+            raise ValueError(f"`attention_form='top_down'` looks once: `num_glimpses` is 1, got {self.num_glimpses}.")
+        if self.attention_form == "stacked" and self.joint_size != self.question_size:
+            raise ValueError(
+                "`attention_form='stacked'` adds what it saw to the question's vector: leave `joint_size` out, or say "
+                f"{self.question_size}, got {self.joint_size}."
+            )
+        if self.problem_type not in ("multi_label_classification", "single_label_classification"):
+            raise ValueError(
+                "`problem_type` must be 'multi_label_classification' or 'single_label_classification', "
+                f"got {self.problem_type!r}."
+            )
+
+    @classmethod
+    def stacked(cls, **kwargs) -> "AttentionVQAConfig":
+        """
+        Stacked attention networks (Yang et al. 2016): an LSTM, two hops over the tanh of the regions, a softmax over
+        the answers.
+
+        Args:
+            kwargs: Fields that differ. `memory_size` is the backbone's `region_size`.
+        """
+        settings = {
+            "attention_form": "stacked",
+            "num_glimpses": 2,
+            "project_regions": False,
+            "encoder_embedding_size": 500,
+            "encoder_hidden_size": 1024,
+            "attention_size": 512,
+            "problem_type": "single_label_classification",
+        }
+        return cls(**{**settings, **kwargs})
+
+    @classmethod
+    def show_ask(cls, **kwargs) -> "AttentionVQAConfig":
+        """
+        Show, Ask, Attend, and Answer (Kazemi & Elqursh 2017): an LSTM, two glimpses of normalised features, a softmax
+        against the shares of the annotators' votes.
+
+        Args:
+            kwargs: Fields that differ. `memory_size` is the backbone's `region_size`.
+        """
+        settings = {
+            "attention_form": "glimpses",
+            "num_glimpses": 2,
+            "normalize_regions": True,
+            "project_regions": False,
+            "encoder_embedding_size": 300,
+            "encoder_hidden_size": 1024,
+            "attention_size": 512,
+            "joint_size": 1024,
+            "question_dropout": 0.5,
+            "joint_dropout": 0.5,
+            "problem_type": "single_label_classification",
+        }
+        return cls(**{**settings, **kwargs})
+
+    @classmethod
+    def top_down(cls, **kwargs) -> "AttentionVQAConfig":
+        """
+        The answering model of Bottom-Up and Top-Down Attention (Anderson et al. 2018): a GRU, gated tanh layers, one
+        look at the regions or boxes, a sigmoid for each answer against soft scores.
+
+        Args:
+            kwargs: Fields that differ. `memory_size` is the features' `region_size`.
+        """
+        settings = {
+            "attention_form": "top_down",
+            "project_regions": False,
+            "encoder_rnn_type": "gru",
+            "encoder_embedding_size": 300,
+            "encoder_hidden_size": 512,
+            "attention_size": 512,
+            "joint_size": 512,
+            "problem_type": "multi_label_classification",
+        }
+        return cls(**{**settings, **kwargs})

@@ -1,0 +1,307 @@
+"""The `visual-question-answering` task: the answer to a question about a picture."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from transformers import (
+    BaseImageProcessor,
+    BatchFeature,
+    GenerationConfig,
+    Pipeline,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+from transformers.pipelines.pt_utils import KeyDataset
+
+from .alignment import attention_maps
+from .pipeline_image_to_text import read_image
+
+
+FORMS = (
+    "an image and a question, one image and a list of questions, a list of images and one question, two lists (every "
+    'question about every image), or {"image": ..., "question": ...} and lists, generators and data sets of such'
+)
+
+
+class VisualQuestionAnsweringPipeline(Pipeline):
+    """
+    Answers questions about images, with a model that scores known answers or one that generates them.
+
+    It takes what the task of this name took in transformers 4.57, and answers the same. With the models of this
+    package it also says where the question made the model look: `output_attentions=True`.
+
+    Unless the checkpoint's generation configuration says otherwise, at most 256 new tokens are generated.
+
+    Args:
+        model (`PreTrainedModel`):
+            A model that takes images and questions.
+        tokenizer (`PreTrainedTokenizerBase`, *optional*):
+            Tokenizes questions; the processor's where none is given.
+        image_processor (`BaseImageProcessor`, *optional*):
+            Turns images into the model's inputs; the processor's where none is given.
+        processor (`ProcessorMixin`, *optional*):
+            Both in one.
+        kwargs:
+            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+
+    Raises:
+        ValueError: There is no tokenizer, or no image processor.
+
+    Example:
+
+    ```python
+    >>> import hf_attention
+    >>> from transformers import pipeline
+
+    >>> vqa = pipeline("visual-question-answering", model="path-or-hub-id")
+    >>> vqa(image="room.jpg", question="what color is the chair?", top_k=1)
+    [{'score': 0.81, 'answer': 'red'}]
+    ```
+    """
+
+    _pipeline_calls_generate = True
+    _load_processor = None
+    _load_image_processor = None
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = None
+    _default_generation_config = GenerationConfig(max_new_tokens=256)
+    # Here it asks for maps in the answers; generate() alone would drop them.
+    _non_generation_params = ("output_attentions",)
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        image_processor: BaseImageProcessor | None = None,
+        processor: ProcessorMixin | None = None,
+        **kwargs: Any,
+    ) -> None:
+        name = model.name_or_path or type(model).__name__
+        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
+        image_processor = getattr(processor, "image_processor", None) if image_processor is None else image_processor
+        for part, argument in ((tokenizer, "tokenizer"), (image_processor, "image_processor")):
+            if part is None:
+                raise ValueError(
+                    f"visual-question-answering found no {argument} for {name!r}: pass `{argument}=` or `processor=`."
+                )
+        super().__init__(
+            model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
+        )
+
+    def _sanitize_parameters(
+        self,
+        top_k: int | None = None,
+        padding: bool | str | None = None,
+        truncation: bool | str | None = None,
+        timeout: float | None = None,
+        output_attentions: bool | None = None,
+        max_new_tokens: int | None = None,
+        generate_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess_params = {"padding": padding, "truncation": truncation, "timeout": timeout}
+        forward_params = dict(generate_kwargs or {})
+        if max_new_tokens is not None:
+            if "max_new_tokens" in forward_params:
+                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
+            forward_params["max_new_tokens"] = max_new_tokens
+        if self.assistant_model is not None:
+            forward_params["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:
+            forward_params["tokenizer"] = self.tokenizer
+            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
+        if output_attentions is not None:
+            forward_params["return_maps"] = output_attentions
+        postprocess_params = {}
+        if top_k is not None:
+            if top_k < 1:
+                raise ValueError(f"`top_k` must be at least 1, got {top_k}.")
+            postprocess_params["top_k"] = top_k
+        return (
+            {name: value for name, value in preprocess_params.items() if value is not None},
+            forward_params,
+            postprocess_params,
+        )
+
+    def __call__(self, image: Any = None, question: str | list[str] | None = None, **kwargs: Any) -> Any:
+        """
+        Answers questions.
+
+        Args:
+            image (`str`, `os.PathLike`, `PIL.Image.Image`, or a list or `KeyDataset` of them):
+                A path, an `http(s)` address, an image in base64 or a PIL image. A `dict` with the keys `image` and
+                `question`, or a list, generator or data set of such, needs no `question` beside it.
+            question (`str` or `list[str]`, *optional*):
+                What is asked: one question about every image, or several, each about every image.
+            top_k (`int`, *optional*, defaults to 5):
+                How many of the known answers to return; at most all of them. A generating model returns one.
+            padding, truncation (*optional*):
+                Go to the tokenizer.
+            timeout (`float`, *optional*):
+                Seconds to wait for an image from the web. By default for ever.
+            output_attentions (`bool`, *optional*, defaults to `False`):
+                Whether each answer tells where the model looked.
+            max_new_tokens (`int`, *optional*):
+                At most so many tokens of a generated answer.
+            generate_kwargs (`dict`, *optional*):
+                Goes to a generating model's `generate()`.
+            batch_size (`int`, *optional*, defaults to 1):
+                How many questions go through the model at once.
+
+        Returns:
+            For one question about one image, a list with a `dict` for each answer, the best first; for several, a list
+            (for a generator or a data set, an iterator) of such lists, question by question. The keys:
+
+            - **answer** (`str`): the answer.
+            - **score** (`float`, of known answers): a softmax where the model's `problem_type` is
+              `"single_label_classification"`, else a sigmoid.
+            - **attentions** (`torch.Tensor`, with `output_attentions=True`): where a model with known answers looked,
+              of shape `(glimpses, regions)`; a generating one, of shape `(generated tokens, regions)`.
+            - **word_attentions** (`torch.Tensor` of shape `(generated tokens, words)`, likewise, of a generating
+              model): where it looked among the question's words; a row sums to 1 with that of `attentions`.
+            - **tokens**, **words** (`list[str]`, likewise): the tokens that rows and columns belong to.
+
+        Raises:
+            TypeError: An image is no image and names none, or a question is no string.
+            ValueError: Image or question is missing, or an image cannot be read.
+        """
+        if image is None:
+            raise ValueError("visual-question-answering got no `image`.")
+        if isinstance(image, os.PathLike):
+            image = os.fspath(image)
+        one_image = isinstance(image, str | Image.Image)
+        images = [image] if one_image else image
+        if question is None:
+            if one_image:
+                raise ValueError("visual-question-answering got no `question`.")
+            inputs = image
+        else:
+            many = isinstance(images, KeyDataset) or (
+                isinstance(images, list) and all(isinstance(each, str | os.PathLike | Image.Image) for each in images)
+            )
+            questions = [question] if isinstance(question, str) else question
+            if not many or not isinstance(questions, list) or not all(isinstance(each, str) for each in questions):
+                raise TypeError(
+                    f"visual-question-answering takes {FORMS}; got {_describe(image)} and {_describe(question)}."
+                )
+            inputs = [{"image": each, "question": asked} for asked in questions for each in images]
+            if one_image and isinstance(question, str):
+                inputs = inputs[0]
+        if isinstance(inputs, list) and not inputs:
+            return []
+        is_known = isinstance(inputs, Mapping | list | Dataset) or not isinstance(inputs, Iterable)
+        return super().__call__(inputs if is_known else (each for each in inputs), **kwargs)
+
+    def preprocess(
+        self,
+        inputs: Mapping[str, Any],
+        padding: bool | str = False,
+        truncation: bool | str = False,
+        timeout: float | None = None,
+    ) -> BatchFeature:
+        if not isinstance(inputs, Mapping):
+            raise TypeError(f"visual-question-answering takes {FORMS}; got {_describe(inputs)} without a question.")
+        for name in ("image", "question"):
+            if inputs.get(name) is None:
+                raise ValueError(f"visual-question-answering got no {name!r}, only {sorted(inputs)}.")
+        if not isinstance(inputs["question"], str):
+            raise TypeError(f"A question must be a string, got {_describe(inputs['question'])}.")
+        image = read_image(inputs["image"], timeout)
+        question = self.tokenizer(inputs["question"], return_tensors="pt", padding=padding, truncation=truncation)
+        length = question["input_ids"].shape[1]
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and length > limit:
+            raise ValueError(
+                f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it, to "
+                "the tokenizer's `model_max_length`."
+            )
+        features = self.image_processor(images=image, return_tensors="pt")
+        return BatchFeature({**question, **features}).to(self.dtype)
+
+    def _forward(
+        self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        if return_maps and self.model.config.model_type != "attention_vqa":
+            raise ValueError(
+                f"`output_attentions=True`: a {type(self.model).__name__} does not say where in the image it looked."
+            )
+        if not self.model.can_generate():
+            kwargs = {"output_attentions": True} if return_maps else {}
+            outputs = self.model(**model_inputs, **kwargs)
+            answers = {"logits": outputs.logits}
+            if return_maps:
+                shape = (len(outputs.logits), 0, 0)  # without attention
+                answers["maps"] = (
+                    torch.stack(outputs.attentions, 1) if outputs.attentions else outputs.logits.new_zeros(shape)
+                )
+            return answers
+        if return_maps:
+            generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
+        outputs = self.model.generate(**model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
+        # One row a question, so that a batch falls apart into questions however many answers each of them has.
+        rows = (len(model_inputs["input_ids"]), -1)
+        answers = {"sequences": sequences.unflatten(0, rows)}
+        if return_maps:
+            answers["maps"] = attention_maps(outputs).unflatten(0, rows)
+            answers |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
+        return answers
+
+    def postprocess(self, model_outputs: dict[str, torch.Tensor], top_k: int = 5) -> list[dict[str, Any]]:
+        if "sequences" in model_outputs:
+            return self._generated_answers(model_outputs)
+        config = self.model.config
+        logits = model_outputs["logits"][0].float()
+        is_single = config.problem_type == "single_label_classification"
+        scores = logits.softmax(-1) if is_single else logits.sigmoid()
+        best = scores.topk(min(top_k, config.num_labels))
+        records = [
+            {"score": score, "answer": config.id2label[number]}
+            for score, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+        if "maps" in model_outputs:
+            for record in records:
+                record["attentions"] = model_outputs["maps"][0]
+        return records
+
+    def _generated_answers(self, model_outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+        [sequences] = model_outputs["sequences"]
+        records: list[dict[str, Any]] = [
+            {"answer": self.tokenizer.decode(sequence, skip_special_tokens=True).strip()} for sequence in sequences
+        ]
+        if "maps" in model_outputs:
+            is_word = model_outputs["attention_mask"][0].bool()
+            words = self.tokenizer.convert_ids_to_tokens(model_outputs["input_ids"][0][is_word].tolist())
+            for record, sequence, maps in zip(records, sequences, model_outputs["maps"][0], strict=True):
+                generated = sequence[len(sequence) - len(maps) :]
+                maps = maps[: int(maps.any(-1).sum())]  # after the end the rows are zero
+                record["attentions"] = maps[:, : -len(is_word)].clone()
+                record["word_attentions"] = maps[:, -len(is_word) :][:, is_word]
+                record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[: len(maps)].tolist())
+                record["words"] = words
+        return records
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """
+        Saves the model and all that turns images and questions into its inputs, the processor included.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                The folder; it is made where it does not exist.
+            kwargs:
+                Goes to each part's `save_pretrained`.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        if self.processor is not None:
+            self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, list | tuple) and value:
+        return f"a {type(value).__name__} that holds {type(value[0]).__name__}"
+    return f"{type(value).__name__}" if not isinstance(value, str) else f"the string {value[:40]!r}"

@@ -1,0 +1,387 @@
+"""What training an answering model adds to the loop: questions about shared images, answers and their scores."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset, Image
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from .captioning import PixelSource, RegionSource
+from .collators import stack_inputs
+from .data import check_column, text_lists
+from .objective import Objective
+from .sampling import CaptionBatchSampler, CaptionGroup
+
+
+# Of the VQA data sets: an answer that so many annotators gave counts in full.
+FULL_VOTES = 3
+# What left and right become in a mirrored image.
+MIRRORED = {"left": "right", "right": "left"}
+
+
+@dataclass
+class Questions:
+    """The questions of a split, several of which may share an image.
+
+    Args:
+        images (`Dataset`): one row for each image.
+        image (`list[int]`): the image of each question, as a row of `images`.
+        texts (`list[str]`): the questions.
+        answers (`list[list[str]]`): the answers of each question, one for each annotator.
+    """
+
+    images: Dataset
+    image: list[int]
+    texts: list[str]
+    answers: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int]) -> "Questions":
+        """Some of the questions, about the same images."""
+        image, texts, answers = ([column[row] for row in rows] for column in (self.image, self.texts, self.answers))
+        return Questions(self.images, image, texts, answers)
+
+
+def read_questions(
+    dataset: Dataset,
+    image_column: str,
+    question_column: str,
+    answer_column: str,
+    image_id_column: str | None = None,
+    question_pattern: str | None = None,
+) -> Questions:
+    """Reads the questions of a split and finds out which of them share an image.
+
+    Args:
+        dataset (`Dataset`): one row for each question.
+        image_column, question_column, answer_column (`str`):
+            Its columns. Answers are one string, or a list with one for each annotator.
+        image_id_column (`str`, *optional*):
+            A column that is equal where the image is. By default, images from the same file are the same.
+        question_pattern (`str`, *optional*): a regular expression; what it matches is cut out of the questions.
+
+    Raises:
+        ValueError: if a column is missing, or a question or answer has no text.
+    """
+    check_column(dataset, question_column, "question_column")
+    texts = []
+    for row, text in enumerate(dataset[question_column]):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"Row {row} of the column {question_column!r} (`question_column`) has no text: {text!r}.")
+        texts.append(text.strip() if question_pattern is None else re.sub(question_pattern, "", text).strip())
+    numbers: dict[Any, int] = {}
+    image, first = [], []
+    for row, key in enumerate(image_ids(dataset, image_column, image_id_column)):
+        if key not in numbers:
+            numbers[key] = len(first)
+            first.append(row)
+        image.append(numbers[key])
+    return Questions(dataset.select(first), image, texts, text_lists(dataset, answer_column, "answer_column"))
+
+
+def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
+    """What tells the images of a split apart: a column, or their files; of an image in no file, its row."""
+    if image_id_column is not None:
+        check_column(dataset, image_id_column, "image_id_column")
+        return list(dataset[image_id_column])
+    encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
+    return [entry["path"] or row for row, entry in enumerate(encoded[image_column])]
+
+
+def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Holds out a share of the images, each with all its questions.
+
+    Args:
+        ids (`Sequence`): what tells the image of each row apart.
+        fraction (`float`): share of the images to hold out, above 0 and below 1.
+        seed (`int`, *optional*, defaults to 0): chooses the images.
+
+    Returns:
+        `tuple[list[int], list[int]]`: the other rows, and those that are held out.
+
+    Raises:
+        ValueError: if one side would be empty.
+    """
+    distinct = list(dict.fromkeys(ids))
+    count = round(fraction * len(distinct))
+    if not 0 < count < len(distinct):
+        raise ValueError(f"A share of {fraction} of {len(distinct)} images leaves one side empty.")
+    held_out = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:count]}
+    rows: tuple[list[int], list[int]] = ([], [])
+    for row, key in enumerate(ids):
+        rows[key in held_out].append(row)
+    return rows
+
+
+def answer_vocabulary(
+    answers: Sequence[Sequence[str]], max_answers: int | None = None, min_count: int = 1
+) -> list[str]:
+    """The answers in order of their frequency; of equally frequent ones, the first seen comes first.
+
+    Args:
+        answers (`Sequence[Sequence[str]]`): the answers of each question.
+        max_answers (`int`, *optional*): at most so many.
+        min_count (`int`, *optional*, defaults to 1): how often an answer must occur.
+
+    Raises:
+        ValueError: if none is frequent enough.
+    """
+    counts = Counter(answer for given in answers for answer in given)
+    known = [answer for answer, count in counts.most_common(max_answers) if count >= min_count]
+    if not known:
+        raise ValueError(f"No answer occurs `min_count`={min_count} times.")
+    return known
+
+
+def answer_scores(given: Sequence[str]) -> dict[str, float]:
+    """How right each answer is: in full where three annotators, or all of fewer, gave it."""
+    return {answer: min(count / min(FULL_VOTES, len(given)), 1) for answer, count in Counter(given).items()}
+
+
+def most_common(given: Sequence[str]) -> str:
+    """The answer that most annotators gave; of several such, the first."""
+    return Counter(given).most_common(1)[0][0]
+
+
+def answer_labels(
+    answers: Sequence[Sequence[str]], label2id: Mapping[str, int], problem_type: str
+) -> list[torch.Tensor | None]:
+    """The labels of [`AttentionVQAForQuestionAnswering`].
+
+    Args:
+        answers (`Sequence[Sequence[str]]`): the answers of each question.
+        label2id (`Mapping[str, int]`): the number of each known answer.
+        problem_type (`str`): as in the configuration.
+
+    Returns:
+        `list`: for each question a vector with the scores of the known answers, or with one annotator and
+        `"single_label_classification"` the number of the answer, with several their shares; `None` where no answer is
+        known.
+    """
+    single = problem_type == "single_label_classification"
+    one_each = all(len(given) == 1 for given in answers)
+    labels: list[torch.Tensor | None] = []
+    for given in answers:
+        known = Counter(answer for answer in given if answer in label2id)
+        if not known:
+            labels.append(None)
+        elif single and one_each:
+            labels.append(torch.tensor(label2id[given[0]]))
+        else:
+            scores = torch.zeros(len(label2id))
+            for answer, score in answer_scores(given).items() if not single else known.items():
+                if answer in known:
+                    scores[label2id[answer]] = score / known.total() if single else score
+            labels.append(scores)
+    return labels
+
+
+class AnsweringDataset(torch.utils.data.Dataset):
+    """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: the group's image is the number of a question.
+
+    In a mirrored image the words left and right change places, in the question and in a generated answer.
+
+    Args:
+        source ([`PixelSource`] or [`RegionSource`]): the images.
+        questions ([`Questions`]): the questions.
+        labels (`Sequence[torch.Tensor]`, *optional*):
+            The labels of each question. Without, they are the tokens of its most common answer.
+        tokenizer (`PreTrainedTokenizerFast`): tokenizes the questions, and the answers.
+        max_length (`int`): longer texts are cut.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource | RegionSource,
+        questions: Questions,
+        labels: Sequence[torch.Tensor] | None,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+    ):
+        self.source = source
+        self.questions = questions
+        self.labels = labels
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def _tokens(self, text: str, mirrored: bool) -> list[int]:
+        if mirrored:
+            text = re.sub(r"\b(left|right)\b", lambda match: MIRRORED[match[0]], text)
+        return self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
+
+    def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
+        row = group.image
+        if self.labels is None:
+            labels = torch.tensor(self._tokens(most_common(self.questions.answers[row]), group.mirrored))
+        else:
+            labels = self.labels[row]
+        return {
+            **self.source.inputs(self.questions.image[row], group.mirrored),
+            "input_ids": self._tokens(self.questions.texts[row], group.mirrored),
+            "labels": labels,
+        }
+
+
+class AnsweringCollator:
+    """Stacks images and labels, and pads questions and generated answers.
+
+    Args:
+        pad_token_id (`int`): padding of the questions.
+    """
+
+    def __init__(self, pad_token_id: int):
+        self.pad_token_id = pad_token_id
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes one batch of examples with `input_ids`, an image and, in training, `labels`."""
+        words = [torch.tensor(example.pop("input_ids")) for example in examples]
+        labels = [example.pop("labels") for example in examples if "labels" in example]
+        batch = {
+            **stack_inputs(examples),
+            "input_ids": _pad(words, self.pad_token_id),
+            "attention_mask": _pad([torch.ones_like(ids) for ids in words], 0),
+        }
+        if labels:
+            is_text = labels[0].ndim == 1 and not labels[0].is_floating_point()
+            batch["labels"] = _pad(labels, -100) if is_text else torch.stack(labels)
+        return batch
+
+
+def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+
+def answering_dataloader(
+    dataset: AnsweringDataset,
+    batch_size: int,
+    mirror: bool = False,
+    bucket_batches: int = 20,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> DataLoader:
+    """The batches of training, questions of similar length together; with `mirror`, half of the images mirrored."""
+    lengths = [[len(ids)] for ids in dataset.tokenizer(dataset.questions.texts)["input_ids"]]
+    sampler = CaptionBatchSampler(lengths, batch_size, mirror=mirror, bucket_batches=bucket_batches, seed=seed)
+    collator = AnsweringCollator(dataset.tokenizer.pad_token_id)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
+
+
+class AnsweringObjective(Objective):
+    """The model's own loss per question, where labels are scores of answers and not tokens."""
+
+    def num_items(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        return torch.tensor(len(batch["labels"]), device=batch["labels"].device)
+
+
+class BlindSource:
+    """Images that show nothing: what the question alone answers.
+
+    Args:
+        source ([`RegionSource`]): whose images are hidden.
+    """
+
+    def __init__(self, source: RegionSource):
+        self.source = source
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image: one region of zeros."""
+        return {"region_features": torch.zeros(1, self.source.features.shape[-1])}
+
+
+class AnsweringEvaluator:
+    """Answers the questions of a split and scores the answers, over all processes.
+
+    Args:
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
+        questions ([`Questions`]): the questions.
+        tokenizer (`PreTrainedTokenizerFast`): tokenizes questions, and decodes what is generated.
+        accelerator (`Accelerator`): processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100): questions at a time.
+        max_length (`int`, *optional*, defaults to 100): longer questions are cut.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource | RegionSource | BlindSource,
+        questions: Questions,
+        tokenizer: PreTrainedTokenizerFast,
+        accelerator: Accelerator,
+        batch_size: int = 100,
+        max_length: int = 100,
+    ):
+        self.source = source
+        self.questions = questions
+        self.tokenizer = tokenizer
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+        self.max_length = max_length
+
+    @torch.no_grad()
+    def answers(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
+        """The model's answers, in the order of the questions; `generate_kwargs` go to a generating head."""
+        accelerator, questions = self.accelerator, self.questions
+        collator = AnsweringCollator(self.tokenizer.pad_token_id)
+        texts = []
+        with accelerator.split_between_processes(list(range(len(questions)))) as rows:
+            starts = tqdm(
+                range(0, len(rows), self.batch_size),
+                desc="answers",
+                leave=False,
+                disable=not accelerator.is_local_main_process,
+            )
+            for start in starts:
+                part = rows[start : start + self.batch_size]
+                ids = self.tokenizer(
+                    [questions.texts[row] for row in part], truncation=True, max_length=self.max_length
+                )["input_ids"]
+                inputs = collator(
+                    [
+                        {**self.source.inputs(questions.image[row]), "input_ids": words}
+                        for row, words in zip(part, ids, strict=True)
+                    ]
+                )
+                inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
+                with accelerator.autocast():
+                    if model.can_generate():
+                        sequences = model.generate(**inputs, **generate_kwargs)
+                        texts += self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+                    else:
+                        best = model(**inputs).logits.argmax(-1).tolist()
+                        texts += [model.config.id2label[number] for number in best]
+        return gather_object(texts)
+
+    def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
+        """The scores of the model's answers, see [`answer_metrics`]."""
+        return answer_metrics(self.answers(model, **generate_kwargs), self.questions.answers)
+
+
+def answer_metrics(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Scores answers, from 0 to 1.
+
+    Args:
+        predictions (`Sequence[str]`): the answer to each question.
+        answers (`Sequence[Sequence[str]]`): the right answers to each, one for each annotator.
+
+    Returns:
+        `dict[str, float]`: `exact_match`, the share of answers that are the most common right one, letter for letter
+        but for the white space around it; with several annotators also `vqa_accuracy`, the mean of [`answer_scores`].
+    """
+    pairs = [(prediction.strip(), given) for prediction, given in zip(predictions, answers, strict=True)]
+    metrics = {"exact_match": sum(prediction == most_common(given) for prediction, given in pairs) / len(pairs)}
+    if any(len(given) > 1 for given in answers):
+        metrics["vqa_accuracy"] = sum(answer_scores(given).get(p, 0.0) for p, given in pairs) / len(pairs)
+    return metrics
