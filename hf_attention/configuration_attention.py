@@ -1,11 +1,10 @@
 """The fields that every attentive recurrent decoder has."""
 
-import copy
-import os
 from typing import ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+
+from .configuration_remote_code import RemoteCodeConfig
 
 
 RNN_TYPES = ("lstm", "gru")
@@ -15,7 +14,7 @@ READOUT_ACTIVATIONS = ("tanh", "maxout", None)
 
 
 @strict
-class AttentionDecoderConfig(PreTrainedConfig):
+class AttentionDecoderConfig(RemoteCodeConfig):
     r"""
     Base configuration of the models of this package: the decoder that looks again at a memory before each word.
 
@@ -65,14 +64,23 @@ class AttentionDecoderConfig(PreTrainedConfig):
             `None`.
         readout_embedding (`bool`, *optional*, defaults to `False`):
             Whether the previous token's embedding enters the readout (deep output; Xu et al. 2015, eq. 7).
+        readout_layer (`bool`, *optional*, defaults to `True`):
+            Whether there is a layer between the state and the output embedding. Without, the state itself is the
+            readout: then there is no attention, `readout_activation` is `None` and `readout_size` is `hidden_size`.
         embedding_dropout (`float`, *optional*, defaults to 0.0):
             Dropout on the token embeddings.
         hidden_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout between the recurrent layers and on the state that enters the readout.
+            Dropout between the recurrent layers and on the state that enters the readout layer.
         readout_dropout (`float`, *optional*, defaults to 0.0):
             Dropout on the readout before the output embedding.
         memory_dropout (`float`, *optional*, defaults to 0.0):
             Dropout on the memory.
+        variational_dropout (`bool`, *optional*, defaults to `False`):
+            Whether the dropouts on embeddings, states and readout have one mask for all steps of a sequence (Gal and
+            Ghahramani 2016).
+        recurrent_weight_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the elements of the decoder's recurrent matrices, one mask for all steps of a batch (weight
+            drop; Merity et al. 2018, section 2).
         label_smoothing (`float`, *optional*, defaults to 0.0):
             Share of the target distribution spread evenly over the vocabulary, in the training loss only.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
@@ -93,9 +101,6 @@ class AttentionDecoderConfig(PreTrainedConfig):
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "encoder_last_hidden_state"]
     initial_states: ClassVar[tuple[str, ...]] = ("memory_mean", "zeros")
-    # What a saved config.json says, so that a checkpoint also works where this package is not installed.
-    remote_code_classes: ClassVar[dict[str, str]] = {}
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {}
 
     vocab_size: int = 8000
     embedding_size: int = 256
@@ -115,10 +120,13 @@ class AttentionDecoderConfig(PreTrainedConfig):
     readout_size: int | None = None
     readout_activation: str | None = "tanh"
     readout_embedding: bool = False
+    readout_layer: bool = True
     embedding_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
     readout_dropout: float | int = 0.0
     memory_dropout: float | int = 0.0
+    variational_dropout: bool = False
+    recurrent_weight_dropout: float | int = 0.0
     label_smoothing: float | int = 0.0
     tie_word_embeddings: bool = False
     initializer_range: float | int = 0.1
@@ -135,23 +143,7 @@ class AttentionDecoderConfig(PreTrainedConfig):
             self.readout_size = self.embedding_size if self.tie_word_embeddings else self.hidden_size
         self._check_choices()
         self._check_combinations()
-        # `custom_pipelines` in a loaded config.json closes the registered pipeline to those who do not trust remote
-        # code. It is needed only where this class itself is remote code.
-        custom_pipelines = kwargs.pop("custom_pipelines", None)
-        if custom_pipelines is not None and type(self).__module__.startswith("transformers_modules"):
-            self.custom_pipelines = custom_pipelines
         super().__post_init__(**kwargs)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
-        """
-        Saves as any configuration, and names in config.json the classes and pipelines that travel with a checkpoint.
-        """
-        config = copy.deepcopy(self)
-        if self.remote_code_classes:
-            config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
-        if self.remote_code_pipelines:
-            config.custom_pipelines = self.remote_code_pipelines
-        super(AttentionDecoderConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def _check_choices(self):
         choices = {
@@ -176,7 +168,14 @@ class AttentionDecoderConfig(PreTrainedConfig):
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout", "label_smoothing"):
+        for name in (
+            "embedding_dropout",
+            "hidden_dropout",
+            "readout_dropout",
+            "memory_dropout",
+            "recurrent_weight_dropout",
+            "label_smoothing",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
         if self.doubly_stochastic_penalty < 0:
@@ -206,6 +205,19 @@ class AttentionDecoderConfig(PreTrainedConfig):
                     "`attention_type=None` with `initial_state='zeros'` would never see the memory: "
                     "choose `initial_state='memory_mean'` or an `attention_type`."
                 )
+        if not self.readout_layer:
+            wanting_readout_layer = {
+                "attention_type": kind is not None,
+                "readout_embedding": self.readout_embedding,
+                "readout_activation": self.readout_activation is not None,
+                "readout_size": self.readout_size != self.hidden_size,
+            }
+            for name, wanted in wanting_readout_layer.items():
+                if wanted:
+                    raise ValueError(
+                        f"`{name}={getattr(self, name)!r}` needs `readout_layer=True`: without that layer, the state "
+                        f"itself, of `hidden_size={self.hidden_size}`, is the readout."
+                    )
         if self.input_feeding and self.attention_order != "after_rnn":
             raise ValueError(
                 "`input_feeding` feeds the readout made after attention back into the RNN: it needs "

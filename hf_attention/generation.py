@@ -25,6 +25,10 @@ class AttentionGenerationMixin(GenerationMixin):
         self.generation_config.max_length = max_length
         self.generation_config.suppress_tokens = [token for token in never if token is not None]
 
+    def make_cache(self) -> RecurrentCache:
+        """The empty cache that generation starts with."""
+        return RecurrentCache()
+
     def generate(self, *args, **kwargs):
         """
         As [`~transformers.GenerationMixin.generate`]. Where attention weights are returned, the output also has
@@ -75,7 +79,7 @@ class AttentionGenerationMixin(GenerationMixin):
                 "state, whose size is fixed: leave it out."
             )
         if cache is None and generation_config.use_cache:
-            model_kwargs["past_key_values"] = RecurrentCache()
+            model_kwargs["past_key_values"] = self.make_cache()
             if generation_config.is_assistant:
                 model_kwargs["past_key_values"].activate_past_recording()
 
@@ -100,7 +104,8 @@ class AttentionGenerationMixin(GenerationMixin):
         )
         encoder_outputs = model_kwargs.get("encoder_outputs")
         if encoder_outputs is not None:
-            _check_memory(encoder_outputs.last_hidden_state, encoder_outputs.get("memory_mask"))
+            for memory in encoder_outputs.get("members", (encoder_outputs,)):  # an ensemble has several
+                _check_memory(memory.last_hidden_state, memory.get("memory_mask"))
         return model_kwargs
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):

@@ -32,6 +32,7 @@ def report(times: dict[str, float], targets: Targets) -> dict[str, dict[str, flo
     for name, (at_least, at_most) in targets.items():
         numerator, denominator = name.split(" / ")
         ratios[name] = times[numerator] / times[denominator]
-        target = f"at least {at_least}" if at_most is None else f"at most {at_most}"
-        print(f"{name:<{width}}  {ratios[name]:9.2f} ({target})")
+        bounds = [f"at least {at_least}"] if at_least is not None else []
+        bounds += [f"at most {at_most}"] if at_most is not None else []
+        print(f"{name:<{width}}  {ratios[name]:9.2f}  {', '.join(bounds)}".rstrip())
     return {"milliseconds": times, "ratios": ratios}

@@ -1,0 +1,81 @@
+"""Configuration of several models that generate as one."""
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+
+from .configuration_attention import AttentionDecoderConfig
+from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .configuration_remote_code import RemoteCodeConfig
+
+
+MEMBER_CONFIGS = {config.model_type: config for config in (AttentionCaptionerConfig, AttentionSeq2SeqConfig)}
+# What the members must agree on: they read the same inputs and predict the same tokens.
+SHARED = (
+    "model_type",
+    "vocab_size",
+    "source_vocab_size",
+    "pad_token_id",
+    "unk_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "decoder_start_token_id",
+)
+
+
+@strict
+class AttentionEnsembleConfig(RemoteCodeConfig):
+    """
+    Configuration of [`AttentionEnsembleForConditionalGeneration`]. Vocabulary and special tokens are the members'.
+
+    Args:
+        members (`list[dict]`, *optional*):
+            The members' configurations, as [`~transformers.PreTrainedConfig.to_dict`] gives them: captioners or
+            sequence-to-sequence models, of any sizes, with one vocabulary.
+    """
+
+    model_type = "attention_ensemble"
+    has_no_defaults_at_init = True
+    keys_to_ignore_at_inference: ClassVar[list[str]] = AttentionDecoderConfig.keys_to_ignore_at_inference
+    remote_code_classes: ClassVar[dict[str, str]] = {
+        "AutoConfig": "configuration_attention_ensemble.AttentionEnsembleConfig",
+        **dict.fromkeys(
+            ("AutoModelForImageTextToText", "AutoModelForSeq2SeqLM"),
+            "modeling_attention_ensemble.AttentionEnsembleForConditionalGeneration",
+        ),
+    }
+
+    members: list[dict[str, Any]] | None = None
+    is_encoder_decoder: bool = True
+    use_cache: bool = True
+
+    def __post_init__(self, **kwargs):
+        if not self.members:
+            raise ValueError("`members` names no model: an ensemble needs at least one.")
+        first = self.members[0]
+        if first.get("model_type") not in MEMBER_CONFIGS:
+            raise ValueError(
+                f"The model type of a member must be one of {sorted(MEMBER_CONFIGS)}, got {first.get('model_type')!r}."
+            )
+        for number, member in enumerate(self.members):
+            for name in SHARED:
+                if member.get(name) != first.get(name):
+                    raise ValueError(
+                        f"The members must have one vocabulary: `{name}` is {first.get(name)!r} in the first and "
+                        f"{member.get(name)!r} in member {number}."
+                    )
+        for name in SHARED[1:]:
+            kwargs.pop(name, None)
+            if name in first:
+                setattr(self, name, first[name])
+        super().__post_init__(**kwargs)
+
+    @property
+    def remote_code_pipelines(self) -> dict[str, dict]:
+        """The members' pipelines."""
+        return MEMBER_CONFIGS[self.members[0]["model_type"]].remote_code_pipelines
+
+    def member_configs(self) -> list[AttentionDecoderConfig]:
+        """The members' configurations as objects."""
+        return [MEMBER_CONFIGS[member["model_type"]].from_dict(member) for member in self.members]

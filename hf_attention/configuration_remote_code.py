@@ -1,0 +1,35 @@
+"""Configurations whose checkpoints also work where this package is not installed."""
+
+import copy
+import os
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class RemoteCodeConfig(PreTrainedConfig):
+    """Names the classes and pipelines that travel with a checkpoint in the config.json it saves."""
+
+    remote_code_classes: ClassVar[dict[str, str]] = {}
+    remote_code_pipelines: ClassVar[dict[str, dict]] = {}
+
+    def __post_init__(self, **kwargs):
+        # `custom_pipelines` in a loaded config.json closes the registered pipeline to those who do not trust remote
+        # code. It is needed only where this class itself is remote code.
+        custom_pipelines = kwargs.pop("custom_pipelines", None)
+        if custom_pipelines is not None and type(self).__module__.startswith("transformers_modules"):
+            self.custom_pipelines = custom_pipelines
+        super().__post_init__(**kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """
+        Saves as any configuration, and names in config.json the classes and pipelines that travel with a checkpoint.
+        """
+        config = copy.deepcopy(self)
+        if self.remote_code_classes:
+            config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
+        if self.remote_code_pipelines:
+            config.custom_pipelines = self.remote_code_pipelines
+        super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
