@@ -10,7 +10,11 @@ CHUNK_SIZE = 512
 
 
 def summed_token_loss(
-    hidden_states: torch.Tensor, output_embedding: nn.Module, labels: torch.LongTensor, label_smoothing: float = 0.0
+    hidden_states: torch.Tensor,
+    output_embedding: nn.Module,
+    labels: torch.LongTensor,
+    label_smoothing: float = 0.0,
+    label_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
@@ -21,19 +25,24 @@ def summed_token_loss(
         output_embedding (`nn.Module`): Projects onto the vocabulary.
         labels (`torch.LongTensor` of shape `(rows, target)`): The tokens to predict; -100 is left out.
         label_smoothing (`float`, *optional*, defaults to 0.0): Share of the target spread evenly over the vocabulary.
+        label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
     """
     is_target = labels != -100
 
-    def chunk_loss(states, targets):
+    def chunk_loss(states, targets, weights=None):
         logits = output_embedding(states)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
+        if weights is None:
+            return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
+        losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+        return losses @ weights.to(losses.dtype)
 
-    chunks = zip(hidden_states[is_target].split(CHUNK_SIZE), labels[is_target].split(CHUNK_SIZE), strict=True)
-    return sum(chunk_loss(states, targets) for states, targets in chunks)
+    of_targets = [hidden_states, labels] if label_weights is None else [hidden_states, labels, label_weights]
+    chunks = zip(*(values[is_target].split(CHUNK_SIZE) for values in of_targets), strict=True)
+    return sum(chunk_loss(*chunk) for chunk in chunks)
 
 
 def doubly_stochastic_loss(

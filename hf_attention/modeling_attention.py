@@ -196,6 +196,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         num_items_in_batch: int | torch.Tensor | None,
         decoder_input_ids: torch.LongTensor | None,
         decoder_inputs_embeds: torch.FloatTensor | None,
+        label_weights: torch.Tensor | None = None,
         **decoder_inputs,
     ) -> Seq2SeqLMOutput | tuple:
         """`forward`, once the subclass has sorted its arguments."""
@@ -218,8 +219,9 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         loss = logits = None
         if labels is not None:
             num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-        if labels is not None and self.training:
-            loss = summed_token_loss(hidden_states, self.lm_head, labels, self.config.label_smoothing)
+        if labels is not None and (self.training or label_weights is not None):
+            label_smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = summed_token_loss(hidden_states, self.lm_head, labels, label_smoothing, label_weights)
             if penalised:
                 memory_mask = encoder_outputs.get("memory_mask")
                 penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)

@@ -4,14 +4,14 @@ import os
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, GenerationMixin
+from transformers import GenerationMixin
 from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
-from .image_encoder import ImageEncoder, infer_region_shape
+from .image_encoder import ImageEncoder, infer_region_shape, load_encoder
 from .modeling_attention import (
     AttentionConditionalGenerationModel,
     AttentionEncoderDecoderModel,
@@ -147,13 +147,7 @@ class AttentionCaptionerForConditionalGeneration(
         """
         if config is not None and config_kwargs:
             raise ValueError(f"Pass either `config` or its fields, got both: {sorted(config_kwargs)}.")
-        backbone_kwargs = dict(backbone_kwargs or {})
-        hub_kwargs = {key: backbone_kwargs[key] for key in ("revision", "token") if key in backbone_kwargs}
-        backbone_config = AutoConfig.from_pretrained(backbone_name_or_path, **hub_kwargs)
-        backbone_config = getattr(backbone_config, "vision_config", backbone_config)
-        # A backbone loads in the dtype of its checkpoint by default; the captioner is float32 throughout.
-        backbone_kwargs.setdefault("dtype", torch.float32)
-        backbone = AutoModel.from_pretrained(backbone_name_or_path, config=backbone_config, **backbone_kwargs)
+        backbone = load_encoder(backbone_name_or_path, "vision_config", **(backbone_kwargs or {}))
         config = AttentionCaptionerConfig(**config_kwargs) if config is None else config
         config.backbone_config = backbone.config
         config.region_size = infer_region_shape(backbone.config)[1]
@@ -200,6 +194,7 @@ class AttentionCaptionerForConditionalGeneration(
         return_dict: bool | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        label_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -214,6 +209,9 @@ class AttentionCaptionerForConditionalGeneration(
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
                 number of labels in this one.
+            label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
+                What the loss of each label counts: the advantages of a policy gradient. With them only the
+                loss is returned, and smoothed in training only.
 
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`;
@@ -240,6 +238,7 @@ class AttentionCaptionerForConditionalGeneration(
             labels=labels,
             logits_to_keep=logits_to_keep,
             num_items_in_batch=num_items_in_batch,
+            label_weights=label_weights,
         )
 
 

@@ -7,6 +7,13 @@ Trains an image captioner on pictures with captions.
 
 With a frozen backbone, its features are computed once and stored. At the end `output_dir` holds the model that was
 best on validation, with its processor and generation settings, and results.json.
+
+Then, from that model, self-critical training (Rennie et al. 2017):
+
+    accelerate launch scripts/train_captioner.py --dataset_name $HF_ATTENTION_DATA/data/flickr8k \\
+        --model_name_or_path runs/flickr8k --mirror --output_dir runs/flickr8k-self-critical --mixed_precision bf16 \\
+        --self_critical --learning_rate 5e-5 --lr_scheduler_type linear --warmup_steps 0 --weight_decay 0 \\
+        --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
 """
 
 from pathlib import Path
@@ -37,6 +44,7 @@ from hf_attention.training.arguments import (
     CaptionDecoderArguments,
     CaptionModelArguments,
     LoopArguments,
+    SelfCriticalArguments,
     TokenizerArguments,
 )
 from hf_attention.training.caption_metrics import METRIC_TOKENIZER
@@ -48,10 +56,11 @@ from hf_attention.training.captioning import (
     caption_labels,
     tune_generation,
 )
-from hf_attention.training.data import check_images, get_split, load_splits, text_lists
+from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, text_lists
 from hf_attention.training.features import stored_region_features
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.results import write_results
+from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -114,6 +123,29 @@ def make_model(
         return make(model.eval().get_encoder().extract_regions(blank).shape[1])
 
 
+def load_captioner(
+    model_args: CaptionModelArguments,
+    decoder_args: CaptionDecoderArguments,
+    tokenizer_args: TokenizerArguments,
+    image_size: int | None,
+) -> tuple[AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor]:
+    """A trained captioner with its processor. What describes a new one is refused."""
+    if (
+        decoder_args != CaptionDecoderArguments()
+        or tokenizer_args != TokenizerArguments()
+        or image_size is not None
+        or not model_args.learned_positions
+    ):
+        raise ValueError(
+            "With `model_name_or_path`, decoder, tokenizer, positions and image size are those of that captioner: "
+            "leave their arguments out."
+        )
+    model = AttentionCaptionerForConditionalGeneration.from_pretrained(
+        model_args.model_name_or_path, freeze_backbone=not model_args.train_backbone
+    )
+    return model, AttentionCaptionerProcessor.from_pretrained(model_args.model_name_or_path)
+
+
 def make_source(
     dataset: Dataset,
     data_args: CaptionDataArguments,
@@ -145,10 +177,19 @@ def make_source(
 
 def main() -> None:
     parser = HfArgumentParser(
-        (LoopArguments, CaptionDataArguments, CaptionModelArguments, TokenizerArguments, CaptionDecoderArguments),
+        (
+            LoopArguments,
+            CaptionDataArguments,
+            CaptionModelArguments,
+            TokenizerArguments,
+            CaptionDecoderArguments,
+            SelfCriticalArguments,
+        ),
         description=__doc__,
     )
-    loop_args, data_args, model_args, tokenizer_args, decoder_args = parser.parse_args_into_dataclasses()
+    loop_args, data_args, model_args, tokenizer_args, decoder_args, critic_args = parser.parse_args_into_dataclasses()
+    if critic_args.self_critical and model_args.model_name_or_path is None:
+        raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     accelerator = make_accelerator(loop_args)
     output_dir = Path(loop_args.output_dir)
     if accelerator.is_main_process:
@@ -156,17 +197,25 @@ def main() -> None:
     set_seed(loop_args.seed)
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
-    train_set = get_split(splits, data_args.train_split, data_args.max_train_samples)
-    validation_set = get_split(splits, data_args.validation_split, data_args.max_eval_samples)
-    # What would fail at the end of a long run fails here.
-    test_set = get_split(splits, data_args.test_split, data_args.max_eval_samples) if data_args.do_test else None
-    for dataset in filter(None, (train_set, validation_set, test_set)):
+
+    def split(name: str, max_samples: int | None) -> Dataset:
+        dataset = get_split(splits, name, max_samples)
         check_images(dataset, data_args.image_column)
+        return drop_bad_images(dataset, data_args.image_column) if data_args.skip_bad_images else dataset
+
+    train_set = split(data_args.train_split, data_args.max_train_samples)
+    validation_set = split(data_args.validation_split, data_args.max_eval_samples)
+    # What would fail at the end of a long run fails here.
+    test_set = split(data_args.test_split, data_args.max_eval_samples) if data_args.do_test else None
     captions = text_lists(train_set, data_args.captions_column, "captions_column")
-    tokenizer = make_tokenizer(tokenizer_args, captions)
-    image_processor = make_image_processor(model_args, data_args.image_size)
-    processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    model = make_model(model_args, decoder_args, tokenizer, image_processor)
+    if model_args.model_name_or_path is not None:
+        model, processor = load_captioner(model_args, decoder_args, tokenizer_args, data_args.image_size)
+        image_processor, tokenizer = processor.image_processor, processor.tokenizer
+    else:
+        tokenizer = make_tokenizer(tokenizer_args, captions)
+        image_processor = make_image_processor(model_args, data_args.image_size)
+        processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
+        model = make_model(model_args, decoder_args, tokenizer, image_processor)
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
     model.generation_config.num_beams = data_args.num_beams
     model.generation_config.length_penalty = data_args.length_penalty
@@ -179,13 +228,16 @@ def main() -> None:
         return CaptionEvaluator(source(dataset), references, tokenizer, accelerator, data_args.eval_batch_size)
 
     validation = evaluator(validation_set)
-    dataloader = caption_dataloader(
-        source(train_set, mirror=data_args.mirror),
-        caption_labels(captions, tokenizer, data_args.max_target_length),
-        data_args,
-        seed=loop_args.seed,
-        num_workers=loop_args.dataloader_num_workers,
-    )
+    train_source = source(train_set, mirror=data_args.mirror)
+    if critic_args.self_critical:
+        objective = SelfCriticalObjective(captions, tokenizer, accelerator, critic_args)
+        dataloader = image_dataloader(train_source, data_args, loop_args.seed, loop_args.dataloader_num_workers)
+    else:
+        objective = None
+        labels = caption_labels(captions, tokenizer, data_args.max_target_length)
+        dataloader = caption_dataloader(
+            train_source, labels, data_args, loop_args.seed, loop_args.dataloader_num_workers
+        )
 
     def save(model: AttentionCaptionerForConditionalGeneration, folder: Path) -> None:
         model.save_pretrained(folder)
@@ -203,6 +255,7 @@ def main() -> None:
             if model_args.backbone_learning_rate is not None
             else None
         ),
+        objective=objective,
     )
 
     model = AttentionCaptionerForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()

@@ -116,6 +116,8 @@ class DecoderArguments:
     hidden_dropout: float = 0.5
     readout_dropout: float = 0.5
     memory_dropout: float = 0.5
+    variational_dropout: bool = False
+    recurrent_weight_dropout: float = 0.0
     label_smoothing: float = 0.1
     tie_word_embeddings: bool = False
 
@@ -167,11 +169,11 @@ class TokenizerArguments:
     """The tokenizer: a ready one, or one trained on the training texts."""
 
     tokenizer_name: str | None = field(default=None, metadata={"help": "Name or folder of a ready tokenizer."})
-    tokenizer_type: Literal["word", "word_punct", "bpe", "unigram"] = field(
+    tokenizer_type: Literal["word", "word_punct", "space", "bpe", "unigram"] = field(
         default="word",
         metadata={
-            "help": "word: lower-cased words without punctuation; word_punct: words and marks; bpe: byte-level BPE; "
-            "unigram: pieces of words."
+            "help": "word: lower-cased words without punctuation; word_punct: words and marks; space: what "
+            "white space separates; bpe: byte-level BPE; unigram: pieces of words."
         },
     )
     min_count: int = field(default=5, metadata={"help": "Rarer words (BPE: merges) are left out."})
@@ -296,6 +298,10 @@ class SelfCriticalArguments:
 class TextPairArguments:
     """The pairs of sentences, and how they are batched and decoded."""
 
+    task: Literal["translation", "chat"] = field(
+        default="translation",
+        metadata={"help": "What is scored. translation: BLEU and chrF; chat: perplexity, and how varied replies are."},
+    )
     dataset_name: str | None = field(default=None, metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     train_files: list[str] | None = field(
@@ -320,6 +326,10 @@ class TextPairArguments:
         default=False, metadata={"help": "One vocabulary a side instead of a joint one."}
     )
     bpe_dropout: float = field(default=0.0, metadata={"help": "Probability to leave out a merge, in training."})
+    scheduled_sampling: float = field(
+        default=0.0,
+        metadata={"help": "Share of the model's own words fed to the decoder, rising from 0 to this in the last epoch."},
+    )
     batch_size: int = field(default=64, metadata={"help": "Pairs of one batch (and process)."})
     bucket_batches: int = field(
         default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
@@ -336,6 +346,8 @@ class TextPairArguments:
     def __post_init__(self):
         if (self.dataset_name is None) == (self.train_files is None):
             raise ValueError("Give either `dataset_name` or `train_files`.")
+        if self.task == "chat" and self.tune_generation:
+            raise ValueError("`tune_generation` needs a score of generated texts to tune by, and `task='chat'` has none.")
         if self.train_files is not None and self.validation_files is None:
             raise ValueError("`train_files` needs `validation_files` beside it.")
         if self.do_test and self.train_files is not None and self.test_files is None:
@@ -344,6 +356,8 @@ class TextPairArguments:
             self.source_column, self.target_column = "source", "target"
         if not 0 <= self.bpe_dropout < 1:
             raise ValueError(f"`bpe_dropout` must lie in [0, 1), got {self.bpe_dropout}.")
+        if not 0 <= self.scheduled_sampling <= 1:
+            raise ValueError(f"`scheduled_sampling` must lie in [0, 1], got {self.scheduled_sampling}.")
 
 
 @dataclass
@@ -455,3 +469,67 @@ class QuestionDataArguments:
     )
     eval_batch_size: int = field(default=100, metadata={"help": "Questions of one batch in evaluation."})
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+
+@dataclass
+class LanguageModelArguments(DecoderArguments):
+    """Fields of `RecurrentLMConfig`, under the same names; the defaults are the medium model of Zaremba et al. 2015."""
+
+    attention_type: Literal["additive", "dot", "general", "scaled_dot", "none"] = "none"
+    attention_window: int = 32
+    context_gate: bool | None = False
+    embedding_size: int = 650
+    hidden_size: int = 650
+    num_hidden_layers: int = 2
+    readout_activation: Literal["tanh", "maxout", "none"] = "none"
+    embedding_dropout: float = 0.5
+    hidden_dropout: float = 0.5
+    readout_dropout: float = 0.5
+    memory_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    tie_word_embeddings: bool = True
+
+
+@dataclass
+class TextArguments:
+    """A running text, and how it is cut into batches."""
+
+    dataset_name: str = field(
+        metadata={"help": "Hub name or folder of the data set; a folder may hold plain files such as train.txt."}
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training rows."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows of other splits."})
+    columns: int = field(
+        default=32, metadata={"help": "Parallel parts of the text in a batch (and process); sentences, if reset."}
+    )
+    segment_length: int = field(default=35, metadata={"help": "Tokens of a column between two steps."})
+    random_segments: bool = field(default=False, metadata={"help": "Draw the segments' lengths around that length."})
+    reset_state: bool = field(
+        default=False, metadata={"help": "Train and score sentence by sentence, each from the zero state."}
+    )
+    eval_columns: int = field(
+        default=16, metadata={"help": "Parallel parts of the validation text; the test text is read in one."}
+    )
+    do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+    def __post_init__(self):
+        for name in ("columns", "segment_length", "eval_columns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+
+
+@dataclass
+class LanguageModelOptimizerArguments:
+    """AdamW, or SGD that begins to average its weights when validation stops improving."""
+
+    optimizer: Literal["adamw", "nt_asgd"] = field(
+        default="adamw", metadata={"help": "nt_asgd: that of Merity et al. 2018; it goes with ema_decay 0."}
+    )
+    nonmonotone_interval: int = field(
+        default=5, metadata={"help": "nt_asgd averages once the loss is above its best of so many epochs before."}
+    )

@@ -1,7 +1,10 @@
 """Scores of captions against several references each."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -32,8 +35,8 @@ def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]
             f"Scores need captions and at least one reference for each, got {len(captions)} captions, "
             f"{len(references)} images and {sum(not texts for texts in references)} images without references."
         )
-    hypotheses = {i: [_tokenize(caption)] for i, caption in enumerate(captions)}
-    truths = {i: [_tokenize(text) for text in texts] for i, texts in enumerate(references)}
+    hypotheses = {i: [" ".join(metric_words(caption))] for i, caption in enumerate(captions)}
+    truths = {i: [" ".join(metric_words(text)) for text in texts] for i, texts in enumerate(references)}
     bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
     cider, _ = Cider().compute_score(truths, hypotheses)
     rouge, _ = Rouge().compute_score(truths, hypotheses)
@@ -41,5 +44,78 @@ def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]
     return {name: 100 * float(score) for name, score in scores.items()}
 
 
-def _tokenize(text: str) -> str:
-    return " ".join(re.findall(WORD, text.lower()))
+def metric_words(text: str) -> list[str]:
+    """The words that are compared, see `METRIC_TOKENIZER`."""
+    return re.findall(WORD, text.lower())
+
+
+class CiderScorer:
+    """CIDEr of many captions of few images, document frequencies coming from a whole split.
+
+    The values are those of pycocoevalcap's `Cider` (CIDEr-D in kind, Vedantam et al. 2015), which can only score all
+    images of the split together.
+
+    Args:
+        references (`Sequence[Sequence[Sequence[str]]]`): the words of each reference of each image.
+    """
+
+    max_order = 4
+    sigma = 6.0  # of the Gaussian penalty on a difference in length
+
+    def __init__(self, references: Sequence[Sequence[Sequence[str]]]):
+        self.references = references
+        images_with = Counter()
+        for texts in references:
+            images_with.update({ngram for words in texts for ngram in self._ngrams(words)})
+        self.unseen_weight = math.log(len(references))
+        self.weights = {ngram: self.unseen_weight - math.log(count) for ngram, count in images_with.items()}
+
+    def __call__(self, image: int, captions: Sequence[Sequence[str]]) -> list[float]:
+        """Scores captions of one image.
+
+        Args:
+            image (`int`): number of the image, in the order of the references.
+            captions (`Sequence[Sequence[str]]`): the words of each caption.
+
+        Returns:
+            `list[float]`: a score for each caption, from 0 to 10.
+        """
+        references = [self._vector(words) for words in self.references[image]]
+        vectors = map(self._vector, captions)
+        return [
+            10 * sum(self._similarity(vector, reference) for reference in references) / len(references)
+            for vector in vectors
+        ]
+
+    def _ngrams(self, words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        for order in range(1, self.max_order + 1):
+            yield from zip(*(words[start:] for start in range(order)), strict=False)
+
+    def _vector(self, words: Sequence[str]) -> "_NgramVector":
+        counts = Counter(self._ngrams(words))
+        values = {ngram: count * self.weights.get(ngram, self.unseen_weight) for ngram, count in counts.items()}
+        squares = [0.0] * self.max_order
+        for ngram, value in values.items():
+            squares[len(ngram) - 1] += value * value
+        return _NgramVector(values, [math.sqrt(square) for square in squares], max(len(words) - 1, 0))
+
+    def _similarity(self, caption: "_NgramVector", reference: "_NgramVector") -> float:
+        """The mean over the orders of the clipped cosine."""
+        products = [0.0] * self.max_order
+        for ngram, value in caption.values.items():
+            other = reference.values.get(ngram)
+            if other is not None:
+                products[len(ngram) - 1] += min(value, other) * other
+        cosines = sum(
+            product / (norm * other)
+            for product, norm, other in zip(products, caption.norms, reference.norms, strict=True)
+            if product
+        )
+        difference = caption.length - reference.length
+        return cosines * math.exp(-(difference**2) / (2 * self.sigma**2)) / self.max_order
+
+
+class _NgramVector(NamedTuple):
+    values: dict[tuple[str, ...], float]
+    norms: list[float]  # of each order
+    length: int  # in bigrams, as pycocoevalcap measures it

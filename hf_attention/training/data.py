@@ -279,6 +279,28 @@ def _check_languages(dataset: Dataset, **arguments: str) -> None:
             raise ValueError(f"`{argument}` is {language!r}, but the data set's languages are {sorted(languages)}.")
 
 
+def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
+    """The rows of a split whose images can be decoded; a warning counts and names the others.
+
+    Raises:
+        ValueError: if no row is left.
+    """
+    good = []
+    for row in range(len(dataset)):
+        try:
+            read_image(dataset, row, column)
+        except ValueError as error:
+            logger.warning("Left out: %s", error)
+        else:
+            good.append(row)
+    if len(good) == len(dataset):
+        return dataset
+    if not good:
+        raise ValueError(f"None of the {len(dataset)} images of the column {column!r} can be decoded.")
+    logger.warning("Left out %d of %d images, which cannot be decoded.", len(dataset) - len(good), len(dataset))
+    return dataset.select(good)
+
+
 def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
     """The decoded image of one row.
 

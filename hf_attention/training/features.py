@@ -106,13 +106,14 @@ def _key(
     config = {
         k: v for k, v in backbone.config.to_diff_dict().items() if k not in ("_name_or_path", "transformers_version")
     }
+    processor = {k: v for k, v in json.loads(image_processor.to_json_string()).items() if k != "auto_map"}
     parts = {
         "format": FORMAT,
         "data": dataset._fingerprint,
         "column": image_column,
         "weights": weights.hexdigest(),
         "backbone": config,
-        "processor": json.loads(image_processor.to_json_string()),
+        "processor": processor,
         "mirrored": mirrored,
         "dtype": str(dtype),
     }
