@@ -4,8 +4,8 @@ Trains a sequence-to-sequence model with attention on pairs of sentences: transl
     accelerate launch scripts/train_seq2seq.py --dataset_name $HF_ATTENTION_DATA/data/multi30k \\
         --source_lang en --target_lang de --output_dir runs/en-de --mixed_precision bf16 --do_test
 
-At the end `output_dir` holds the model that was best on validation, with its tokenizer and generation settings, and
-results.json.
+At the end `output_dir` holds the model that was best on validation, with its tokenizer and generation settings,
+results.json and a model card; with `--push_to_hub` the Hub has them too.
 """
 
 import logging
@@ -22,6 +22,7 @@ from hf_attention import (
     AttentionSeq2SeqTokenizer,
 )
 from hf_attention.training.arguments import (
+    HubArguments,
     LoopArguments,
     Seq2SeqModelArguments,
     TextPairArguments,
@@ -29,11 +30,19 @@ from hf_attention.training.arguments import (
 )
 from hf_attention.training.captioning import tune_generation
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
+from hf_attention.training.hub import HubPublisher
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.model_card import write_model_card
 from hf_attention.training.results import write_results
+from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.training.translating import TextPairEvaluator, text_pair_dataloader
-from hf_attention.training.translation_metrics import translation_metrics, translation_signatures
+from hf_attention.training.translating import (
+    ChatEvaluator,
+    TextPairEvaluator,
+    TranslationEvaluator,
+    text_pair_dataloader,
+)
+from hf_attention.training.translation_metrics import translation_signatures
 
 
 # For some 30,000 pairs of sentences, where it differs from the arguments' own defaults.
@@ -115,15 +124,20 @@ def make_model(
 
 def main() -> None:
     parser = HfArgumentParser(
-        (LoopArguments, TextPairArguments, TokenizerArguments, Seq2SeqModelArguments), description=__doc__
+        (LoopArguments, TextPairArguments, TokenizerArguments, Seq2SeqModelArguments, HubArguments),
+        description=__doc__,
     )
     parser.set_defaults(**DEFAULTS)
-    loop_args, data_args, tokenizer_args, model_args = parser.parse_args_into_dataclasses()
+    arguments = parser.parse_args_into_dataclasses()
+    loop_args, data_args, tokenizer_args, model_args, hub_args = arguments
+    if data_args.task == "chat":
+        loop_args.metric_for_best_model, loop_args.greater_is_better = "perplexity", False
     logging.basicConfig(level=logging.WARNING)
     accelerator = make_accelerator(loop_args)
     output_dir = Path(loop_args.output_dir)
     if accelerator.is_main_process:
         prepare_output_dir(loop_args)
+    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
     set_seed(loop_args.seed)
 
     pairs = load_pairs(data_args)
@@ -138,20 +152,20 @@ def main() -> None:
     model.generation_config.update(**settings)
 
     def evaluator(split: str) -> TextPairEvaluator:
-        return TextPairEvaluator(
-            pairs[split],
-            tokenizer,
-            accelerator,
-            translation_metrics,
-            data_args.eval_batch_size,
-            data_args.max_source_length,
-        )
+        settings = (data_args.eval_batch_size, data_args.max_source_length, data_args.max_target_length)
+        if data_args.task == "chat":
+            answers = pairs["train"]["target"]
+            return ChatEvaluator(pairs[split], tokenizer, accelerator, *settings, training_answers=answers)
+        return TranslationEvaluator(pairs[split], tokenizer, accelerator, *settings)
 
     def save(model: AttentionSeq2SeqForConditionalGeneration, folder: Path) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
     validation = evaluator("validation")
+    objective = None
+    if data_args.scheduled_sampling > 0:
+        objective = ScheduledSamplingObjective(accelerator, data_args.scheduled_sampling, loop_args.num_train_epochs)
     result = train(
         model,
         loop_args,
@@ -160,7 +174,8 @@ def main() -> None:
         ),
         accelerator,
         evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
-        save=save,
+        save=hub.pushing(save),
+        objective=objective,
     )
 
     model = AttentionSeq2SeqForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()
@@ -173,7 +188,7 @@ def main() -> None:
         scores = validation(model)
     results = {
         "seed": loop_args.seed,
-        "signatures": translation_signatures(),
+        "signatures": translation_signatures() if data_args.task == "translation" else {},
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
         "trained_parameters": model.num_parameters(only_trainable=True),
@@ -185,6 +200,9 @@ def main() -> None:
     if accelerator.is_main_process:
         save(model, output_dir)
         write_results(output_dir, results)
+        task = "text2text-generation" if data_args.source_lang is None else "translation"
+        write_model_card(output_dir, task, arguments, hub.name)
+        hub.finish()
     accelerator.end_training()
 
 

@@ -328,7 +328,7 @@ class TextPairArguments:
     bpe_dropout: float = field(default=0.0, metadata={"help": "Probability to leave out a merge, in training."})
     scheduled_sampling: float = field(
         default=0.0,
-        metadata={"help": "Share of the model's own words fed to the decoder, rising from 0 to this in the last epoch."},
+        metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},
     )
     batch_size: int = field(default=64, metadata={"help": "Pairs of one batch (and process)."})
     bucket_batches: int = field(
@@ -347,7 +347,7 @@ class TextPairArguments:
         if (self.dataset_name is None) == (self.train_files is None):
             raise ValueError("Give either `dataset_name` or `train_files`.")
         if self.task == "chat" and self.tune_generation:
-            raise ValueError("`tune_generation` needs a score of generated texts to tune by, and `task='chat'` has none.")
+            raise ValueError("`tune_generation` chooses by a score of generated texts: `task='chat'` has none.")
         if self.train_files is not None and self.validation_files is None:
             raise ValueError("`train_files` needs `validation_files` beside it.")
         if self.do_test and self.train_files is not None and self.test_files is None:
@@ -473,7 +473,7 @@ class QuestionDataArguments:
 
 @dataclass
 class LanguageModelArguments(DecoderArguments):
-    """Fields of `RecurrentLMConfig`, under the same names; the defaults are the medium model of Zaremba et al. 2015."""
+    """Fields of `RecurrentLMConfig`, under the same names; the defaults are Zaremba et al. 2015's medium model."""
 
     attention_type: Literal["additive", "dot", "general", "scaled_dot", "none"] = "none"
     attention_window: int = 32

@@ -1,4 +1,4 @@
-"""Which images and captions make up each batch."""
+"""Which examples make up each batch: those of similar length."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,65 @@ from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
+
+
+def bucketed_batches(
+    rng: np.random.Generator, lengths: Sequence[int], batch_size: int, bucket_batches: int
+) -> Iterator[list[int]]:
+    """Batches of examples of similar length, in random order.
+
+    Args:
+        rng (`np.random.Generator`): draws the order.
+        lengths (`Sequence[int]`): length of each example.
+        batch_size (`int`): examples of a batch.
+        bucket_batches (`int`): batches among which examples are sorted by length; 1 leaves the order random.
+
+    Yields:
+        `list[int]`: the numbers of the examples of a batch.
+    """
+    order = rng.permutation(len(lengths)).tolist()
+    window = batch_size * bucket_batches
+    batches = []
+    for start in range(0, len(order), window):
+        bucket = sorted(order[start : start + window], key=lengths.__getitem__)
+        batches.extend(bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size))
+    for i in rng.permutation(len(batches)):
+        yield batches[i]
+
+
+class LengthBatchSampler(Sampler[list[int]]):
+    """Batches of examples of similar length; every example is used once an epoch. A recurrent decoder takes as many
+    steps as the longest target of the batch. The order depends on seed and epoch alone.
+
+    Args:
+        lengths (`Sequence[int]`): length of each example, in tokens.
+        batch_size (`int`): examples of a batch.
+        bucket_batches (`int`, *optional*, defaults to 20):
+            Batches among which examples are sorted by length; 1 leaves the order random.
+        seed (`int`, *optional*, defaults to 0): seed of the order.
+    """
+
+    drop_last = False
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, bucket_batches: int = 20, seed: int = 0):
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.bucket_batches = bucket_batches
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the epoch `epoch`."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        yield from bucketed_batches(rng, self.lengths, self.batch_size, self.bucket_batches)
 
 
 class CaptionGroup(NamedTuple):
@@ -77,14 +136,6 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
             for start in range(0, len(order), self.captions_per_image):
                 captions = tuple(order[start : start + self.captions_per_image])
                 groups.append(CaptionGroup(image, captions, self.mirror and rng.random() < 0.5))
-        groups = [groups[i] for i in rng.permutation(len(groups))]
-        window = self.images_per_batch * self.bucket_batches
-        batches = []
-        for start in range(0, len(groups), window):
-            bucket = sorted(groups[start : start + window], key=self._longest)
-            batches.extend(bucket[i : i + self.images_per_batch] for i in range(0, len(bucket), self.images_per_batch))
-        for i in rng.permutation(len(batches)):
-            yield batches[i]
-
-    def _longest(self, group: CaptionGroup) -> int:
-        return max(self.lengths[group.image][caption] for caption in group.captions)
+        longest = [max(self.lengths[group.image][caption] for caption in group.captions) for group in groups]
+        for batch in bucketed_batches(rng, longest, self.batch_size, self.bucket_batches):
+            yield [groups[i] for i in batch]

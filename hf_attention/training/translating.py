@@ -1,6 +1,7 @@
 """What training a sequence-to-sequence model adds to the loop: its examples, and validation by generated sentences."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
@@ -11,8 +12,12 @@ from tqdm.auto import tqdm
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
 from .arguments import TextPairArguments
-from .sampling import CaptionBatchSampler, CaptionGroup
+from .sampling import LengthBatchSampler
 from .tokenization import with_bpe_dropout
+from .translation_metrics import chat_metrics, translation_metrics
+
+
+logger = logging.getLogger(__name__)
 
 
 class TextPairDataset(torch.utils.data.Dataset):
@@ -35,11 +40,9 @@ class TextPairDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, group: CaptionGroup) -> dict[str, list[int]]:
-        source = self.tokenizer(self.sources[group.image], truncation=True, max_length=self.max_source_length)
-        target = self.tokenizer(
-            text_target=self.targets[group.image], truncation=True, max_length=self.max_target_length
-        )
+    def __getitem__(self, row: int) -> dict[str, list[int]]:
+        source = self.tokenizer(self.sources[row], truncation=True, max_length=self.max_source_length)
+        target = self.tokenizer(text_target=self.targets[row], truncation=True, max_length=self.max_target_length)
         return {
             "input_ids": source["input_ids"],
             "attention_mask": source["attention_mask"],
@@ -54,18 +57,26 @@ def text_pair_dataloader(
     seed: int,
     num_workers: int = 0,
 ) -> DataLoader:
-    """The batches of training, pairs of similar length together."""
-    # The sampler of captions serves: a source is an image with one caption.
-    lengths = zip(
-        tokenizer(list(pairs["source"]))["input_ids"],
-        tokenizer(text_target=list(pairs["target"]))["input_ids"],
-        strict=True,
-    )
-    sampler = CaptionBatchSampler(
-        [[max(len(source), len(target))] for source, target in lengths],
-        images_per_batch=arguments.batch_size,
-        bucket_batches=arguments.bucket_batches,
-        seed=seed,
+    """The batches of training, pairs of similar length together. A warning says how many sentences are cut."""
+    sources = tokenizer(list(pairs["source"]))["input_ids"]
+    targets = tokenizer(text_target=list(pairs["target"]))["input_ids"]
+    limits = {"max_source_length": sources, "max_target_length": targets}
+    for name, sentences in limits.items():
+        limit = getattr(arguments, name)
+        too_long = sum(len(sentence) > limit for sentence in sentences)
+        if too_long:
+            logger.warning(
+                "%d of %d sentences are longer than `%s`, %d tokens: they lose their end.",
+                too_long,
+                len(sentences),
+                name,
+                limit,
+            )
+    sampler = LengthBatchSampler(
+        [max(len(source), len(target)) for source, target in zip(sources, targets, strict=True)],
+        arguments.batch_size,
+        arguments.bucket_batches,
+        seed,
     )
     encoder = with_bpe_dropout(tokenizer, arguments.bpe_dropout) if arguments.bpe_dropout else tokenizer
     dataset = TextPairDataset(pairs, encoder, arguments.max_source_length, arguments.max_target_length)
@@ -75,15 +86,14 @@ def text_pair_dataloader(
 
 
 class TextPairEvaluator:
-    """Generates a target for every source of a split and scores it, over all processes.
+    """What a model makes of a split, over all processes: a text for every source, and the perplexity of the targets.
 
     Args:
         pairs (`Dataset`): with the columns `source` and `target`.
         tokenizer (`PreTrainedTokenizerFast`): encodes sources, decodes what is generated.
         accelerator (`Accelerator`): processes, device and precision.
-        metrics (`Callable`): takes the generated texts and the targets, returns scores.
         batch_size (`int`, *optional*, defaults to 100): sentences at a time.
-        max_source_length (`int`, *optional*, defaults to 100): longer sources are cut, in tokens.
+        max_source_length, max_target_length (`int`, *optional*, defaults to 100): longer sentences are cut, in tokens.
     """
 
     def __init__(
@@ -91,14 +101,14 @@ class TextPairEvaluator:
         pairs: Dataset,
         tokenizer: PreTrainedTokenizerFast,
         accelerator: Accelerator,
-        metrics: Callable[[Sequence[str], Sequence[str]], dict[str, float]],
         batch_size: int = 100,
         max_source_length: int = 100,
+        max_target_length: int = 100,
     ):
-        self.sources, self.targets = list(pairs["source"]), list(pairs["target"])
+        self.examples = TextPairDataset(pairs, tokenizer, max_source_length, max_target_length)
+        self.sources, self.targets = self.examples.sources, self.examples.targets
         self.tokenizer = tokenizer
         self.accelerator = accelerator
-        self.metrics = metrics
         self.batch_size = batch_size
         self.max_source_length = max_source_length
 
@@ -131,6 +141,44 @@ class TextPairEvaluator:
                 texts += zip(batch, self.tokenizer.batch_decode(sequences, skip_special_tokens=True), strict=True)
         return [text for _, text in sorted(gather_object(texts))]
 
+    @torch.no_grad()
+    def perplexity(self, model: PreTrainedModel) -> float:
+        """Of the targets given their sources, by token, the closing one included."""
+        accelerator = self.accelerator
+        collate = DataCollatorForSeq2Seq(self.tokenizer)
+        order = sorted(range(len(self.sources)), key=lambda row: len(self.targets[row]))
+        totals = torch.zeros(2, dtype=torch.double, device=accelerator.device)  # loss of all tokens, their number
+        with accelerator.split_between_processes(order) as rows:
+            for start in range(0, len(rows), self.batch_size):
+                batch = collate([self.examples[row] for row in rows[start : start + self.batch_size]])
+                num_tokens = (batch["labels"] != -100).sum()
+                with accelerator.autocast():
+                    loss = model(**batch.to(accelerator.device), num_items_in_batch=1).loss
+                totals += torch.stack([loss.double(), num_tokens.double()])
+        loss, num_tokens = accelerator.reduce(totals, reduction="sum")
+        return float((loss / num_tokens).exp())
+
+
+class TranslationEvaluator(TextPairEvaluator):
+    """Scores translations by [`~translation_metrics.translation_metrics`]; the arguments are the base's."""
+
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
-        """The scores of the generated texts."""
-        return self.metrics(self.texts(model, **generate_kwargs), self.targets)
+        return translation_metrics(self.texts(model, **generate_kwargs), self.targets)
+
+
+class ChatEvaluator(TextPairEvaluator):
+    """Scores replies by [`~translation_metrics.chat_metrics`], and the model by the perplexity of the true ones.
+
+    Args:
+        training_answers (`Iterable[str]`): the answers that the model was trained on.
+
+    The others are the base's.
+    """
+
+    def __init__(self, *args, training_answers: Iterable[str], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.training_answers = list(training_answers)
+
+    def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
+        replies = self.texts(model, **generate_kwargs)
+        return {"perplexity": self.perplexity(model), **chat_metrics(replies, self.training_answers)}
