@@ -10,14 +10,26 @@ from .auto import register
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .configuration_attention_vqa import AttentionVQAConfig
+from .configuration_recurrent_lm import RecurrentLMConfig
 from .decoder import AttentionDecoder
 from .image_encoder import ImageEncoder
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
+from .modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
+from .modeling_attention_vqa import (
+    AttentionVQAForConditionalGeneration,
+    AttentionVQAForQuestionAnswering,
+    AttentionVQAModel,
+)
+from .modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
 from .pipeline_image_to_text import ImageToTextPipeline
 from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
+from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
+from .processing_attention_vqa import AttentionVQAProcessor
 from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
@@ -29,16 +41,27 @@ __all__ = [
     "AttentionCaptionerProcessor",
     "AttentionDecoder",
     "AttentionDecoderConfig",
+    "AttentionEnsembleConfig",
+    "AttentionEnsembleForConditionalGeneration",
     "AttentionSeq2SeqConfig",
     "AttentionSeq2SeqForConditionalGeneration",
     "AttentionSeq2SeqModel",
     "AttentionSeq2SeqTokenizer",
+    "AttentionVQAConfig",
+    "AttentionVQAForConditionalGeneration",
+    "AttentionVQAForQuestionAnswering",
+    "AttentionVQAModel",
+    "AttentionVQAProcessor",
     "ImageEncoder",
     "ImageToTextPipeline",
     "RecurrentCache",
+    "RecurrentLMConfig",
+    "RecurrentLMForCausalLM",
+    "RecurrentLMModel",
     "SummarizationPipeline",
     "Text2TextGenerationPipeline",
     "TranslationPipeline",
+    "VisualQuestionAnsweringPipeline",
     "attention_maps",
     "register",
 ]

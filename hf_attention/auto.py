@@ -9,8 +9,10 @@ from typing import Any
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoModelForSeq2SeqLM,
+    AutoModelForVisualQuestionAnswering,
     AutoProcessor,
     AutoTokenizer,
     Pipeline,
@@ -19,12 +21,24 @@ from transformers import (
 )
 
 from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .configuration_attention_vqa import AttentionVQAConfig
+from .configuration_recurrent_lm import RecurrentLMConfig
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
+from .modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
+from .modeling_attention_vqa import (
+    AttentionVQAForConditionalGeneration,
+    AttentionVQAForQuestionAnswering,
+    AttentionVQAModel,
+)
+from .modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
 from .pipeline_image_to_text import ImageToTextPipeline
 from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
+from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
+from .processing_attention_vqa import AttentionVQAProcessor
 from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
@@ -35,11 +49,13 @@ class ModelRow:
 
     Args:
         config_class: The configuration; its `model_type` is what `AutoConfig` goes by.
-        classes: The class that each Auto class loads for this configuration.
+        classes:
+            The class that each Auto class loads for this configuration; of several, the one that the checkpoint's
+            `architectures` name, else the first.
     """
 
     config_class: type[PreTrainedConfig]
-    classes: dict[type, type]
+    classes: dict[type, type | tuple[type, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,23 @@ MODELS: tuple[ModelRow, ...] = (
             AutoTokenizer: AttentionSeq2SeqTokenizer,
         },
     ),
+    ModelRow(
+        AttentionVQAConfig,
+        {
+            AutoModel: AttentionVQAModel,
+            AutoModelForVisualQuestionAnswering: (
+                AttentionVQAForQuestionAnswering,
+                AttentionVQAForConditionalGeneration,
+            ),
+            AutoModelForImageTextToText: AttentionVQAForConditionalGeneration,
+            AutoProcessor: AttentionVQAProcessor,
+        },
+    ),
+    ModelRow(
+        AttentionEnsembleConfig,
+        dict.fromkeys((AutoModelForImageTextToText, AutoModelForSeq2SeqLM), AttentionEnsembleForConditionalGeneration),
+    ),
+    ModelRow(RecurrentLMConfig, {AutoModel: RecurrentLMModel, AutoModelForCausalLM: RecurrentLMForCausalLM}),
 )
 
 TASKS: dict[str, TaskRow] = {
@@ -84,6 +117,9 @@ TASKS: dict[str, TaskRow] = {
     "summarization": TaskRow(SummarizationPipeline, (AutoModelForSeq2SeqLM,)),
     "text2text-generation": TaskRow(Text2TextGenerationPipeline, (AutoModelForSeq2SeqLM,)),
     "translation": TaskRow(TranslationPipeline, (AutoModelForSeq2SeqLM,), names_languages=True),
+    "visual-question-answering": TaskRow(
+        VisualQuestionAnsweringPipeline, (AutoModelForVisualQuestionAnswering,), aliases=("vqa",)
+    ),
 }
 
 

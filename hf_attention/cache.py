@@ -18,12 +18,14 @@ class DecoderState(NamedTuple):
         cell (`tuple` of `torch.Tensor` of shape `(batch, hidden_size)`): The cell of each LSTM layer; empty for GRUs.
         readout (`torch.Tensor` of shape `(batch, readout_size)`, *optional*): For input feeding.
         coverage (`torch.Tensor` of shape `(batch, positions)`, *optional*): The attention spent on each position.
+        past ([`ProjectedMemory`], *optional*): The last states, where the decoder attends to its own past.
     """
 
     hidden: tuple[torch.Tensor, ...]
     cell: tuple[torch.Tensor, ...] = ()
     readout: torch.Tensor | None = None
     coverage: torch.Tensor | None = None
+    past: ProjectedMemory | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "DecoderState":
         """Applies `function` to every tensor."""
@@ -32,22 +34,23 @@ class DecoderState(NamedTuple):
             tuple(function(tensor) for tensor in self.cell),
             None if self.readout is None else function(self.readout),
             None if self.coverage is None else function(self.coverage),
+            None if self.past is None else self.past.map(function),
         )
 
     def where(self, condition: torch.Tensor, other: "DecoderState") -> "DecoderState":
         """
         This state in the rows where `condition`, a boolean tensor of shape `(batch,)`, holds, and `other` elsewhere.
         """
-        condition = condition.unsqueeze(-1)
 
         def choose(new, old):
-            return None if new is None else torch.where(condition, new, old)
+            return None if new is None else torch.where(condition.view(-1, *[1] * (new.ndim - 1)), new, old)
 
         return DecoderState(
             tuple(map(choose, self.hidden, other.hidden)),
             tuple(map(choose, self.cell, other.cell)),
             choose(self.readout, other.readout),
             choose(self.coverage, other.coverage),
+            None if self.past is None else ProjectedMemory(*map(choose, self.past, other.past)),
         )
 
 
@@ -130,28 +133,29 @@ class RecurrentCacheLayer(CacheLayerMixin):
         self.past_states = [None]
         self.is_initialized = False
 
-    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Applies `function` to every tensor of the state and of those that are recorded."""
         self.state, *self.past_states = [
             None if state is None else state.map(function) for state in (self.state, *self.past_states)
         ]
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        self._map(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))
+        self.map(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._map(lambda tensor: tensor[indices])
+        self.map(lambda tensor: tensor[indices])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        self._map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+        self.map(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
 
     def offload(self) -> None:
         if self.state is not None:
             self.device = self.state.hidden[0].device
-            self._map(lambda tensor: tensor.to("cpu", non_blocking=True))
+            self.map(lambda tensor: tensor.to("cpu", non_blocking=True))
 
     def prefetch(self) -> None:
         if self.state is not None:
-            self._map(lambda tensor: tensor.to(self.device, non_blocking=True))
+            self.map(lambda tensor: tensor.to(self.device, non_blocking=True))
 
 
 class RecurrentCache(Cache):
@@ -180,9 +184,13 @@ class RecurrentCache(Cache):
         """See [`RecurrentCacheLayer.update`]."""
         self.layers[0].update(states, num_tokens)
 
+    def detach(self) -> None:
+        """Lets no gradient go back beyond the state."""
+        self.layers[0].map(torch.Tensor.detach)
+
     def _map_memory(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         if self.memory is not None:
-            self.memory = ProjectedMemory(*(None if tensor is None else function(tensor) for tensor in self.memory))
+            self.memory = self.memory.map(function)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         super().batch_select_indices(indices)

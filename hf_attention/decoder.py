@@ -1,5 +1,6 @@
 """The recurrent decoder that looks at a memory before each word."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from transformers.utils import ModelOutput
 
 from .attention import ATTENTION_CLASSES, ProjectedMemory
 from .cache import DecoderState, RecurrentCache
+from .dropout import Dropout
 
 
 @dataclass
@@ -28,16 +30,6 @@ class AttentionDecoderOutput(ModelOutput):
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class Dropout(nn.Dropout):
-    """As [`~torch.nn.Dropout`], its mask drawn from uniform numbers: on CPUs several times as fast."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return input
-        keep = torch.rand(input.shape, device=input.device) >= self.p
-        return input * keep.to(input.dtype).div_(1 - self.p)
-
-
 class AttentionDecoder(nn.Module):
     r"""
     The decoder that every model of this package shares. At each step, with \\( x_t \\) the embedding of the previous
@@ -51,8 +43,13 @@ class AttentionDecoder(nn.Module):
       \\( c_t = \mathrm{attend}(h_t) \\)
     - the readout \\( r_t = f(W_r [h_t; c_t; x_t] + b_r) \\), \\( x_t \\) with `readout_embedding` only.
 
-    The query is the state of the top layer; without attention there is no \\( c_t \\). What does not wait for the
-    previous step is computed for the whole sequence at once.
+    The query is the state of the top layer; without attention there is no \\( c_t \\). Without an encoder, what is
+    attended to are the last `attention_window` states before this step, from the first one on, which is zero. With
+    `readout_layer=False` the readout is the state itself. What does not wait for the previous step is computed for the
+    whole sequence at once.
+
+    In training, `recurrent_weight_dropout` drops elements of the recurrent matrices, anew for each call (Merity et al.
+    2018, section 2), and with `variational_dropout` each dropout has one mask for all steps of a call.
 
     Args:
         config ([`AttentionDecoderConfig`]): The configuration.
@@ -65,6 +62,7 @@ class AttentionDecoder(nn.Module):
         self.attention = None if config.attention_type is None else ATTENTION_CLASSES[config.attention_type](config)
         self.attends_before = self.attention is not None and config.attention_order == "before_rnn"
         self.attends_after = self.attention is not None and config.attention_order == "after_rnn"
+        self.attends_to_past = self.attention is not None and not config.is_encoder_decoder
         context_size = 0 if self.attention is None else config.memory_size
         recurrent_input_size = context_size if self.attends_before else config.readout_size * config.input_feeding
 
@@ -81,29 +79,33 @@ class AttentionDecoder(nn.Module):
             num_states = config.num_hidden_layers * (2 if is_lstm else 1)
             self.initial_state = nn.Linear(config.memory_size, num_states * config.hidden_size)
         self.context_gate = nn.Linear(config.hidden_size, config.memory_size) if config.context_gate else None
-        self.readout = nn.Linear(
-            config.hidden_size + context_size + (config.embedding_size if config.readout_embedding else 0),
-            config.readout_size * (2 if config.readout_activation == "maxout" else 1),
-        )
-        self.embedding_dropout = Dropout(config.embedding_dropout)
-        self.hidden_dropout = Dropout(config.hidden_dropout)
-        self.readout_dropout = Dropout(config.readout_dropout)
+        self.readout = None
+        if config.readout_layer:
+            self.readout = nn.Linear(
+                config.hidden_size + context_size + (config.embedding_size if config.readout_embedding else 0),
+                config.readout_size * (2 if config.readout_activation == "maxout" else 1),
+            )
+        self.embedding_dropout = Dropout(config.embedding_dropout, config.variational_dropout)
+        self.hidden_dropout = Dropout(config.hidden_dropout, config.variational_dropout)
+        self.readout_dropout = Dropout(config.readout_dropout, config.variational_dropout)
         self.memory_dropout = Dropout(config.memory_dropout)
+        self.recurrent_weight_dropout = Dropout(config.recurrent_weight_dropout)
 
     def get_initial_state(
         self,
-        memory: torch.Tensor,
+        inputs_embeds: torch.Tensor,
+        memory: torch.Tensor | None,
         memory_mask: torch.Tensor | None,
-        rows: int,
         initial_states: torch.Tensor | None = None,
     ) -> DecoderState:
         """
         The state before the first token.
 
         Args:
-            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`): What will be attended to.
+            inputs_embeds (`torch.Tensor` of shape `(rows, target, embedding_size)`): The first tokens.
+            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`, *optional*):
+                What will be attended to; `rows` is a multiple of `batch`.
             memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*): 1 where attention is allowed.
-            rows (`int`): The number of sequences, a multiple of `batch`.
             initial_states (`torch.Tensor` of shape `(batch, states, hidden_size)`, *optional*):
                 The states that the encoder gives: of all layers, then for an LSTM the cells of all layers.
 
@@ -114,7 +116,7 @@ class AttentionDecoder(nn.Module):
             ValueError: Where the configuration's `initial_state` comes from the encoder and is not given.
         """
         config = self.config
-        layers = config.num_hidden_layers
+        rows, layers = inputs_embeds.shape[0], config.num_hidden_layers
         num_states = layers * (2 if config.rnn_type == "lstm" else 1)
         if initial_states is not None:
             states = initial_states.repeat_interleave(rows // memory.shape[0], 0).unbind(1)
@@ -124,7 +126,7 @@ class AttentionDecoder(nn.Module):
                 "`encoder_outputs` as the encoder returned them."
             )
         elif self.initial_state is None:
-            states = memory.new_zeros(num_states, rows, config.hidden_size).unbind(0)
+            states = inputs_embeds.new_zeros(num_states, rows, config.hidden_size).unbind(0)
         else:
             if memory_mask is None:
                 mean = memory.mean(1)
@@ -139,11 +141,18 @@ class AttentionDecoder(nn.Module):
             cell=states[layers:],
             readout=states[0].new_zeros(rows, config.readout_size) if config.input_feeding else None,
             coverage=memory.new_zeros(rows, memory.shape[1]) if config.coverage else None,
+            past=self._as_past(states[layers - 1].unsqueeze(1)).last(config.attention_window)
+            if self.attends_to_past
+            else None,
         )
+
+    def _as_past(self, hidden: torch.Tensor) -> ProjectedMemory:
+        """States of the top layer, as they are attended to afterwards."""
+        return self.attention.project(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.bool))
 
     def forward(
         self,
-        memory: torch.Tensor,
+        memory: torch.Tensor | None = None,
         memory_mask: torch.Tensor | None = None,
         input_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
@@ -156,8 +165,8 @@ class AttentionDecoder(nn.Module):
         Runs over new target tokens, one or many.
 
         Args:
-            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`):
-                What is attended to.
+            memory (`torch.Tensor` of shape `(batch, positions, memory_size)`, *optional*):
+                What the encoder gives. `None` where there is no encoder.
             memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*):
                 1 where attention is allowed.
             input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
@@ -186,16 +195,17 @@ class AttentionDecoder(nn.Module):
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         rows, length = inputs_embeds.shape[:2]
-        if rows % memory.shape[0]:
+        if memory is not None and rows % memory.shape[0]:
             raise ValueError(
                 f"The number of target sequences ({rows}) must be a multiple of the number of memories "
                 f"({memory.shape[0]})."
             )
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         if past_key_values is None or past_key_values.state is None:
-            memory = self.memory_dropout(memory)
-            state = self.get_initial_state(memory, memory_mask, rows, initial_states)
-            projected = None if self.attention is None else self.attention.project(memory, memory_mask)
+            memory = None if memory is None else self.memory_dropout(memory)
+            state = self.get_initial_state(inputs_embeds, memory, memory_mask, initial_states)
+            attends_to_memory = self.attention is not None and not self.attends_to_past
+            projected = self.attention.project(memory, memory_mask) if attends_to_memory else None
             if past_key_values is not None:
                 past_key_values.memory = projected
         else:
@@ -235,9 +245,15 @@ class AttentionDecoder(nn.Module):
         return readout
 
     def _read_out(
-        self, hidden: torch.Tensor, context: torch.Tensor | None, inputs_embeds: torch.Tensor
+        self,
+        hidden: torch.Tensor,
+        context: torch.Tensor | None,
+        inputs_embeds: torch.Tensor,
+        dropout: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        parts = [self.hidden_dropout(hidden)]
+        if self.readout is None:
+            return hidden
+        parts = [dropout(hidden)]
         if context is not None:
             parts.append(context)
         if self.config.readout_embedding:
@@ -249,19 +265,51 @@ class AttentionDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
         """Nothing waits for the attention: the fused RNN, then all queries together."""
         rows, length = inputs_embeds.shape[:2]
-        hidden = torch.stack(state.hidden)
-        if state.cell:
-            output, (hidden, cell) = self.rnn(inputs_embeds, (hidden, torch.stack(state.cell)))
-            state = DecoderState(hidden.unbind(0), cell.unbind(0))
-        else:
-            output, hidden = self.rnn(inputs_embeds, hidden)
-            state = DecoderState(hidden.unbind(0))
+        output, state = self._run_rnn(inputs_embeds, state)
         context = weights = None
-        if memory is not None:
+        if self.attention is not None:
+            if self.attends_to_past:
+                past = state.past.followed_by(self._as_past(output))
+                memory = past.windows(self.config.attention_window)
+                state = state._replace(past=past.last(self.config.attention_window))
             context, weights = self._attend(output.flatten(0, 1), memory)
             context = context.unflatten(0, (rows, length))
             weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
-        return self._read_out(output, context, inputs_embeds), weights, [state]
+        return self._read_out(output, context, inputs_embeds, self.hidden_dropout), weights, [state]
+
+    def _run_rnn(self, inputs: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
+        """The states of the top layer `(rows, target, hidden_size)`, and the state after the last step."""
+        between_layers = self.hidden_dropout.variational and self.hidden_dropout.is_active and self.rnn.num_layers > 1
+        if not (between_layers or self.recurrent_weight_dropout.is_active):
+            hidden = torch.stack(state.hidden)
+            if state.cell:
+                output, (hidden, cell) = self.rnn(inputs, (hidden, torch.stack(state.cell)))
+                return output, state._replace(hidden=hidden.unbind(0), cell=cell.unbind(0))
+            output, hidden = self.rnn(inputs, hidden)
+            return output, state._replace(hidden=hidden.unbind(0))
+        # A layer at a time: other masks than `nn.LSTM` and `nn.GRU` have.
+        hidden, cell = list(state.hidden), list(state.cell)
+        for layer in range(self.rnn.num_layers):
+            if layer > 0:
+                inputs = self.hidden_dropout(inputs)
+            weight_ih, weight_hh, *biases = self.rnn.all_weights[layer]
+            weights = [weight_ih, self.recurrent_weight_dropout(weight_hh), *biases]
+            settings = {
+                "has_biases": True,
+                "num_layers": 1,
+                "dropout": 0.0,
+                "train": self.training,
+                "bidirectional": False,
+                "batch_first": True,
+            }
+            before = hidden[layer].unsqueeze(0)
+            if cell:
+                inputs, after, new_cell = torch.lstm(inputs, (before, cell[layer].unsqueeze(0)), weights, **settings)
+                cell[layer] = new_cell.squeeze(0)
+            else:
+                inputs, after = torch.gru(inputs, before, weights, **settings)
+            hidden[layer] = after.squeeze(0)
+        return inputs, state._replace(hidden=tuple(hidden), cell=tuple(cell))
 
     def _run_steps(
         self,
@@ -273,7 +321,12 @@ class AttentionDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
         """Step by step; only what waits for the state is left inside the loop."""
         config = self.config
-        cells = [_RecurrentStep(self.rnn, layer, inputs_embeds) for layer in range(config.num_hidden_layers)]
+        cells = [
+            _RecurrentStep(self.rnn, layer, inputs_embeds, self.recurrent_weight_dropout)
+            for layer in range(config.num_hidden_layers)
+        ]
+        # The dropout in front of each layer but the first, and in front of the readout.
+        *before_layers, before_readout = [self.hidden_dropout.over_steps(hidden) for hidden in state.hidden]
         weight_embeds, weight_fed = cells[0].weight_ih.split_with_sizes(
             [config.embedding_size, self.rnn.input_size - config.embedding_size], 1
         )
@@ -288,7 +341,8 @@ class AttentionDecoder(nn.Module):
         all_hidden, all_contexts, all_weights, all_readouts, states = [], [], [], [], []
         for gates, embeds, is_token in steps:
             hidden, cell = list(state.hidden), list(state.cell)
-            readout, coverage = state.readout, state.coverage
+            readout, coverage, past = state.readout, state.coverage, state.past
+            memory = past if self.attends_to_past else memory
             context = weights = None
             if self.attends_before:
                 context, weights = self._attend(hidden[-1], memory, coverage)
@@ -299,30 +353,32 @@ class AttentionDecoder(nn.Module):
                 gates = gates + F.linear(readout, weight_fed)
             for layer, step in enumerate(cells):
                 if layer > 0:
-                    gates = step.input_gates(self.hidden_dropout(hidden[layer - 1]))
+                    gates = step.input_gates(before_layers[layer - 1](hidden[layer - 1]))
                 hidden[layer], new_cell = step(gates, hidden[layer], cell[layer] if cell else None)
                 if cell:
                     cell[layer] = new_cell
             if self.attends_after:
                 context, weights = self._attend(hidden[-1], memory, coverage)
             if config.input_feeding:
-                readout = self._read_out(hidden[-1], context, embeds)
+                readout = self._read_out(hidden[-1], context, embeds, before_readout)
                 all_readouts.append(readout)
             if config.coverage:
                 coverage = coverage + weights.squeeze(1)
-            new_state = DecoderState(tuple(hidden), tuple(cell), readout, coverage)
+            if past is not None:
+                past = past.followed_by(self._as_past(hidden[-1].unsqueeze(1))).last(config.attention_window)
+            new_state = DecoderState(tuple(hidden), tuple(cell), readout, coverage, past)
             state = new_state if is_token is None else new_state.where(is_token, state)
             all_hidden.append(hidden[-1])
             all_contexts.append(context)
             all_weights.append(weights)
             if record_past:
                 states.append(state)
-        weights = None if memory is None else torch.stack(all_weights, 2).squeeze(3)
+        weights = None if memory is None else torch.stack(all_weights, 2)
         if config.input_feeding:
             readout = torch.stack(all_readouts, 1)
         else:
             context = None if memory is None else torch.stack(all_contexts, 1)
-            readout = self._read_out(torch.stack(all_hidden, 1), context, inputs_embeds)
+            readout = self._read_out(torch.stack(all_hidden, 1), context, inputs_embeds, self.hidden_dropout)
         return readout, weights, states or [state]
 
 
@@ -334,12 +390,12 @@ def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
 class _RecurrentStep:
     """One step of one layer of an `nn.LSTM` or `nn.GRU`, its input's share of the gates already computed."""
 
-    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, like: torch.Tensor):
+    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, like: torch.Tensor, weight_dropout: Dropout):
         self.is_lstm = rnn.mode == "LSTM"
         # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
         dtype = _compute_dtype(like)
         self.weight_ih = getattr(rnn, f"weight_ih_l{layer}").to(dtype)
-        self.weight_hh = getattr(rnn, f"weight_hh_l{layer}").to(dtype)
+        self.weight_hh = weight_dropout(getattr(rnn, f"weight_hh_l{layer}")).to(dtype)
         self.bias = getattr(rnn, f"bias_ih_l{layer}").to(dtype)
         self.bias_hh = getattr(rnn, f"bias_hh_l{layer}").to(dtype)
         if self.is_lstm:  # both biases are only added; the GRU's reset gate comes between

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
+from accelerate.utils import DataLoaderConfiguration, DistributedType, parse_flag_from_env, set_seed
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
@@ -66,14 +66,21 @@ def make_accelerator(arguments: LoopArguments) -> Accelerator:
 
     Raises:
         ImportError: if the tracker is not installed.
+        ValueError: if FSDP is asked for where Accelerate does not shard.
     """
     check_tracker(arguments.report_to)
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         dataloader_config=DataLoaderConfiguration(even_batches=False),
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_dir=arguments.output_dir,
     )
+    if parse_flag_from_env("ACCELERATE_USE_FSDP") and accelerator.distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            "FSDP is asked for, but Accelerate shards a model over several accelerators only; here it would train on "
+            f"{accelerator.device} without."
+        )
+    return accelerator
 
 
 def create_optimizer(
@@ -119,6 +126,7 @@ def train(
     evaluate: Callable[[PreTrainedModel], dict[str, float]] | None = None,
     save: Callable[[PreTrainedModel, Path], None] | None = None,
     learning_rates: Mapping[str, float] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
     objective: Objective | None = None,
     after_checkpoint: Callable[[Path], None] | None = None,
 ) -> TrainingResult:
@@ -145,6 +153,8 @@ def train(
             Saves a model (and what belongs to it) to a folder; called on the main process. Defaults to
             `model.save_pretrained(folder)`.
         learning_rates (`Mapping[str, float]`, *optional*): see [`create_optimizer`].
+        optimizer (`torch.optim.Optimizer`, *optional*):
+            Of the model's parameters. Defaults to [`create_optimizer`]'s, for which alone `learning_rates` are.
         objective ([`Objective`], *optional*): what is minimised. Defaults to the model's own loss.
         after_checkpoint (`Callable`, *optional*):
             Takes the folder of a checkpoint that was just written; called on the main process.
@@ -165,7 +175,7 @@ def train(
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
-    optimizer = create_optimizer(model, arguments, learning_rates)
+    optimizer = optimizer or create_optimizer(model, arguments, learning_rates)
     model, prepared_optimizer = accelerator.prepare(model, optimizer)
     # Not prepared by Accelerate, which would step it once for each process.
     scheduler = get_scheduler(

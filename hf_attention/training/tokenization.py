@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -15,7 +15,7 @@ WORD = r"\w+(?:[-']\w+)*"
 WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
-TokenizerType = Literal["word", "word_punct", "bpe", "unigram"]
+TokenizerType = Literal["word", "word_punct", "space", "bpe", "unigram"]
 AnyFastTokenizer = TypeVar("AnyFastTokenizer", bound=PreTrainedTokenizerFast)
 
 
@@ -32,6 +32,8 @@ def train_tokenizer(
       punctuation is dropped and rare words become `<unk>`.
     - `"word_punct"`: words with inner hyphens, and every mark a token of its own (`can ' t`); rare words and marks
       become `<unk>`. Decoding gives the text back, with one space for each run of white space.
+    - `"space"`: whatever white space separates, as it stands, for texts that are cut into words already; `<unk>` in
+      them is the unknown token.
     - `"bpe"`: byte-level BPE. Nothing is unknown; decoding gives the text back, but for one space at its start.
     - `"unigram"`: pieces of words, and bytes for characters that the training texts lack. Nothing is unknown;
       decoding gives the text back, with one space for each run of white space.
@@ -56,8 +58,8 @@ def train_tokenizer(
             If the type is unknown, the vocabulary too small, no word is frequent enough, or `min_count` is asked of
             `"unigram"`.
     """
-    if tokenizer_type in ("word", "word_punct"):
-        tokenizer = _train_words(texts, tokenizer_type == "word_punct", vocab_size, min_count, lowercase)
+    if tokenizer_type in ("word", "word_punct", "space"):
+        tokenizer = _train_words(texts, tokenizer_type, vocab_size, min_count, lowercase)
     elif tokenizer_type == "bpe":
         tokenizer = _train_bpe(texts, vocab_size, min_count, lowercase)
     elif tokenizer_type == "unigram":
@@ -67,7 +69,7 @@ def train_tokenizer(
             )
         tokenizer = _train_unigram(texts, vocab_size, lowercase)
     else:
-        raise ValueError(f"`tokenizer_type` must be 'word', 'word_punct', 'bpe' or 'unigram', got {tokenizer_type!r}.")
+        raise ValueError(f"`tokenizer_type` must be one of {get_args(TokenizerType)}, got {tokenizer_type!r}.")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
     )
@@ -118,12 +120,17 @@ def _normalizer(lowercase: bool, squeeze: bool = False) -> normalizers.Normalize
 
 
 def _train_words(
-    texts: Iterable[str], punctuation: bool, vocab_size: int, min_count: int, lowercase: bool
+    texts: Iterable[str], tokenizer_type: TokenizerType, vocab_size: int, min_count: int, lowercase: bool
 ) -> Tokenizer:
     if vocab_size <= len(SPECIAL_TOKENS):
         raise ValueError(f"`vocab_size` must exceed the {len(SPECIAL_TOKENS)} special tokens, got {vocab_size}.")
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    if punctuation:
+    if tokenizer_type == "space":
+        tokenizer.normalizer = _normalizer(lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        # As words, the special tokens that a text may hold already would be given another number.
+        texts = (" ".join(word for word in text.split() if word not in SPECIAL_TOKENS) for text in texts)
+    elif tokenizer_type == "word_punct":
         tokenizer.normalizer = _normalizer(lowercase, squeeze=True)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Metaspace(), pre_tokenizers.Split(Regex(WORD_OR_MARK), behavior="isolated")]

@@ -1,0 +1,49 @@
+"""Dropout on activations, and on the weights that make a state out of the last."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class Dropout(nn.Dropout):
+    """
+    As [`~torch.nn.Dropout`], its mask drawn from uniform numbers: on CPUs several times as fast.
+
+    Args:
+        p (`float`): The probability of a zero.
+        variational (`bool`, *optional*, defaults to `False`):
+            Whether all steps of a sequence have one mask (Gal and Ghahramani 2016). The input then is of shape `(rows,
+            steps, size)`; step by step, see `over_steps`.
+    """
+
+    def __init__(self, p: float = 0.5, variational: bool = False):
+        super().__init__(p)
+        self.variational = variational
+
+    def _mask(self, shape: torch.Size | tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        keep = torch.rand(shape, device=like.device) >= self.p
+        return keep.to(like.dtype).div_(1 - self.p)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is dropped."""
+        return self.training and self.p > 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not self.is_active:
+            return input
+        shape = (input.shape[0], 1, input.shape[2]) if self.variational else input.shape
+        return input * self._mask(shape, input)
+
+    def over_steps(self, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """
+        What acts on each step of a sequence in turn: variational, it is the same mask every time.
+
+        Args:
+            like (`torch.Tensor` of shape `(rows, size)`): One step.
+        """
+        if not (self.variational and self.is_active):
+            return self
+        mask = self._mask(like.shape, like)
+        return lambda input: input * mask.to(input.dtype)

@@ -1,0 +1,196 @@
+"""The recurrent language model (Zaremba et al. 2015; Merity et al. 2018)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from .cache import RecurrentCache
+from .configuration_recurrent_lm import RecurrentLMConfig
+from .decoder import AttentionDecoder
+from .generation import AttentionGenerationMixin
+from .loss import summed_token_loss
+from .modeling_attention import AttentionPreTrainedModel
+
+
+class RecurrentLMPreTrainedModel(AttentionPreTrainedModel):
+    config_class = RecurrentLMConfig
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+
+
+class RecurrentLMModel(RecurrentLMPreTrainedModel):
+    """
+    The decoder with nothing to look at, or with its own past, without the output embedding.
+
+    Args:
+        config ([`RecurrentLMConfig`]): The configuration.
+    """
+
+    def __init__(self, config: RecurrentLMConfig):
+        super().__init__(config)
+        self.decoder = AttentionDecoder(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.decoder.embed_tokens = value
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: RecurrentCache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast | tuple:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, tokens)`, *optional*):
+                The tokens.
+            attention_mask (`torch.Tensor` of shape `(batch, tokens)` or `(batch, past + tokens)`, *optional*):
+                0 where a token is padding, on which the state does not move.
+            past_key_values ([`RecurrentCache`], *optional*):
+                Where to go on from.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, embedding_size)`, *optional*):
+                Embeddings in place of `input_ids`.
+            use_cache (`bool`, *optional*):
+                Whether to return the state. Defaults to `config.use_cache`, except in training.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights as `attentions`: a tuple of one tensor of shape `(batch, heads,
+                tokens, attention_window)`, whose last position is the state just before the step; or an empty one.
+
+        Returns:
+            [`~transformers.modeling_outputs.BaseModelOutputWithPast`]
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        if use_cache and past_key_values is None:
+            past_key_values = RecurrentCache()
+        outputs = self.decoder(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            output_attentions=output_attentions,
+        )
+        output = BaseModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            attentions=(outputs.cross_attentions or ()) if output_attentions else None,
+        )
+        return output if return_dict else output.to_tuple()
+
+
+class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixin, GenerationMixin):
+    """
+    The language model with its output embedding: losses, `generate()`.
+
+    Args:
+        config ([`RecurrentLMConfig`]): The configuration.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
+    def __init__(self, config: RecurrentLMConfig):
+        super().__init__(config)
+        self.model = RecurrentLMModel(config)
+        self.lm_head = nn.Linear(config.readout_size, config.vocab_size)
+        self.post_init()
+        self.set_generation_defaults(max_length=64)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: RecurrentCache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        shift_labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast | tuple:
+        """
+        The arguments of [`RecurrentLMModel.forward`], and
+
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, tokens)`, *optional*):
+                The tokens themselves, -100 where one does not count. Each is predicted from those before it: the first
+                of a text, which has none, does not count. In training only the loss is returned: `logits` is `None`.
+            shift_labels (`torch.LongTensor` of shape `(batch, tokens)`, *optional*):
+                In place of `labels`, for each token the one to predict from it: that which follows.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0):
+                How many of the last steps' logits to compute, or which steps'; 0 for all.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
+                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
+                number of labels in this one.
+
+        Returns:
+            [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` of shape `(batch, tokens, vocab_size)`.
+
+        Raises:
+            ValueError: Where both `labels` and `shift_labels` are given.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        hidden_states = outputs.last_hidden_state
+        loss = logits = None
+        targets = self._targets(labels, shift_labels, attention_mask)
+        if targets is not None:
+            num_items = (targets != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        if targets is None:
+            logits = self.lm_head(hidden_states[:, kept])
+        elif self.training:
+            loss = summed_token_loss(hidden_states, self.lm_head, targets, self.config.label_smoothing) / num_items
+        else:
+            logits = self.lm_head(hidden_states)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum") / num_items
+            logits = logits[:, kept]
+        output = CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            attentions=outputs.attentions,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _targets(
+        self,
+        labels: torch.LongTensor | None,
+        shift_labels: torch.LongTensor | None,
+        attention_mask: torch.Tensor | None,
+    ) -> torch.LongTensor | None:
+        if labels is None:
+            return shift_labels
+        if shift_labels is not None:
+            raise ValueError("Pass either `labels` or `shift_labels`, not both.")
+        targets = F.pad(labels[:, 1:], (0, 1), value=-100)
+        if attention_mask is not None:
+            # What follows padding on the left is the first token of its text.
+            targets = targets.masked_fill(attention_mask[:, -labels.shape[1] :] == 0, -100)
+        return targets
+
+
+RecurrentLMConfig.register_for_auto_class()
+RecurrentLMModel.register_for_auto_class("AutoModel")
+RecurrentLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")

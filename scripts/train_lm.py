@@ -1,0 +1,170 @@
+"""
+Trains a recurrent language model on running text.
+
+    accelerate launch scripts/train_lm.py --dataset_name $HF_ATTENTION_DATA/data/ptb --output_dir runs/ptb \\
+        --mixed_precision bf16 --do_test
+
+At the end `output_dir` holds the model that was best on validation, with its tokenizer, and results.json.
+"""
+
+import logging
+from pathlib import Path
+
+from accelerate.utils import set_seed
+from datasets import DatasetDict
+from transformers import AutoTokenizer, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerFast
+
+from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
+from hf_attention.training.arguments import (
+    LanguageModelArguments,
+    LanguageModelOptimizerArguments,
+    LoopArguments,
+    TextArguments,
+    TokenizerArguments,
+)
+from hf_attention.training.data import check_column, get_split, load_splits
+from hf_attention.training.language_modeling import (
+    CarriedState,
+    TextObjective,
+    TextPerplexity,
+    for_running_text,
+    text_dataloader,
+)
+from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.nt_asgd import NTASGD
+from hf_attention.training.results import write_results
+from hf_attention.training.tokenization import train_tokenizer
+
+
+# For some million words, where it differs from the arguments' own defaults.
+DEFAULTS = {
+    "learning_rate": 2e-3,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "num_train_epochs": 12,
+    "metric_for_best_model": "perplexity",
+    "greater_is_better": False,
+    "tokenizer_type": "space",
+    "vocab_size": 50000,
+    "min_count": 1,
+}
+
+
+def load_texts(splits: DatasetDict, name: str, arguments: TextArguments, max_samples: int | None) -> list[str]:
+    """The texts of a split, in their order."""
+    split = get_split(splits, name, max_samples)
+    check_column(split, arguments.text_column, "text_column")
+    return list(split[arguments.text_column])
+
+
+def make_tokenizer(arguments: TokenizerArguments, texts: list[str]) -> PreTrainedTokenizerFast:
+    """The ready tokenizer, or one trained on the texts, whose own end of sentence parts them."""
+    if arguments.tokenizer_name is not None:
+        return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+    return for_running_text(
+        train_tokenizer(
+            texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase
+        )
+    )
+
+
+def make_model(arguments: LanguageModelArguments, tokenizer: PreTrainedTokenizerFast) -> RecurrentLMForCausalLM:
+    """A new model for the tokenizer's vocabulary."""
+    config = RecurrentLMConfig(
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        unk_token_id=tokenizer.unk_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **arguments.config_kwargs(),
+    )
+    return RecurrentLMForCausalLM(config)
+
+
+def main() -> None:
+    parser = HfArgumentParser(
+        (
+            LoopArguments,
+            TextArguments,
+            TokenizerArguments,
+            LanguageModelArguments,
+            LanguageModelOptimizerArguments,
+        ),
+        description=__doc__,
+    )
+    parser.set_defaults(**DEFAULTS)
+    loop_args, data_args, tokenizer_args, model_args, optimizer_args = parser.parse_args_into_dataclasses()
+    if optimizer_args.optimizer == "nt_asgd" and loop_args.ema_decay:
+        raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
+    logging.basicConfig(level=logging.WARNING)
+    accelerator = make_accelerator(loop_args)
+    output_dir = Path(loop_args.output_dir)
+    if accelerator.is_main_process:
+        prepare_output_dir(loop_args)
+    set_seed(loop_args.seed)
+
+    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
+    texts = load_texts(splits, data_args.train_split, data_args, data_args.max_train_samples)
+    tokenizer = make_tokenizer(tokenizer_args, texts)
+    model = make_model(model_args, tokenizer)
+    optimizer = None
+    if optimizer_args.optimizer == "nt_asgd":
+        optimizer = NTASGD(
+            model.parameters(),
+            loop_args.learning_rate,
+            loop_args.weight_decay,
+            optimizer_args.nonmonotone_interval,
+        )
+
+    def perplexity(split: str, columns: int) -> TextPerplexity:
+        texts = load_texts(splits, split, data_args, data_args.max_eval_samples)
+        return TextPerplexity(texts, tokenizer, accelerator, columns, reset_state=data_args.reset_state)
+
+    validation = perplexity(data_args.validation_split, data_args.eval_columns)
+
+    def evaluate(model: PreTrainedModel) -> dict[str, float]:
+        if optimizer is None:
+            return validation(model)
+        with optimizer.averaged():
+            metrics = validation(model)
+        optimizer.observe(metrics["loss"])
+        return metrics
+
+    def save(model: PreTrainedModel, folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    def save_averaged(model: PreTrainedModel, folder: Path) -> None:
+        with optimizer.averaged():
+            save(model, folder)
+
+    result = train(
+        model,
+        loop_args,
+        text_dataloader(texts, tokenizer, data_args, accelerator.num_processes, loop_args.seed),
+        accelerator,
+        evaluate=evaluate,
+        save=save if optimizer is None else save_averaged,
+        optimizer=optimizer,
+        objective=TextObjective() if data_args.reset_state else CarriedState(accelerator.device),
+    )
+
+    model = RecurrentLMForCausalLM.from_pretrained(result.best_model).to(accelerator.device).eval()
+    columns = data_args.eval_columns if data_args.reset_state else 1
+    results = {
+        "seed": loop_args.seed,
+        "best_epoch": result.state.best_epoch,
+        "vocab_size": model.config.vocab_size,
+        "trained_parameters": model.num_parameters(only_trainable=True),
+        "validation": perplexity(data_args.validation_split, columns)(model),
+    }
+    if data_args.do_test:
+        results["test"] = perplexity(data_args.test_split, columns)(model)
+    if accelerator.is_main_process:
+        save(model, output_dir)
+        write_results(output_dir, results)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
