@@ -31,5 +31,12 @@ class RemoteCodeConfig(PreTrainedConfig):
         if self.remote_code_classes:
             config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
         if self.remote_code_pipelines:
-            config.custom_pipelines = self.remote_code_pipelines
+            # transformers finds a pipeline by the exact name of its task: `translation` is not `translation_en_to_de`.
+            variants = {
+                name: pipeline
+                for name in getattr(self, "task_specific_params", None) or {}
+                for task, pipeline in self.remote_code_pipelines.items()
+                if name.startswith(f"{task}_")
+            }
+            config.custom_pipelines = self.remote_code_pipelines | variants
         super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)

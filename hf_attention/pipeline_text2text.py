@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
+from tokenizers import decoders
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import BatchEncoding, GenerationConfig, Pipeline, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .alignment import attention_maps
+from .unknown_words import replace_unknown_words
 
 
 logger = logging.get_logger(__name__)
@@ -105,6 +107,7 @@ class Text2TextGenerationPipeline(Pipeline):
         truncation: bool | str | None = None,
         stop_sequence: str | None = None,
         output_attentions: bool | None = None,
+        replace_unknown: bool | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params: dict[str, Any] = {}
@@ -124,6 +127,13 @@ class Text2TextGenerationPipeline(Pipeline):
             forward_params["return_maps"] = output_attentions
 
         postprocess_params: dict[str, Any] = {}
+        if replace_unknown:
+            # What shall be replaced must be generated first: the unknown token is let through.
+            suppressed = generate_kwargs.get("suppress_tokens", self.model.generation_config.suppress_tokens) or []
+            unknown = self._target_tokenizer.unk_token_id
+            forward_params |= {"return_maps": True, "suppress_tokens": [id for id in suppressed if id != unknown]}
+            preprocess_params["return_words"] = True
+            postprocess_params |= {"replace_unknown": True, "return_maps": bool(output_attentions)}
         if return_tensors is not None or return_text is not None:
             postprocess_params["return_tensors"] = bool(return_tensors)
             postprocess_params["return_text"] = not return_tensors if return_text is None else return_text
@@ -166,6 +176,9 @@ class Text2TextGenerationPipeline(Pipeline):
                 Ends a text: its first token, in place of the end token.
             output_attentions (`bool`, *optional*, defaults to `False`):
                 Whether each answer tells where the model looked.
+            replace_unknown (`bool`, *optional*, defaults to `False`):
+                Whether the model may write unknown words, each of which is replaced by the source word that it looked
+                at (Luong et al. 2015, section 4.2). It is for vocabularies of words; pieces leave nothing unknown.
             batch_size (`int`, *optional*, defaults to 1):
                 How many sources go through the model at once.
             kwargs:
@@ -201,10 +214,12 @@ class Text2TextGenerationPipeline(Pipeline):
         answers = super().__call__(list(_all_checked(inputs)), **kwargs)
         return [answer for [answer] in answers] if all(len(answer) == 1 for answer in answers) else answers
 
-    def preprocess(self, source: str, truncation: bool | str = False) -> BatchEncoding:
-        return self._tokenize(self.prefix + source, truncation)
+    def preprocess(self, source: str, truncation: bool | str = False, return_words: bool = False) -> BatchEncoding:
+        return self._tokenize(self.prefix + source, truncation, return_words)
 
-    def _tokenize(self, text: str, truncation: bool | str, **languages: str) -> BatchEncoding:
+    def _tokenize(
+        self, text: str, truncation: bool | str, return_words: bool = False, **languages: str
+    ) -> BatchEncoding:
         """Tokens as the model takes them; `languages` go to a tokenizer that needs to know them."""
         tokenize = self.tokenizer._build_translation_inputs if languages else self.tokenizer
         limit = self._max_source_length()
@@ -219,6 +234,8 @@ class Text2TextGenerationPipeline(Pipeline):
                 f"A source of {length} tokens is too long, the model has positions for {limit}: "
                 f"pass `truncation=True` to cut it. It begins {text[:60]!r}."
             )
+        if return_words:
+            inputs["source_words"] = [text[start:end].strip() for start, end in inputs.encodings[0].offsets]
         return inputs
 
     def _max_source_length(self) -> int | None:
@@ -246,6 +263,7 @@ class Text2TextGenerationPipeline(Pipeline):
         self, model_inputs: Mapping[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
     ) -> dict[str, torch.Tensor]:
         model_inputs = dict(model_inputs)
+        source_words = model_inputs.pop("source_words", None)
         # An id from the tokenizer of a multilingual model; batching makes a list of the sources' ids, all the same.
         language = model_inputs.pop("forced_bos_token_id", None)
         overrides = {}
@@ -277,6 +295,8 @@ class Text2TextGenerationPipeline(Pipeline):
             answers["maps"] = maps.unflatten(0, (sources, -1))
             answers["source"] = model_inputs["input_ids"]
             answers["source_mask"] = model_inputs["attention_mask"]
+        if source_words is not None:
+            answers["source_words"] = source_words
         return answers
 
     def postprocess(
@@ -285,6 +305,8 @@ class Text2TextGenerationPipeline(Pipeline):
         return_tensors: bool = False,
         return_text: bool = True,
         clean_up_tokenization_spaces: bool = False,
+        replace_unknown: bool = False,
+        return_maps: bool = True,
     ) -> list[dict[str, Any]]:
         sequences = model_outputs["sequences"].flatten(0, 1)
         records: list[dict[str, Any]] = []
@@ -305,10 +327,24 @@ class Text2TextGenerationPipeline(Pipeline):
             for record, sequence, weights in zip(records, sequences, model_outputs["maps"].flatten(0, 1), strict=True):
                 generated = sequence[len(sequence) - len(weights) :]
                 length = int(weights.any(-1).sum())  # after the end the rows are zero
-                record["attentions"] = weights[:length, read].clone()
-                record["tokens"] = self._target_tokenizer.convert_ids_to_tokens(generated[:length].tolist())
-                record["source_tokens"] = list(source_tokens)
+                weights = weights[:length, read].clone()
+                tokens = self._target_tokenizer.convert_ids_to_tokens(generated[:length].tolist())
+                if replace_unknown:
+                    words = model_outputs["source_words"]
+                    record[f"{self.return_name}_text"] = self._with_words(tokens, weights, words)
+                if return_maps:
+                    record |= {"attentions": weights, "tokens": tokens, "source_tokens": list(source_tokens)}
         return records
+
+    def _with_words(self, tokens: list[str], maps: torch.Tensor, source_words: list[str]) -> str:
+        """The text of a target whose unknown words are replaced."""
+        tokenizer = self._target_tokenizer
+        if isinstance(tokenizer.backend_tokenizer.decoder, decoders.Metaspace):
+            source_words = [word and "▁" + word for word in source_words]  # with a space before it
+        replaced = replace_unknown_words(tokens, maps, source_words, tokenizer.unk_token)
+        return tokenizer.convert_tokens_to_string(
+            [token for token in replaced if token not in tokenizer.all_special_tokens]
+        )
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):
@@ -389,7 +425,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         known = [name for name in parameters if _LANGUAGES.fullmatch(name)]
         pair = _LANGUAGES.fullmatch(task)
         if known and not pair:
-            logger.warning(f"The task {task!r} does not say which languages: taking {known[0]!r}.")
+            if len(known) > 1:
+                logger.warning(f"The task {task!r} does not say which languages: taking {known[0]!r}.")
             task = known[0]
             pair = _LANGUAGES.fullmatch(task)
         if known and task not in known:
@@ -434,16 +471,21 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             raise ValueError(f"This model is for the language {only!r}, got {argument}={language!r}.")
 
     def preprocess(
-        self, source: str, truncation: bool | str = False, src_lang: str | None = None, tgt_lang: str | None = None
+        self,
+        source: str,
+        truncation: bool | str = False,
+        return_words: bool = False,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
     ) -> BatchEncoding:
         if not self._is_multilingual():
-            return super().preprocess(source, truncation)
+            return super().preprocess(source, truncation, return_words)
         if src_lang is None or tgt_lang is None:
             raise ValueError(
                 f"This model translates between many languages: pass `src_lang` and `tgt_lang`, got {src_lang=} and "
                 f"{tgt_lang=}."
             )
-        return self._tokenize(source, truncation, src_lang=src_lang, tgt_lang=tgt_lang)
+        return self._tokenize(source, truncation, return_words, src_lang=src_lang, tgt_lang=tgt_lang)
 
     def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
         """As [`Text2TextGenerationPipeline.check_inputs`]."""

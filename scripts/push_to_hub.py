@@ -4,7 +4,7 @@ Pushes the folder of a finished run to the Hub, with the token of HF_TOKEN or `h
     python scripts/push_to_hub.py runs/flickr8k my-captioner --private
     python scripts/push_to_hub.py runs/flickr8k someone/captioner --create_pr
 
-Checkpoints and hidden files stay here.
+Hidden files and folders, such as checkpoints, stay here.
 """
 
 import argparse

@@ -143,10 +143,10 @@ def main() -> None:
     pairs = load_pairs(data_args)
     tokenizer = make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies)
     tokenizer.model_max_length = data_args.max_source_length
-    if data_args.source_lang is not None:
-        # Saved with the tokenizer: by these, the translation pipeline refuses other languages.
-        tokenizer.init_kwargs.update(source_lang=data_args.source_lang, target_lang=data_args.target_lang)
     model = make_model(model_args, tokenizer)
+    if data_args.source_lang is not None:
+        # By this the translation pipeline refuses other languages, and knows these also where this package is missing.
+        model.config.task_specific_params = {f"translation_{data_args.source_lang}_to_{data_args.target_lang}": {}}
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
     settings = {"num_beams": data_args.num_beams, "length_penalty": data_args.length_penalty}
     model.generation_config.update(**settings)

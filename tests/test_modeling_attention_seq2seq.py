@@ -459,7 +459,7 @@ def answer(folder: str, **trust) -> tuple[dict[str, torch.Tensor], dict[str, lis
     tensors["beam"] = model.generate(**inputs, num_beams=3, max_new_tokens=6)
     records = {
         task: pipeline(task, folder, device="cpu", **trust)(texts, max_new_tokens=6)
-        for task in ("translation", "summarization", "text2text-generation")
+        for task in ("translation", "translation_en_to_de", "summarization", "text2text-generation")
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, records
 
@@ -491,7 +491,9 @@ def test_the_same_answers_without_the_package(tmp_path):
     folder = tmp_path / "saved"
     tokenizer = AttentionSeq2SeqTokenizer.from_tokenizers(make_tokenizer(WORDS), make_tokenizer(WORDS[:-3]))
     settings = {"vocab_size": len(tokenizer.target_tokenizer), "source_vocab_size": len(tokenizer)}
-    make_model(AttentionSeq2SeqConfig.bahdanau(**BAHDANAU | settings)).save_pretrained(folder)
+    model = make_model(AttentionSeq2SeqConfig.bahdanau(**BAHDANAU | settings))
+    model.config.task_specific_params = {"translation_en_to_de": {}}
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     expected_tensors, expected_records = answer(str(folder))
     assert expected_records["translation"][0]["translation_text"]

@@ -19,17 +19,17 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from transformers import PreTrainedModel
 
 from .arguments import HubArguments
-from .loop import BEST_FOLDER
 
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# What of a run's folder is no part of the model.
-IGNORED = ("checkpoint-*", f"{BEST_FOLDER}/*", ".*")
+# A model's files lie at the top of a run's folder; below are checkpoints, what trackers write, the best model so far.
+IGNORED = ("*/*", ".*")
 WAITS = (1, 2, 4, 8)  # seconds before each new try
 _SNAPSHOT = ".hub_snapshot"
 
@@ -72,7 +72,8 @@ def push_folder(
     create_pr: bool = False,
 ) -> str:
     """
-    Pushes a folder to a repository that exists, without checkpoints and hidden files. It does not change the folder.
+    Pushes the files of a folder to a repository that exists, but for hidden ones and those in folders, which are
+    checkpoints. It does not change the folder.
 
     What fails for want of a network, or because the Hub is out of order, is tried again.
 
@@ -157,28 +158,36 @@ class HubPublisher:
             self.name = prepare_repository(name, arguments.hub_private_repo)
             self._executor = ThreadPoolExecutor(1)
 
-    def push_best(self, checkpoint: Path) -> None:
+    def pushing(self, save: Callable[..., None]) -> Callable[..., None]:
         """
-        With `hub_strategy="every_save"`, pushes the best model so far, in the background.
+        What [`~hf_attention.training.loop.train`] is given to save the best model with. With
+        `hub_strategy="every_save"` what it saved is also pushed, in the background.
 
         While one push is under way no other begins; [`~HubPublisher.finish`] pushes the last state in any case. A push
         that fails is told of, and the training goes on.
 
         Args:
-            checkpoint (`Path`): the checkpoint that was just written.
+            save (`Callable`): takes a model and a folder.
+
+        Returns:
+            `Callable`: the same, and pushing.
         """
         if self.name is None or self.arguments.hub_strategy != "every_save":
-            return
-        if self._push is not None and not self._push.done():
-            logger.warning("%s is not pushed: the push before it is still under way.", checkpoint.name)
-            return
-        self._wait()
-        # The loop replaces files, it does not write into them: links keep this state until it is pushed.
-        snapshot = self.output_dir / _SNAPSHOT
-        shutil.rmtree(snapshot, ignore_errors=True)
-        shutil.copytree(self.output_dir / BEST_FOLDER, snapshot, copy_function=_link)
-        message = f"Training in progress, {checkpoint.name}"
-        self._push = self._executor.submit(push_folder, snapshot, self.name, message)
+            return save
+
+        def save_and_push(model: PreTrainedModel, folder: Path) -> None:
+            save(model, folder)
+            if self._push is not None and not self._push.done():
+                logger.warning("A better model is not pushed yet: the push before it is still under way.")
+                return
+            self._wait()
+            # Saved anew each time, never written into: links keep this state until it is pushed.
+            snapshot = self.output_dir / _SNAPSHOT
+            shutil.rmtree(snapshot, ignore_errors=True)
+            shutil.copytree(folder, snapshot, copy_function=_link)
+            self._push = self._executor.submit(push_folder, snapshot, self.name, "Training in progress")
+
+        return save_and_push
 
     def finish(self) -> str | None:
         """
@@ -199,7 +208,7 @@ class HubPublisher:
         except HubError as error:
             command = shlex.join(["python", "scripts/push_to_hub.py", str(self.output_dir), self.name])
             raise HubError(f"{error}\nThe model is whole in {self.output_dir}. Push it later: {command}") from error
-        logger.info("Pushed to %s", url)
+        print(f"Pushed to {url}")
         return url
 
     def _wait(self) -> None:

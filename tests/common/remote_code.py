@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -23,7 +24,9 @@ assert not any(name.split(".")[0] == "hf_attention" for name in sys.modules)
 """
 
 
-def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> str:
+def run_without_the_package(
+    source: str, out: Path, *arguments: str | Path, settings: Mapping[str, str] | None = None
+) -> str:
     """
     Runs Python in a process of its own that cannot import this package.
 
@@ -31,6 +34,7 @@ def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> s
         source: The code; `sys.argv[1:]` are the arguments.
         out: The working folder, where also the caches go. It is made.
         arguments: For the code.
+        settings: Variables of the environment.
 
     Returns:
         What it printed.
@@ -38,6 +42,7 @@ def run_without_the_package(source: str, out: Path, *arguments: str | Path) -> s
     out.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "home"), "HF_MODULES_CACHE": str(out / "modules")}
+    environment |= settings or {}
     result = subprocess.run(
         # Isolated: neither the working folder nor the environment adds to what can be imported.
         [sys.executable, "-I", "-c", REFUSE + source + CHECK, *map(str, arguments)],
