@@ -280,7 +280,7 @@ class TextPerplexity:
     Args:
         texts (`Iterable[str]`): sentences or paragraphs, in their order; the end of each is predicted, too.
         tokenizer (`PreTrainedTokenizerFast`): see [`for_running_text`].
-        accelerator (`Accelerator`): processes, device and precision.
+        accelerator (`Accelerator`): processes and device; the precision is the model's.
         columns (`int`, *optional*, defaults to 1):
             Parts of the text that are read side by side, all but the first from a zero state; 1: the text is read in
             one. Sentences of a batch, where the state is reset.
@@ -329,8 +329,7 @@ class TextPerplexity:
         totals = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         for batch, cache in self._batches():
             batch = {name: values.to(self.accelerator.device) for name, values in batch.items()}
-            with self.accelerator.autocast():
-                loss = model(**batch, past_key_values=cache, use_cache=cache is not None, num_items_in_batch=1).loss
+            loss = model(**batch, past_key_values=cache, use_cache=cache is not None, num_items_in_batch=1).loss
             totals += torch.stack([loss, (batch["shift_labels"] != -100).sum()])
         loss, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
         return {"perplexity": math.exp(loss / tokens), "loss": loss / tokens, "tokens": int(tokens)}
