@@ -137,5 +137,5 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
                 captions = tuple(order[start : start + self.captions_per_image])
                 groups.append(CaptionGroup(image, captions, self.mirror and rng.random() < 0.5))
         longest = [max(self.lengths[group.image][caption] for caption in group.captions) for group in groups]
-        for batch in bucketed_batches(rng, longest, self.batch_size, self.bucket_batches):
+        for batch in bucketed_batches(rng, longest, self.images_per_batch, self.bucket_batches):
             yield [groups[i] for i in batch]

@@ -105,9 +105,7 @@ class SelfCriticalObjective(Objective):
         policy = self.accelerator.unwrap_model(model)
         model.eval()
         with tempered(policy, arguments.temperature):
-            tokens = self._generate(
-                policy, inputs, do_sample=True, num_return_sequences=self.arguments.samples_per_image
-            )
+            tokens = self._generate(policy, inputs, arguments.samples_per_image)
             rewards = self.rewards(images, tokens)
             if arguments.baseline == "greedy":
                 baseline = self.rewards(images, self._generate(policy, inputs))
@@ -147,18 +145,15 @@ class SelfCriticalObjective(Objective):
         )
 
     @torch.no_grad()
-    def _generate(self, policy: PreTrainedModel, inputs: Mapping[str, torch.Tensor], **kwargs) -> torch.LongTensor:
-        # The settings that the model generates with later, of which sampling wants none.
-        plain = {
-            "do_sample": False,
-            "num_beams": 1,
-            "length_penalty": 1.0,
-            "temperature": 1.0,
-            "top_k": 0,
-            "top_p": 1.0,
-        }
+    def _generate(
+        self, policy: PreTrainedModel, inputs: Mapping[str, torch.Tensor], samples: int | None = None
+    ) -> torch.LongTensor:
+        """Samples of each image in turn, or its greedy caption."""
+        kwargs = {"do_sample": False}
+        if samples is not None:  # what the model's own settings say must not change the distribution
+            kwargs = {"do_sample": True, "num_return_sequences": samples, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
         with self.accelerator.autocast():
-            return policy.generate(**inputs, **plain | kwargs)
+            return policy.generate(**inputs, num_beams=1, **kwargs)
 
     def _labels(self, tokens: torch.LongTensor) -> torch.LongTensor:
         """The generated tokens up to the first end, behind which is -100."""
