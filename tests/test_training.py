@@ -1,7 +1,6 @@
 import copy
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,7 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 from PIL import ImageOps
-from safetensors.torch import load_file
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, ResNetConfig, ViTImageProcessorPil, set_seed
 
@@ -32,7 +29,7 @@ from hf_attention.training.captioning import (
 from hf_attention.training.collators import CaptionCollator
 from hf_attention.training.data import check_images, get_split, load_splits, read_image, text_lists
 from hf_attention.training.features import stored_region_features
-from hf_attention.training.loop import create_optimizer, make_accelerator, prepare_output_dir, train
+from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
 
@@ -350,94 +347,6 @@ def test_loss_falls_and_the_model_is_kept(data: Data, tmp_path: Path) -> None:
     assert len(evaluator.captions(model, num_beams=2)) == len(data.captions)
 
 
-@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
-def test_resumed_run_ends_with_the_same_weights(data: Data, tmp_path: Path, mixed_precision: str) -> None:
-    dropout = {"embedding_dropout": 0.3, "readout_dropout": 0.3, "memory_dropout": 0.3}
-    scores = {1: 0.5, 2: 0.2, 3: 0.9, 4: 0.1}
-
-    def arguments(name: str, **kwargs) -> LoopArguments:
-        options = {"num_train_epochs": 4, "ema_decay": 0.9, "mixed_precision": mixed_precision}
-        return loop_arguments(tmp_path / name, **options, **kwargs)
-
-    def evaluation(interrupted_epoch: int | None = None, epoch: int = 0):
-        epochs = iter(range(epoch + 1, 5))
-
-        def evaluate(model):
-            current = next(epochs)
-            if current == interrupted_epoch:
-                raise KeyboardInterrupt
-            return {"cider": scores[current]}
-
-        return evaluate
-
-    run(data.model(**dropout), arguments("whole"), data.dataloader(), evaluate=evaluation())
-    with pytest.raises(KeyboardInterrupt):
-        run(data.model(**dropout), arguments("cut"), data.dataloader(), evaluate=evaluation(3))
-    set_seed(99)  # a resumed run owes nothing to the state it starts in
-    resumed = arguments("cut", resume_from_checkpoint="latest")
-    result = run(
-        tiny_captioner(len(data.tokenizer), **dropout), resumed, data.dataloader(), evaluate=evaluation(epoch=2)
-    )
-    assert (result.state.best_epoch, result.state.best_metrics) == (3, {"cider": 0.9})
-    for file in ("checkpoint-48/model.safetensors", "checkpoint-48/averaged.safetensors", "best/model.safetensors"):
-        whole, cut = load_file(tmp_path / "whole" / file), load_file(tmp_path / "cut" / file)
-        assert whole.keys() == cut.keys()
-        for name in whole:
-            assert torch.equal(whole[name], cut[name]), (file, name)
-    assert [path.name for path in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-48"]
-
-
-def test_accumulated_steps_equal_large_ones(data: Data, tmp_path: Path) -> None:
-    examples = [{**data.source.inputs(i), "labels": texts[: 1 + i % 3]} for i, texts in enumerate(data.labels)]
-    weights = []
-    for steps, size in ((1, 8), (2, 4)):
-        model = data.model()
-        arguments = loop_arguments(
-            tmp_path / str(steps), gradient_accumulation_steps=steps, ema_decay=0, logging_steps=1
-        )
-        run(model, arguments, DataLoader(examples, batch_size=size, collate_fn=CaptionCollator()))
-        weights.append(model.state_dict())
-    for name, weight in weights[0].items():
-        torch.testing.assert_close(weight, weights[1][name], rtol=1e-4, atol=1e-5)
-    first, second = (log_lines(tmp_path / name) for name in "12")
-    assert first[0]["loss"] == pytest.approx(second[0]["loss"], rel=1e-5)
-
-
-def test_weights_are_averaged(data: Data, tmp_path: Path) -> None:
-    seen, decay = [], 0.8
-    model = data.model()
-    arguments = loop_arguments(tmp_path, num_train_epochs=1, ema_decay=decay)
-
-    def record(optimizer, *args):
-        seen.append({name: parameter.detach().clone() for name, parameter in model.named_parameters()})
-
-    handle = register_optimizer_step_post_hook(record)
-    try:
-        run(model, arguments, data.dataloader())
-    finally:
-        handle.remove()
-    averaged = load_file(tmp_path / "best" / "model.safetensors")
-    for name in seen[0]:
-        expected = seen[0][name]
-        for updates, weights in enumerate(seen[1:], 1):
-            factor = min(decay, (1 + updates) / (10 + updates))
-            expected = factor * expected + (1 - factor) * weights[name]
-        torch.testing.assert_close(averaged[name], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_early_stopping_keeps_the_best(data: Data, tmp_path: Path) -> None:
-    scores = iter([1.0, 3.0, 2.0, 2.5, 9.0])
-    arguments = loop_arguments(tmp_path, num_train_epochs=5, early_stopping_patience=2)
-    result = run(data.model(), arguments, data.dataloader(), evaluate=lambda model: {"cider": next(scores)})
-    assert (result.state.epoch, result.state.best_epoch) == (4, 2)
-    assert [line["cider"] for line in log_lines(tmp_path) if "cider" in line] == [1.0, 3.0, 2.0, 2.5]
-
-
-def test_unknown_metric_is_named(data: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'cider', but the metrics are \['bleu'\]"):
-        run(data.model(), loop_arguments(tmp_path), data.dataloader(), evaluate=lambda model: {"bleu": 1.0})
-
-
 def test_nan_stops_and_names_the_step(data: Data, tmp_path: Path) -> None:
     features = data.source.features.copy()
     features[5] = np.nan
@@ -447,43 +356,3 @@ def test_nan_stops_and_names_the_step(data: Data, tmp_path: Path) -> None:
     dataloader = DataLoader(poisoned, batch_sampler=sampler, collate_fn=CaptionCollator())
     with pytest.raises(FloatingPointError, match=rf"loss is nan .* at step {step} \(epoch 1, batch {step} of it\)"):
         run(data.model(), loop_arguments(tmp_path), dataloader)
-
-
-def test_another_run_is_not_overwritten(data: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no checkpoint"):
-        run(data.model(), loop_arguments(tmp_path, resume_from_checkpoint="latest"), data.dataloader())
-    run(data.model(), loop_arguments(tmp_path), data.dataloader())
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="not empty"):
-        prepare_output_dir(loop_arguments(tmp_path))
-    prepare_output_dir(loop_arguments(tmp_path, overwrite_output_dir=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_resuming_with_other_data_is_refused(data: Data, tmp_path: Path) -> None:
-    run(data.model(), loop_arguments(tmp_path), data.dataloader())
-    resumed = loop_arguments(tmp_path, resume_from_checkpoint="latest", num_train_epochs=3)
-    with pytest.raises(ValueError, match="steps an epoch"):
-        run(data.model(), resumed, data.dataloader(captions_per_image=1))
-
-
-def test_parameter_groups() -> None:
-    model = tiny_captioner(backbone=True, freeze_backbone=False)
-    arguments = LoopArguments(output_dir="x", learning_rate=1e-2, weight_decay=0.1)
-    optimizer = create_optimizer(model, arguments, {"model.encoder.backbone.": 1e-4})
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = Counter()
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names.pop(id(parameter))
-            assert group["lr"] == (1e-4 if "backbone" in name else 1e-2)
-            plain = parameter.ndim >= 2 and "embed_tokens" not in name
-            assert group["weight_decay"] == (0.1 if plain else 0.0), name
-            found[plain] += 1
-    assert not names
-    assert min(found.values()) > 3
-    with pytest.raises(ValueError, match="names \\['encoder.'\\]"):
-        create_optimizer(model, arguments, {"encoder.": 1e-4})
-    frozen = tiny_captioner(backbone=True)
-    trained = {id(p) for group in create_optimizer(frozen, arguments).param_groups for p in group["params"]}
-    assert not trained & {id(p) for p in frozen.get_encoder().backbone.parameters()}

@@ -73,10 +73,7 @@ class Batches:
         for position in range(start, self.rounds):
             batch = self._next(batches)
             if (batch is not None) != (position < self.own):
-                raise RuntimeError(
-                    f"An epoch has not the {self.own} batches that the length of `train_dataloader` promises to this "
-                    "process."
-                )
+                raise self._wrong_length()
             if batch is not None:
                 earlier = batch
             elif position == start:
@@ -85,6 +82,8 @@ class Batches:
             if len(shares) == self.accumulation or position == self.rounds - 1:
                 yield shares
                 shares = []
+        if self._next(batches) is not None:
+            raise self._wrong_length()
 
     def state_dict(self) -> dict[str, Any] | None:
         """What a checkpoint must keep besides the step."""
@@ -92,6 +91,11 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what [`~Batches.state_dict`] gave."""
+
+    def _wrong_length(self) -> RuntimeError:
+        return RuntimeError(
+            f"An epoch has not the {self.own} batches that the length of `train_dataloader` promises this process."
+        )
 
     def _set_epoch(self, epoch: int) -> None:
         for sampler in self._samplers:

@@ -76,6 +76,7 @@ def prepare_output_dir(arguments: LoopArguments) -> None:
             )
     if arguments.resume_from_checkpoint is not None and source.samefile(folder):
         _clear_leftovers(folder)
+        _remove_old(folder, arguments.save_total_limit)
         return
     if any(folder.iterdir()) and not arguments.overwrite_output_dir:
         raise ValueError(
@@ -187,8 +188,7 @@ class Checkpoints:
                 (partial / STATE_FILE).write_text(json.dumps(saved, indent=1))
         if accelerator.is_main_process:
             _move(partial, target)
-            for old in _checkpoints(self.folder)[: -self.limit]:
-                _remove_folder(old)
+            _remove_old(self.folder, self.limit)
             keep_candidates(self.folder, [epoch for epoch, _ in state.candidates])
         accelerator.wait_for_everyone()
         self.latest, self.latest_step = target, state.step
@@ -215,14 +215,17 @@ class Checkpoints:
                     f"{checkpoint} comes from a run with {getattr(state, name)} {what}, this one has "
                     f"{getattr(fresh, name)}: data, batch size, accumulation and processes must be the same."
                 )
+        if state.step < state.epoch * state.steps_per_epoch:
+            raise ValueError(f"{checkpoint} is one of a run that ended within an epoch, by `max_steps`.")
         if (self.average is not None) != self._average_file(checkpoint).is_file():
             raise ValueError(f"{checkpoint} and this run differ in `ema_decay`: only one of them averages weights.")
         self.accelerator.load_state(str(checkpoint))
         if self.average is not None:
             self.average.load_state_dict(load_file(self._average_file(checkpoint)))
         if self._objective_file(checkpoint).is_file():
-            device = str(self.accelerator.device)
-            self.objective.load_state_dict(load_file(self._objective_file(checkpoint), device=device))
+            own_state = load_file(self._objective_file(checkpoint))
+            device = self.accelerator.device
+            self.objective.load_state_dict({name: value.to(device) for name, value in own_state.items()})
         if self._batches_file(checkpoint).is_file():
             self.batches.load_state_dict(json.loads(self._batches_file(checkpoint).read_text()))
         self.scheduler.load_state_dict(saved["scheduler"])
@@ -272,6 +275,11 @@ def _remove_folder(folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         os.replace(folder, partial)
         shutil.rmtree(partial)
+
+
+def _remove_old(folder: Path, limit: int) -> None:
+    for checkpoint in _checkpoints(folder)[:-limit]:
+        _remove_folder(checkpoint)
 
 
 def _clear_leftovers(folder: Path) -> None:
