@@ -156,7 +156,7 @@ class AttentionVQAEncoder(nn.Module):
             ValueError: Where question or image is missing, their numbers differ, or an image is masked as a whole.
         """
         if input_ids is None:
-            raise ValueError("Pass `input_ids`: there is no question.")
+            raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`: there is no question.")
         if pixel_values is None and region_features is None:
             raise ValueError("Pass `pixel_values` or `region_features`: there is no image.")
         images = len(pixel_values if region_features is None else region_features)
@@ -496,7 +496,7 @@ class AttentionVQAForConditionalGeneration(
     def _maybe_initialize_input_ids_for_generation(self, inputs, bos_token_id, model_kwargs):
         # transformers would make up a question of one start token.
         if inputs is None and model_kwargs.get("encoder_outputs") is None:
-            raise ValueError("Pass `input_ids` or `encoder_outputs`: there is no question.")
+            raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`, or `encoder_outputs`: there is no question.")
         return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 
     def forward(

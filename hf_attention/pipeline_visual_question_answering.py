@@ -110,9 +110,9 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             if "max_new_tokens" in forward_params:
                 raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
             forward_params["max_new_tokens"] = max_new_tokens
-        if self.assistant_model is not None:
+        if getattr(self, "assistant_model", None) is not None:  # only of a generating model
             forward_params["assistant_model"] = self.assistant_model
-        if self.assistant_tokenizer is not None:
+        if getattr(self, "assistant_tokenizer", None) is not None:
             forward_params["tokenizer"] = self.tokenizer
             forward_params["assistant_tokenizer"] = self.assistant_tokenizer
         if output_attentions is not None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from common.factories import END, over_configurations, over_models, take
+from common.factories import END, memory_mask, over_configurations, over_models, take
 from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, generate, make_prefix, teacher_forced
 from torch.testing import assert_close
 
@@ -13,8 +13,8 @@ def check_maps(factory, model, inputs, outputs, prefix=None) -> None:
     assert maps.shape == expected.shape
     assert_close(maps, expected * real.unsqueeze(-1), rtol=0, atol=1e-5)
     assert_close(maps.sum(-1), real.float(), rtol=0, atol=1e-5)
-    items = inputs[factory.mask].shape[0]
-    masked = (inputs[factory.mask] == 0).repeat_interleave(maps.shape[0] // items, 0)
+    mask = memory_mask(model, inputs)
+    masked = (mask == 0).repeat_interleave(maps.shape[0] // mask.shape[0], 0)
     assert (maps.transpose(1, 2)[masked] == 0).all()
 
 

@@ -6,6 +6,7 @@ from common.factories import (
     VOCABULARY,
     left_padded,
     make_tokens,
+    memory_mask,
     over_configurations,
     over_models,
     repeat,
@@ -180,7 +181,7 @@ def test_what_is_masked_does_not_matter(factory, settings):
     result = at_once(model, {**inputs, factory.content: content}, other_tokens, mask)
     assert_same(result, expected, mask)
     if result[1] is not None:
-        masked = (inputs[factory.mask] == 0)[:, None, None].expand_as(result[1])
+        masked = (memory_mask(model, inputs) == 0)[:, None, None].expand_as(result[1])
         assert (result[1][masked] == 0).all()
         assert_close(result[1].sum(-1), torch.ones_like(result[1][..., 0]))
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from common.factories import END, VOCABULARY, make_tokens, over_models, repeat
+from common.factories import END, VOCABULARY, make_tokens, memory_mask, over_models, repeat
 from torch.testing import assert_close
 
 
@@ -36,7 +36,7 @@ def test_training_loss_equals_a_computation_by_hand(factory, smoothing, penalty,
     start = torch.full((4, 1), model.config.decoder_start_token_id)
     tokens = torch.cat([start, LABELS[:, :-1].masked_fill(LABELS[:, :-1] == -100, model.config.pad_token_id)], 1)
     full = model(**repeat(inputs, 2), decoder_input_ids=tokens, output_attentions=True)
-    mask = repeat(inputs, 2)[factory.mask].float()
+    mask = memory_mask(model, repeat(inputs, 2)).float()
     expected = hand_computed(full.logits, full.cross_attentions[0], mask, smoothing, penalty)
     num_labels = (LABELS != -100).sum()
 
@@ -60,7 +60,7 @@ def test_evaluation_loss_is_the_plain_cross_entropy(factory):
     inputs = repeat(factory.make_inputs(2), 2)
     outputs = model(**inputs, labels=LABELS, output_attentions=True)
     expected = hand_computed(
-        outputs.logits, outputs.cross_attentions[0], inputs[factory.mask].float(), smoothing=0.0, penalty=0.0
+        outputs.logits, outputs.cross_attentions[0], memory_mask(model, inputs).float(), smoothing=0.0, penalty=0.0
     )
     assert_close(outputs.loss, expected / (LABELS != -100).sum())
 

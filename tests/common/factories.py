@@ -10,8 +10,10 @@ from transformers import PreTrainedModel
 from hf_attention.configuration_attention import AttentionDecoderConfig
 from hf_attention.configuration_attention_captioner import AttentionCaptionerConfig
 from hf_attention.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from hf_attention.configuration_attention_vqa import AttentionVQAConfig
 from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from hf_attention.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from hf_attention.modeling_attention_vqa import AttentionVQAForConditionalGeneration
 
 from .configurations import core, name_of, pairwise
 
@@ -36,7 +38,7 @@ class ModelFactory:
         make_inputs: From a number of items, the arguments for `forward` and `generate`. Ragged: items differ in how
             many positions of their memory are real.
         content: The one among the inputs that the memory is made of: features, or tokens.
-        mask: The one that masks its positions.
+        mask: The one that masks its positions, or those of them that are made of `content`.
         adapt: From the decoder's settings, those of the configuration.
         end_bias: What makes some of the sentences of `make_model()` end before others.
         share: Of the configurations that every model's tests go over, every how many'th is not left to the slow tests.
@@ -101,6 +103,15 @@ def make_sentences(items: int) -> dict[str, torch.Tensor]:
     return {"input_ids": tokens.masked_fill(mask == 0, PAD), "attention_mask": mask}
 
 
+def make_questions(items: int) -> dict[str, torch.Tensor]:
+    """Ragged regions, and questions about them; every other one has no padding."""
+    generator = torch.Generator().manual_seed(500 + items)
+    tokens = torch.randint(END + 1, VOCABULARY, (items, 3), generator=generator)
+    mask = torch.ones_like(tokens)
+    mask[1::2, 2:] = 0
+    return {**make_regions(items), "input_ids": tokens.masked_fill(mask == 0, PAD), "attention_mask": mask}
+
+
 def size_encoder(settings: dict) -> dict:
     """An encoder that makes a memory of the size asked for."""
     settings = dict(settings)
@@ -131,6 +142,17 @@ FACTORIES = [
         end_bias=4.0,
         share=3,
     ),
+    ModelFactory(
+        name="vqa",
+        model_class=AttentionVQAForConditionalGeneration,
+        config_class=AttentionVQAConfig,
+        settings={"region_size": 9, "encoder_hidden_size": 6},
+        make_inputs=make_questions,
+        content="region_features",
+        mask="region_mask",
+        end_bias=3.0,
+        share=3,
+    ),
 ]
 
 
@@ -158,6 +180,12 @@ over_configurations = pytest.mark.parametrize(
 def to_dtype(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The inputs with the floating-point ones among them in another precision."""
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+
+
+@torch.no_grad()
+def memory_mask(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The mask of all that the decoder attends to."""
+    return model.get_encoder()(**inputs).memory_mask
 
 
 def take(inputs: dict[str, torch.Tensor], *items: int) -> dict[str, torch.Tensor]:
