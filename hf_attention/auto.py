@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedConfig,
     pipelines,
 )
+from transformers.models.auto import modeling_auto
 
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .configuration_attention_ensemble import AttentionEnsembleConfig
@@ -142,6 +143,9 @@ def register() -> None:
         AutoConfig.register(row.config_class.model_type, row.config_class, exist_ok=True)
         for auto_class, model_class in row.classes.items():
             auto_class.register(row.config_class, model_class, exist_ok=True)
+            if auto_class is AutoModelForCausalLM:
+                # By this name `Trainer` knows that the labels are to be shifted for its own label smoothing.
+                modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[row.config_class.model_type] = model_class.__name__
     registry = pipelines.PIPELINE_REGISTRY
     for task, row in TASKS.items():
         # Not through `register_pipeline`: it would have the pipeline of a foreign model write itself into that

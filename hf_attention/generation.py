@@ -57,13 +57,19 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["generated_mask"] = ~is_padding
         return outputs
 
-    def prepare_inputs_for_generation(self, input_ids, next_sequence_length=None, past_key_values=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids, next_sequence_length=None, past_key_values=None, inputs_embeds=None, **kwargs
+    ):
         # Going on from a returned cache: feed only the tokens that the state has not seen.
         past_length = 0 if past_key_values is None else past_key_values.get_seq_length()
         if next_sequence_length is None and 0 < past_length < input_ids.shape[1]:
             next_sequence_length = input_ids.shape[1] - past_length
         return super().prepare_inputs_for_generation(
-            input_ids, next_sequence_length=next_sequence_length, past_key_values=past_key_values, **kwargs
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
         )
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):

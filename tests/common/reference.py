@@ -122,6 +122,8 @@ class ReferenceDecoder:
         return self.linear("attention.output_proj", torch.cat(contexts)), torch.stack(heads)
 
     def read_out(self, hidden: torch.Tensor, context: torch.Tensor | None, embedding: torch.Tensor) -> torch.Tensor:
+        if not self.config.readout_layer:
+            return hidden
         parts = [hidden] if context is None else [hidden, context]
         x = self.linear("readout", torch.cat([*parts, embedding] if self.config.readout_embedding else parts))
         if self.config.readout_activation == "tanh":
@@ -130,26 +132,30 @@ class ReferenceDecoder:
             return torch.stack([torch.maximum(x[2 * i], x[2 * i + 1]) for i in range(x.shape[0] // 2)])
         return x
 
-    def row(self, memory: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def row(self, memory: torch.Tensor | None, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
-            memory: `(positions, memory_size)`, all of them real.
+            memory: `(positions, memory_size)`, all of them real. `None`: the model's own last states.
             tokens: All of them real.
 
         Returns:
             Logits `(steps, vocabulary)` and attention weights `(heads, steps, positions)`.
         """
+        attends_to_past = memory is None
         config, size = self.config, self.config.hidden_size
         layers, is_lstm = config.num_hidden_layers, config.rnn_type == "lstm"
-        states = [memory.new_zeros(size)] * (2 * layers)
+        states = [self.output.weight.new_zeros(size)] * (2 * layers)
         if config.initial_state == "memory_mean":
             start = torch.tanh(self.linear("initial_state", sum(memory) / len(memory)))
             states = [start[i * size : (i + 1) * size] for i in range(layers * (2 if is_lstm else 1))]
         hidden, cell = states[:layers], states[layers:]
-        feed, coverage = memory.new_zeros(config.readout_size), memory.new_zeros(len(memory))
-        logits, maps = [], []
+        feed = self.output.weight.new_zeros(config.readout_size)
+        coverage = None if attends_to_past else memory.new_zeros(len(memory))
+        past, logits, maps = [hidden[-1]], [], []
         for token in tokens:
             embedding = self.weights["embed_tokens.weight"][token]
+            if attends_to_past:
+                memory = torch.stack(past[-config.attention_window :])
             context, x = None, embedding
             if config.attention_type is not None and config.attention_order == "before_rnn":
                 context, weights = self.attend(hidden[-1], memory, coverage)
@@ -168,10 +174,12 @@ class ReferenceDecoder:
                 context, weights = self.attend(hidden[-1], memory, coverage)
             if config.coverage:
                 coverage = coverage + weights[0]
+            past.append(hidden[-1])
             feed = self.read_out(hidden[-1], context, embedding)
             logits.append(self.output.weight @ feed + self.output.bias)
             if context is not None:
-                maps.append(weights)
+                missing = config.attention_window - len(memory) if attends_to_past else 0
+                maps.append(torch.nn.functional.pad(weights, (missing, 0)))
         return torch.stack(logits), torch.stack(maps, 1) if maps else None
 
     def __call__(
