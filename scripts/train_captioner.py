@@ -19,19 +19,15 @@ Then, from that model, self-critical training (Rennie et al. 2017):
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import set_seed
 from datasets import Dataset
-from huggingface_hub.constants import HF_HOME
 from transformers import (
     AutoConfig,
-    AutoImageProcessor,
     AutoTokenizer,
     BaseImageProcessor,
     HfArgumentParser,
     PreTrainedTokenizerFast,
-    ViTImageProcessorPil,
 )
 
 from hf_attention import (
@@ -43,6 +39,7 @@ from hf_attention.training.arguments import (
     CaptionDataArguments,
     CaptionDecoderArguments,
     CaptionModelArguments,
+    HubArguments,
     LoopArguments,
     SelfCriticalArguments,
     TokenizerArguments,
@@ -57,8 +54,10 @@ from hf_attention.training.captioning import (
     tune_generation,
 )
 from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, text_lists
-from hf_attention.training.features import stored_region_features
+from hf_attention.training.hub import HubPublisher
+from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.model_card import write_model_card
 from hf_attention.training.results import write_results
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
 from hf_attention.training.tokenization import train_tokenizer
@@ -75,19 +74,6 @@ def make_tokenizer(arguments: TokenizerArguments, captions: list[list[str]]) -> 
     return train_tokenizer(
         texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase
     )
-
-
-def make_image_processor(model_args: CaptionModelArguments, image_size: int | None) -> BaseImageProcessor:
-    """The backbone's image processor, or a plain one for a backbone from scratch."""
-    straight = {}
-    if image_size is not None:
-        size = {"height": image_size, "width": image_size}
-        straight = {"size": size, "crop_size": size, "do_center_crop": False}
-    if model_args.backbone is not None:
-        return AutoImageProcessor.from_pretrained(model_args.backbone, **straight)
-    if image_size is None:
-        raise ValueError("A backbone from scratch needs `image_size`.")
-    return ViTImageProcessorPil(size=straight["size"])
 
 
 def make_model(
@@ -107,6 +93,7 @@ def make_model(
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
             freeze_backbone=not model_args.train_backbone,
+            freeze_batch_norms=model_args.backbone is not None,
             num_regions=num_regions,
             **decoder_args.config_kwargs(),
         )
@@ -141,38 +128,9 @@ def load_captioner(
             "leave their arguments out."
         )
     model = AttentionCaptionerForConditionalGeneration.from_pretrained(
-        model_args.model_name_or_path, freeze_backbone=not model_args.train_backbone
+        model_args.model_name_or_path, freeze_backbone=not model_args.train_backbone, freeze_batch_norms=True
     )
     return model, AttentionCaptionerProcessor.from_pretrained(model_args.model_name_or_path)
-
-
-def make_source(
-    dataset: Dataset,
-    data_args: CaptionDataArguments,
-    model: AttentionCaptionerForConditionalGeneration,
-    image_processor: BaseImageProcessor,
-    accelerator: Accelerator,
-    mirror: bool = False,
-) -> PixelSource | RegionSource:
-    """The images of a split: stored features where the backbone is frozen."""
-    if not model.config.freeze_backbone:
-        return PixelSource(dataset, data_args.image_column, image_processor)
-
-    def stored(mirrored: bool):
-        with accelerator.main_process_first():
-            return stored_region_features(
-                dataset,
-                data_args.image_column,
-                model.get_encoder(),
-                image_processor,
-                data_args.features_dir or Path(HF_HOME) / "hf_attention" / "region_features",
-                mirrored=mirrored,
-                dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32),
-                device=accelerator.device,
-                show_progress=accelerator.is_main_process,
-            )
-
-    return RegionSource(stored(False), stored(True) if mirror else None)
 
 
 def main() -> None:
@@ -184,16 +142,19 @@ def main() -> None:
             TokenizerArguments,
             CaptionDecoderArguments,
             SelfCriticalArguments,
+            HubArguments,
         ),
         description=__doc__,
     )
-    loop_args, data_args, model_args, tokenizer_args, decoder_args, critic_args = parser.parse_args_into_dataclasses()
+    arguments = parser.parse_args_into_dataclasses()
+    loop_args, data_args, model_args, tokenizer_args, decoder_args, critic_args, hub_args = arguments
     if critic_args.self_critical and model_args.model_name_or_path is None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     accelerator = make_accelerator(loop_args)
     output_dir = Path(loop_args.output_dir)
     if accelerator.is_main_process:
         prepare_output_dir(loop_args)
+    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
     set_seed(loop_args.seed)
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
@@ -213,7 +174,7 @@ def main() -> None:
         image_processor, tokenizer = processor.image_processor, processor.tokenizer
     else:
         tokenizer = make_tokenizer(tokenizer_args, captions)
-        image_processor = make_image_processor(model_args, data_args.image_size)
+        image_processor = make_image_processor(model_args.backbone, data_args.image_size)
         processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
         model = make_model(model_args, decoder_args, tokenizer, image_processor)
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
@@ -221,7 +182,15 @@ def main() -> None:
     model.generation_config.length_penalty = data_args.length_penalty
 
     def source(dataset: Dataset, mirror: bool = False) -> PixelSource | RegionSource:
-        return make_source(dataset, data_args, model, image_processor, accelerator, mirror)
+        return make_source(
+            dataset,
+            data_args.image_column,
+            model.get_encoder(),
+            image_processor,
+            accelerator,
+            mirror,
+            data_args.features_dir,
+        )
 
     def evaluator(dataset: Dataset) -> CaptionEvaluator:
         references = text_lists(dataset, data_args.captions_column, "captions_column")
@@ -249,7 +218,7 @@ def main() -> None:
         dataloader,
         accelerator,
         evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
-        save=save,
+        save=hub.pushing(save),
         learning_rates=(
             {"model.encoder.backbone.": model_args.backbone_learning_rate}
             if model_args.backbone_learning_rate is not None
@@ -279,6 +248,8 @@ def main() -> None:
     if accelerator.is_main_process:
         save(model, output_dir)
         write_results(output_dir, results)
+        write_model_card(output_dir, "image-to-text", arguments, hub.name)
+        hub.finish()
     accelerator.end_training()
 
 

@@ -49,13 +49,16 @@ from hf_attention.training.answering import (
 from hf_attention.training.arguments import (
     AnsweringFieldsArguments,
     AnsweringModelArguments,
+    HubArguments,
     LoopArguments,
     QuestionDataArguments,
     TokenizerArguments,
 )
 from hf_attention.training.data import check_images, get_split, load_splits
+from hf_attention.training.hub import HubPublisher
 from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.model_card import write_model_card
 from hf_attention.training.results import write_results
 from hf_attention.training.tokenization import train_tokenizer
 
@@ -159,11 +162,19 @@ def make_model(
 
 def main() -> None:
     parser = HfArgumentParser(
-        (LoopArguments, QuestionDataArguments, AnsweringModelArguments, TokenizerArguments, AnsweringFieldsArguments),
+        (
+            LoopArguments,
+            QuestionDataArguments,
+            AnsweringModelArguments,
+            TokenizerArguments,
+            AnsweringFieldsArguments,
+            HubArguments,
+        ),
         description=__doc__,
     )
     parser.set_defaults(**DEFAULTS)
-    loop_args, data_args, model_args, tokenizer_args, fields = parser.parse_args_into_dataclasses()
+    arguments = parser.parse_args_into_dataclasses()
+    loop_args, data_args, model_args, tokenizer_args, fields, hub_args = arguments
     if data_args.blind and model_args.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -171,6 +182,7 @@ def main() -> None:
     output_dir = Path(loop_args.output_dir)
     if accelerator.is_main_process:
         prepare_output_dir(loop_args)
+    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
     set_seed(loop_args.seed)
 
     questions = load_questions(data_args)
@@ -242,7 +254,7 @@ def main() -> None:
         dataloader,
         accelerator,
         evaluate=validation,
-        save=save,
+        save=hub.pushing(save),
         learning_rates=(None if backbone_rate is None else {"model.encoder.image_encoder.backbone.": backbone_rate}),
         objective=None if generating else AnsweringObjective(),
     )
@@ -263,6 +275,8 @@ def main() -> None:
     if accelerator.is_main_process:
         save(model, output_dir)
         write_results(output_dir, results)
+        write_model_card(output_dir, "visual-question-answering", arguments, hub.name)
+        hub.finish()
     accelerator.end_training()
 
 

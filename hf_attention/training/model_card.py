@@ -200,7 +200,7 @@ def _signature_lines(results: Mapping[str, Any]) -> list[str]:
 
 def _facts(results: Mapping[str, Any]) -> dict[str, Any]:
     told = {"command", "generation", "signatures", "metric_tokenizer", "versions", *SPLITS}
-    facts = {key.replace("_", " "): value for key, value in results.items() if key not in told}
+    facts = {key.replace("_", " "): value for key, value in results.items() if key not in told and value is not None}
     return facts | results.get("versions", {})
 
 
