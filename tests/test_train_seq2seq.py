@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from datasets import DatasetDict, load_from_disk
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -122,6 +123,33 @@ def test_files_and_separate_vocabularies(
     assert answer["translation_text"] and set(answer["translation_text"].split()) <= words
 
 
+def test_chat(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scored without references, fed words of its own, and told of what is cut."""
+    options = {"task": "chat", "scheduled_sampling": 0.5, "max_source_length": 12, "num_train_epochs": 2}
+    train_seq2seq(**from_dataset(folder), **options, output_dir=tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["validation"]) == {"perplexity", "distinct_2", "copied"}
+
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path), AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    pieces = [len(tokenizer(row["en"])["input_ids"]) for row in sentences["train"]["translation"]]
+    too_long = sum(length > 12 for length in pieces)
+    assert 0 < too_long
+    assert f"{too_long} of 160 sentences are longer than `max_source_length`, 12 tokens" in caplog.text
+
+    # One sentence at a time, as many tokens as each has.
+    losses, num_tokens = 0.0, 0
+    for row in sentences["validation"]["translation"]:
+        source = tokenizer(row["en"], truncation=True, max_length=12, return_tensors="pt")
+        target = tokenizer(row[TOY_LANGUAGE], truncation=True, max_length=30, return_tensors="pt")["input_ids"]
+        starts = torch.cat([torch.full((1, 1), tokenizer.bos_token_id), target[:, :-1]], 1)
+        logits = model(**source, decoder_input_ids=starts).logits.detach().double()
+        losses -= logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).sum().item()
+        num_tokens += target.shape[1]
+    assert results["validation"]["perplexity"] == pytest.approx(np.exp(losses / num_tokens), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -131,6 +159,8 @@ def test_files_and_separate_vocabularies(
         ({"train_files": ["x"]}, "either `dataset_name` or `train_files`"),
         ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
         ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
+        ({"scheduled_sampling": 2}, r"`scheduled_sampling` must lie in \[0, 1\], got 2"),
+        ({"task": "chat", "tune_generation": True}, "`task='chat'` has none"),
     ],
 )
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
