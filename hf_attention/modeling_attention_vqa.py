@@ -496,7 +496,9 @@ class AttentionVQAForConditionalGeneration(
     def _maybe_initialize_input_ids_for_generation(self, inputs, bos_token_id, model_kwargs):
         # transformers would make up a question of one start token.
         if inputs is None and model_kwargs.get("encoder_outputs") is None:
-            raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`, or `encoder_outputs`: there is no question.")
+            raise ValueError(
+                "Pass `input_ids` beside `pixel_values` or `region_features`, or `encoder_outputs`: there is no question."
+            )
         return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 
     def forward(

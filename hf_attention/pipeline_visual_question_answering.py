@@ -71,8 +71,8 @@ class VisualQuestionAnsweringPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = None
     _default_generation_config = GenerationConfig(max_new_tokens=256)
-    # Here it asks for maps in the answers; generate() alone would drop them.
-    _non_generation_params = ("output_attentions",)
+    # Here they ask for maps in the answers, and for a number of answers; generate() has its own of these names.
+    _non_generation_params = ("output_attentions", "top_k")
 
     def __init__(
         self,
@@ -234,11 +234,13 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
             answers = {"logits": outputs.logits}
-            if return_maps:
-                shape = (len(outputs.logits), 0, 0)  # without attention
-                answers["maps"] = (
-                    torch.stack(outputs.attentions, 1) if outputs.attentions else outputs.logits.new_zeros(shape)
+            if return_maps and not outputs.attentions:
+                raise ValueError(
+                    "`output_attentions=True`: the model does not attend, its configuration says "
+                    "`attention_form=None`."
                 )
+            if return_maps:
+                answers["maps"] = torch.stack(outputs.attentions, 1)
             return answers
         if return_maps:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}

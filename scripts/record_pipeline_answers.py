@@ -7,8 +7,9 @@ Run it with a Python of its own, in which transformers 4.57 is installed:
     venv457/bin/pip install "transformers==4.57.*" torch pillow
     venv457/bin/python scripts/record_pipeline_answers.py
 
-It makes the tiny models of `tests/tiny_models.py` and `tests/tiny_text_models.py` and rewrites
-`tests/recorded/image_to_text.json` and `tests/recorded/text2text.json`.
+It makes the tiny models of `tests/tiny_models.py`, `tests/tiny_text_models.py` and `tests/tiny_vqa_models.py` and
+rewrites `tests/recorded/image_to_text.json`, `text2text.json` and `visual_question_answering.json` beside it; with
+names of these, only them.
 """
 
 import json
@@ -22,6 +23,7 @@ sys.path.insert(0, str(TESTS))
 
 import tiny_models  # noqa: E402
 import tiny_text_models  # noqa: E402
+import tiny_vqa_models  # noqa: E402
 import transformers  # noqa: E402
 
 
@@ -57,12 +59,34 @@ def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
     return answers
 
 
+def record_visual_question_answering(folder: Path) -> dict[str, dict[str, list[list[dict]]]]:
+    """Returns what the pipeline answers to every question about every picture, as model → case → records."""
+    answers: dict[str, dict[str, list[list[dict]]]] = {}
+    for name in tiny_vqa_models.MODELS:
+        path = tiny_vqa_models.save_tiny_model(name, folder)
+        settings = tiny_vqa_models.GENERATION if name == "blip" else {}
+        vqa = transformers.pipeline("visual-question-answering", model=str(path), device="cpu", **settings)
+        pictures = list(tiny_models.make_pictures().values())
+        answers[name] = {
+            case: vqa(image=pictures, question=tiny_vqa_models.QUESTIONS, **arguments)
+            for case, arguments in tiny_vqa_models.CASES.items()
+        }
+    return answers
+
+
+RECORDERS = {
+    "image_to_text": record_image_to_text,
+    "text2text": record_text2text,
+    "visual_question_answering": record_visual_question_answering,
+}
+
+
 def main() -> None:
     if not transformers.__version__.startswith("4.57."):
         sys.exit(f"This records the answers of transformers 4.57; here is {transformers.__version__}.")
-    for name, record in (("image_to_text", record_image_to_text), ("text2text", record_text2text)):
+    for name in sys.argv[1:] or RECORDERS:
         with tempfile.TemporaryDirectory() as folder:
-            recorded = {"transformers": transformers.__version__, "answers": record(Path(folder))}
+            recorded = {"transformers": transformers.__version__, "answers": RECORDERS[name](Path(folder))}
         path = TESTS / "recorded" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(recorded, indent=1) + "\n")

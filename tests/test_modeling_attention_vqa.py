@@ -336,7 +336,9 @@ def test_a_pretrained_text_encoder(frozen: bool, tmp_path: Path) -> None:
         alone = bert(ids[1:, :2]).last_hidden_state
         assert_close(words[1, :2], alone[0])
         assert_close(vector[1], alone[0].mean(0))
-    model.train()(input_ids=ids, attention_mask=mask, pixel_values=pixel_values, labels=torch.rand(2, 2)).loss.backward()
+    model.train()(
+        input_ids=ids, attention_mask=mask, pixel_values=pixel_values, labels=torch.rand(2, 2)
+    ).loss.backward()
     weight = model.get_encoder().question_encoder.encoder.embeddings.word_embeddings.weight
     assert (weight.grad is None) == frozen
     assert all(p.grad is None for p in model.get_encoder().image_encoder.backbone.parameters())
@@ -353,9 +355,7 @@ def test_a_pretrained_text_encoder(frozen: bool, tmp_path: Path) -> None:
 def test_the_papers_settings(name: str) -> None:
     config = getattr(AttentionVQAConfig, name)(region_size=20, memory_size=20, vocab_size=30, num_labels=4)
     model = AttentionVQAForQuestionAnswering(config).eval()
-    outputs = model(
-        input_ids=torch.tensor([[5, 6]]), region_features=torch.rand(1, 6, 20), output_attentions=True
-    )
+    outputs = model(input_ids=torch.tensor([[5, 6]]), region_features=torch.rand(1, 6, 20), output_attentions=True)
     assert outputs.logits.shape == (1, 4)
     assert len(outputs.attentions) == (1 if name == "top_down" else 2)
 

@@ -175,7 +175,7 @@ def make_pix2struct() -> PreTrainedModel:
     return model
 
 
-def _square_processor(image_processor_type: str) -> dict:
+def square_processor(image_processor_type: str) -> dict:
     return {
         "image_processor_type": image_processor_type,
         "do_resize": True,
@@ -188,9 +188,9 @@ def _square_processor(image_processor_type: str) -> dict:
 
 
 MODELS: dict[str, tuple[Callable[[], PreTrainedModel], dict]] = {
-    "blip": (make_blip, _square_processor("BlipImageProcessor")),
-    "git": (make_git, _square_processor("CLIPImageProcessor")),
-    "vision_encoder_decoder": (make_vision_encoder_decoder, _square_processor("ViTImageProcessor")),
+    "blip": (make_blip, square_processor("BlipImageProcessor")),
+    "git": (make_git, square_processor("CLIPImageProcessor")),
+    "vision_encoder_decoder": (make_vision_encoder_decoder, square_processor("ViTImageProcessor")),
     "pix2struct": (
         make_pix2struct,
         {
