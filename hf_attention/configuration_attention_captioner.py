@@ -31,6 +31,10 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
             features as they are, with `memory_size` equal to `region_size`.
         freeze_backbone (`bool`, *optional*, defaults to `True`):
             Whether the backbone, its batch norms' statistics included, stays as it is in training.
+        freeze_batch_norms (`bool`, *optional*, defaults to `False`):
+            Whether the batch norms of a backbone that is trained keep their statistics, and use them in training too:
+            for a pretrained backbone and small batches. (In transformers, MobileNet's batch norms forget all but the
+            last batch: their momentum is TensorFlow's, which counts the other way round.)
         region_dropout (`float`, *optional*, defaults to 0.0):
             Dropout on the region features.
 
@@ -67,6 +71,7 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
     box_positions: bool = False
     project_regions: bool = True
     freeze_backbone: bool = True
+    freeze_batch_norms: bool = False
     region_dropout: float | int = 0.0
 
     def __post_init__(self, **kwargs):

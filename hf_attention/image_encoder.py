@@ -155,9 +155,13 @@ class ImageEncoder(nn.Module):
     def _freeze(self) -> None:
         if self.backbone is not None and self.config.freeze_backbone:
             self.backbone.eval().requires_grad_(False)
+        elif self.backbone is not None and self.config.freeze_batch_norms:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """As any module's; a frozen backbone stays in evaluation mode: its batch norms keep their statistics."""
+        """As any module's; a frozen backbone, or its frozen batch norms, stay in evaluation mode."""
         super().train(mode)
         self._freeze()  # here too: `from_pretrained` puts new parameters in place, then calls `eval`
         return self

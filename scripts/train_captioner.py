@@ -177,6 +177,8 @@ def main() -> None:
         image_processor = make_image_processor(model_args.backbone, data_args.image_size)
         processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
         model = make_model(model_args, decoder_args, tokenizer, image_processor)
+    if not model.config.freeze_backbone:
+        model.get_encoder().backbone.to(memory_format=torch.channels_last)  # in which convolutions are faster
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
     model.generation_config.num_beams = data_args.num_beams
     model.generation_config.length_penalty = data_args.length_penalty

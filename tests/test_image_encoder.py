@@ -211,6 +211,19 @@ def test_a_trained_backbone_gets_gradients() -> None:
     assert any(not torch.equal(tensor, before[name]) for name, tensor in encoder.backbone.named_buffers())
 
 
+def test_frozen_batch_norms_keep_their_statistics() -> None:
+    encoder = make_encoder(mobilenet(), freeze_backbone=False, freeze_batch_norms=True).train()
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.named_buffers()}
+    pixel_values = torch.randn(2, 3, 64, 64)
+    memory = encoder(pixel_values=pixel_values).last_hidden_state
+    (memory * torch.randn_like(memory)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in encoder.backbone.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.backbone.named_buffers())
+    regions = encoder.extract_regions(pixel_values)
+    assert encoder.training
+    torch.testing.assert_close(regions, encoder.eval().extract_regions(pixel_values))
+
+
 def test_freezing_holds_within_the_whole_model() -> None:
     model = AttentionCaptionerForConditionalGeneration(
         AttentionCaptionerConfig(backbone_config=mobilenet(), vocab_size=20, hidden_size=8, embedding_size=8)

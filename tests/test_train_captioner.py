@@ -1,16 +1,18 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from datasets import DatasetDict
+from datasets import DatasetDict, Image
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
@@ -27,20 +29,18 @@ from hf_attention.training.caption_metrics import caption_metrics
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train_captioner.py"
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
-SMALL = {
+NEW_MODEL = {
     "embedding_size": 16,
     "hidden_size": 32,
     "attention_size": 16,
     "memory_size": 32,
     "min_count": 1,
     "image_size": 32,
-    "warmup_steps": 3,
-    "logging_steps": 1,
-    "learning_rate": 1e-2,
-    "images_per_batch": 4,
     "label_smoothing": 0,
     **dict.fromkeys(["embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout"], 0.0),
 }
+TRAINING = {"warmup_steps": 3, "logging_steps": 1, "learning_rate": 1e-2, "images_per_batch": 4}
+SELF_CRITICAL = {"self_critical": True, "learning_rate": 2e-3, "warmup_steps": 0, "ema_decay": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -64,28 +64,49 @@ def folder(scenes: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def command_line(folder: Path, **options) -> list[str]:
-    options = {"dataset_name": folder / "scenes", "features_dir": folder / "features", **SMALL, **options}
-    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    new_model = {} if "model_name_or_path" in options else NEW_MODEL
+    given = {
+        "dataset_name": folder / "scenes",
+        "features_dir": folder / "features",
+        **new_model,
+        **TRAINING,
+        **options,
+    }
+    return [part for name, value in given.items() for part in (f"--{name}", str(value))]
 
 
-@pytest.fixture
-def train_captioner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs the script in this process, with the options given."""
+def run_script(folder: Path, **options) -> None:
+    """In this process."""
     spec = importlib.util.spec_from_file_location("train_captioner", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-
-    def run(**options) -> None:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *command_line(folder, **options)])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPT), *command_line(folder, **options)])
         module.main()
 
-    return run
+
+@pytest.fixture
+def train_captioner(folder: Path) -> Callable:
+    """Runs the script with the options given."""
+    return partial(run_script, folder)
+
+
+@pytest.fixture(scope="module")
+def captioner(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioner trained on captions, its backbone frozen."""
+    output_dir = tmp_path_factory.mktemp("captioner") / "run"
+    run_script(folder, backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=5)
+    return output_dir
 
 
 def losses(output_dir: Path) -> list[float]:
     lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if "loss" in line]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
 
 
 def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
@@ -147,6 +168,64 @@ def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path
     assert json.loads(result.stdout.splitlines()[-1])["generation"]["num_beams"] == 2
 
 
+@pytest.mark.parametrize("baseline", ["others", "greedy"])
+def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Path, baseline: str) -> None:
+    options = {**SELF_CRITICAL, "model_name_or_path": captioner, "baseline": baseline, "num_train_epochs": 2}
+    options |= {"mirror": True, "save_total_limit": 2, "mixed_precision": "bf16", "validation_num_beams": 2}
+    train_captioner(**options, output_dir=tmp_path / "run")
+    rewards = [-loss for loss in losses(tmp_path / "run")]
+    assert len(rewards) == 20 and all(0 <= reward <= 10 for reward in rewards) and max(rewards) > 0
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed and not any("backbone" in name for name in changed)
+
+    # Resumed after the first epoch, a run ends as the undisturbed one, samples included.
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "checkpoint-20")
+    train_captioner(**options, output_dir=tmp_path / "again", resume_from_checkpoint="latest")
+    assert losses(tmp_path / "again")[-10:] == losses(tmp_path / "run")[-10:]
+    for name, weight in weights_of(tmp_path / "again").items():
+        assert torch.equal(weight, after[name]), name
+
+
+@pytest.mark.parametrize("self_critical", [False, True])
+def test_a_pretrained_backbone_is_trained(
+    captioner: Path, train_captioner: Callable, tmp_path: Path, self_critical: bool
+) -> None:
+    options = {"model_name_or_path": captioner, "train_backbone": True, "backbone_learning_rate": 1e-3}
+    options |= SELF_CRITICAL if self_critical else {}
+    train_captioner(**options, output_dir=tmp_path / "run", max_steps=4)
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    backbone = [name for name in after if "backbone" in name]
+    statistics = [name for name in backbone if "running_" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    trained = [name for name in backbone if name.endswith(("weight", "bias"))]
+    assert trained and not any(torch.equal(before[name], after[name]) for name in trained)
+    config = AutoModelForImageTextToText.from_pretrained(tmp_path / "run").config
+    assert not config.freeze_backbone and config.freeze_batch_norms
+
+
+def test_bad_images_are_left_out_if_asked(
+    scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoded = scenes.cast_column("image", Image(decode=False))
+
+    def damage(row: dict, number: int) -> dict:
+        if number == 3:
+            row["image"] = {"bytes": row["image"]["bytes"][:60], "path": "broken.png"}
+        return row
+
+    encoded["train"] = encoded["train"].map(damage, with_indices=True, features=encoded["train"].features)
+    encoded.cast_column("image", Image()).save_to_disk(tmp_path / "data")
+    options = {"backbone": folder / "backbone", "dataset_name": tmp_path / "data", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match=r"The image of row 3 \(broken.png\) cannot be decoded"):
+        train_captioner(**options, output_dir=tmp_path / "run")
+    train_captioner(**options, output_dir=tmp_path / "run", overwrite_output_dir=True, skip_bad_images=True)
+    assert "Left out: The image of row 3 (broken.png)" in caplog.text
+    assert "Left out 1 of 40 images" in caplog.text
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,6 +235,7 @@ def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path
         ({"attention_type": "none", "context_gate": True}, "`context_gate` needs attention"),
         ({"backbone_learning_rate": 1e-4}, "needs `train_backbone`"),
         ({"backbone_config": "x"}, "either `backbone`"),
+        ({"self_critical": True}, "`self_critical` goes on from a trained captioner"),
     ],
 )
 def test_bad_arguments(
@@ -163,6 +243,12 @@ def test_bad_arguments(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train_captioner(backbone=folder / "backbone", output_dir=tmp_path / "run", **options)
+
+
+@pytest.mark.parametrize("options", [{"hidden_size": 64}, {"min_count": 2}, {"image_size": 32}])
+def test_a_trained_captioner_is_as_it_is(captioner: Path, train_captioner: Callable, tmp_path: Path, options) -> None:
+    with pytest.raises(ValueError, match="With `model_name_or_path`, decoder, tokenizer, .* leave their"):
+        train_captioner(model_name_or_path=captioner, output_dir=tmp_path / "run", **options)
 
 
 @pytest.mark.slow

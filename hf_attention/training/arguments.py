@@ -240,7 +240,8 @@ class CaptionModelArguments:
         default=None, metadata={"help": "Instead: configuration (folder or file) of one trained from scratch."}
     )
     train_backbone: bool = field(
-        default=False, metadata={"help": "Train a pretrained backbone too. Without, it is frozen."}
+        default=False,
+        metadata={"help": "Train a pretrained backbone too, but for its batch norms' statistics. Without, it is frozen."},
     )
     backbone_learning_rate: float | None = field(
         default=None, metadata={"help": "Default: 1e-5 where pretrained, learning_rate where from scratch."}
@@ -384,8 +385,9 @@ class HubArguments:
     )
 
     def __post_init__(self):
-        if not self.push_to_hub and (self.hub_model_id is not None or self.hub_private_repo):
-            raise ValueError("`hub_model_id` and `hub_private_repo` need `push_to_hub`.")
+        for name in ("hub_model_id", "hub_private_repo", "hub_strategy"):
+            if not self.push_to_hub and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(f"`{name}` needs `push_to_hub`.")
 
 
 @dataclass
