@@ -461,5 +461,5 @@ def test_a_name_without_rights_is_refused_before_the_training(hub: Hub, client: 
     with pytest.raises(HubError, match="'other/translator' on the Hub cannot be written to"):
         client(run_script, "train_seq2seq", *arguments, "--push_to_hub")
     assert not any("pairs" in request for request in hub.requests)  # it came before the data
-    with pytest.raises(ValueError, match="`hub_model_id` and `hub_private_repo` need `push_to_hub`"):
+    with pytest.raises(ValueError, match="`hub_model_id` needs `push_to_hub`"):
         client(run_script, "train_seq2seq", *arguments)
