@@ -13,17 +13,61 @@ from .modeling_attention import EncoderOutput
 MAX_PREFIX_TOKENS = 16
 
 
+def grid_shape(features: torch.Tensor, config: PreTrainedConfig, image_size: tuple[int, int]) -> tuple[int, int]:
+    """
+    Rows and columns of the grid that a vision model's last feature map is.
+
+    Args:
+        features (`torch.Tensor` of shape `(batch, channels, rows, columns)` or `(batch, tokens, channels)`):
+            The `last_hidden_state`.
+        config (`PreTrainedConfig`):
+            The vision model's configuration.
+        image_size (`tuple[int, int]`):
+            Height and width of the pixel values.
+
+    Raises:
+        ValueError: Where the features are no grid.
+    """
+    if features.ndim == 4:
+        return features.shape[2], features.shape[3]
+    size = patch_size(config)
+    if features.ndim != 3 or size is None:
+        raise ValueError(
+            f"A backbone of type {config.model_type!r} gives features of shape {tuple(features.shape)}"
+            f"{'' if size is not None else ' and has no `patch_size`'}: they are no grid of regions. Take a "
+            "vision model whose last_hidden_state is (batch, channels, rows, columns), or (batch, tokens, channels) "
+            "with one token a patch."
+        )
+    if len(getattr(config, "depths", [1])) == 1:
+        rows, columns = (pixels // patch for pixels, patch in zip(image_size, size, strict=True))
+    else:  # hierarchical transformers pad what does not divide
+        rows, columns = (-(-pixels // patch) for pixels, patch in zip(image_size, size, strict=True))
+    num_prefix_tokens = features.shape[1] - rows * columns
+    if not 0 <= num_prefix_tokens <= MAX_PREFIX_TOKENS:
+        raise ValueError(
+            f"A backbone of type {config.model_type!r} gives {features.shape[1]} tokens for an image of "
+            f"{image_size[0]}x{image_size[1]}, where a grid of {rows}x{columns} patches was expected."
+        )
+    return rows, columns
+
+
+def patch_size(config: PreTrainedConfig) -> tuple[int, int] | None:
+    """Height and width in pixels of what a token of the last stage stands for; `None` where there are no tokens."""
+    size = getattr(config, "patch_size", None)
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    merges = 2 ** (len(getattr(config, "depths", [1])) - 1)  # hierarchical transformers halve the grid between stages
+    return height * merges, width * merges
+
+
 def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:
     """
     The grid of a vision model's last feature map, row by row.
 
     Args:
-        features (`torch.Tensor` of shape `(batch, channels, rows, columns)` or `(batch, tokens, channels)`):
-            The `last_hidden_state`. Class, distillation and register tokens, which come first, are left out.
-        config (`PreTrainedConfig`):
-            The vision model's configuration.
-        image_size (`tuple[int, int]`):
-            Height and width of the pixel values.
+        features, config, image_size:
+            As [`grid_shape`] takes them. Class, distillation and register tokens, which come first, are left out.
 
     Returns:
         `torch.Tensor` of shape `(batch, regions, channels)`.
@@ -31,29 +75,10 @@ def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: t
     Raises:
         ValueError: Where the features are no grid.
     """
+    rows, columns = grid_shape(features, config, image_size)
     if features.ndim == 4:
         return features.flatten(2).transpose(1, 2)
-    patch_size = getattr(config, "patch_size", None)
-    if features.ndim != 3 or patch_size is None:
-        raise ValueError(
-            f"A backbone of type {config.model_type!r} gives features of shape {tuple(features.shape)}"
-            f"{'' if patch_size is not None else ' and has no `patch_size`'}: they are no grid of regions. Take a "
-            "vision model whose last_hidden_state is (batch, channels, rows, columns), or (batch, tokens, channels) "
-            "with one token a patch."
-        )
-    patch_height, patch_width = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
-    merges = 2 ** (len(getattr(config, "depths", [1])) - 1)  # hierarchical transformers halve the grid between stages
-    if merges == 1:
-        rows, columns = image_size[0] // patch_height, image_size[1] // patch_width
-    else:  # and pad what does not divide
-        rows, columns = -(-image_size[0] // (patch_height * merges)), -(-image_size[1] // (patch_width * merges))
-    num_prefix_tokens = features.shape[1] - rows * columns
-    if not 0 <= num_prefix_tokens <= MAX_PREFIX_TOKENS:
-        raise ValueError(
-            f"A backbone of type {config.model_type!r} gives {features.shape[1]} tokens for an image of "
-            f"{image_size[0]}x{image_size[1]}, where a grid of {rows}x{columns} patches was expected."
-        )
-    return features[:, num_prefix_tokens:]
+    return features[:, features.shape[1] - rows * columns :]
 
 
 def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
@@ -70,18 +95,31 @@ def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
         ValueError: Where the model makes no grid of regions of pixel values.
     """
     image_size = getattr(backbone_config, "image_size", None) or 224
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    return tuple(flatten_grid(infer_features(backbone_config, size), backbone_config, size).shape[1:])
+
+
+def infer_features(backbone_config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:
+    """
+    The last feature map of a vision model on the meta device, where there are shapes and no numbers.
+
+    Args:
+        backbone_config (`PreTrainedConfig`): Configuration of a vision model. No weights are made.
+        image_size (`tuple[int, int]`): Height and width of the pixel values.
+
+    Raises:
+        ValueError: Where the model makes no feature map of pixel values.
+    """
     with torch.device("meta"):
         backbone = make_backbone(backbone_config, dtype=torch.float32).eval()
-        pixel_values = torch.zeros(1, getattr(backbone_config, "num_channels", 3), height, width)
+        pixel_values = torch.zeros(1, getattr(backbone_config, "num_channels", 3), *image_size)
         try:
-            features = backbone(pixel_values=pixel_values).last_hidden_state
+            return backbone(pixel_values=pixel_values).last_hidden_state
         except (AttributeError, TypeError) as error:
             raise ValueError(
                 f"A backbone of type {backbone_config.model_type!r} gives no `last_hidden_state` for `pixel_values` "
                 f"alone: {error}"
             ) from error
-    return tuple(flatten_grid(features, backbone_config, (height, width)).shape[1:])
 
 
 def make_backbone(backbone_config: PreTrainedConfig, **kwargs) -> PreTrainedModel:
