@@ -35,7 +35,7 @@ from hf_attention.training.loop import make_accelerator, prepare_output_dir, tra
 from hf_attention.training.model_card import write_model_card
 from hf_attention.training.results import write_results
 from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.tokenization import tokenizer_of_run, train_tokenizer
 from hf_attention.training.translating import (
     ChatEvaluator,
     TextPairEvaluator,
@@ -141,7 +141,12 @@ def main() -> None:
     set_seed(loop_args.seed)
 
     pairs = load_pairs(data_args)
-    tokenizer = make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies)
+    tokenizer = tokenizer_of_run(
+        lambda: make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies),
+        output_dir,
+        loop_args.resume_from_checkpoint is not None,
+        accelerator,
+    )
     tokenizer.model_max_length = data_args.max_source_length
     model = make_model(model_args, tokenizer)
     if data_args.source_lang is not None:

@@ -150,6 +150,18 @@ def test_chat(
     assert results["validation"]["perplexity"] == pytest.approx(np.exp(losses / num_tokens), rel=1e-4)
 
 
+def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    """Unigram training may cut words in another way each time; and here the texts are others, too."""
+    options = {**from_dataset(folder), "output_dir": tmp_path, "tokenizer_type": "unigram", "min_count": 1}
+    train_seq2seq(**options, num_train_epochs=1)
+    before = (tmp_path / "tokenizer.json").read_text()
+    # Above all the same model: what was the best stays as good as it was.
+    first = json.loads((tmp_path / "results.json").read_text())["validation"]
+    train_seq2seq(**options, num_train_epochs=1, lowercase=True, resume_from_checkpoint="latest")
+    assert json.loads((tmp_path / "tokenizer.json").read_text()) == json.loads(before)
+    assert json.loads((tmp_path / "results.json").read_text())["validation"] == first
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

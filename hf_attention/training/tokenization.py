@@ -2,11 +2,13 @@
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from accelerate import Accelerator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -81,6 +83,27 @@ def train_tokenizer(
         eos_token="</s>",
         clean_up_tokenization_spaces=False,
     )
+
+
+def tokenizer_of_run(
+    make: Callable[[], PreTrainedTokenizerFast], output_dir: str | Path, resumes: bool, accelerator: Accelerator
+) -> PreTrainedTokenizerFast:
+    """The one tokenizer of a training run, whatever processes it has and however often it is resumed: training a
+    unigram tokenizer twice gives two.
+
+    Args:
+        make (`Callable`): makes the tokenizer; called on the main process, unless the run resumes.
+        output_dir (`str` or `Path`): folder of the run, where the tokenizer is saved at once.
+        resumes (`bool`): whether the run goes on from a checkpoint; then the saved tokenizer is taken.
+        accelerator (`Accelerator`): the processes.
+
+    Returns:
+        `PreTrainedTokenizerFast`
+    """
+    if accelerator.is_main_process and not resumes:
+        make().save_pretrained(output_dir)
+    accelerator.wait_for_everyone()
+    return AutoTokenizer.from_pretrained(output_dir)
 
 
 def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastTokenizer:
