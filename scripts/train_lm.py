@@ -4,7 +4,8 @@ Trains a recurrent language model on running text.
     accelerate launch scripts/train_lm.py --dataset_name $HF_ATTENTION_DATA/data/ptb --output_dir runs/ptb \\
         --mixed_precision bf16 --do_test
 
-At the end `output_dir` holds the model that was best on validation, with its tokenizer, and results.json.
+At the end `output_dir` holds the model that was best on validation, with its tokenizer, results.json and a model card;
+with `--push_to_hub` the Hub has them too.
 """
 
 import logging
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer, HfArgumentParser, PreTrainedModel, PreTr
 
 from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
 from hf_attention.training.arguments import (
+    HubArguments,
     LanguageModelArguments,
     LanguageModelOptimizerArguments,
     LoopArguments,
@@ -23,6 +25,7 @@ from hf_attention.training.arguments import (
     TokenizerArguments,
 )
 from hf_attention.training.data import check_column, get_split, load_splits
+from hf_attention.training.hub import HubPublisher
 from hf_attention.training.language_modeling import (
     CarriedState,
     TextObjective,
@@ -31,6 +34,7 @@ from hf_attention.training.language_modeling import (
     text_dataloader,
 )
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.model_card import write_model_card
 from hf_attention.training.nt_asgd import NTASGD
 from hf_attention.training.results import write_results
 from hf_attention.training.tokenization import train_tokenizer
@@ -89,11 +93,13 @@ def main() -> None:
             TokenizerArguments,
             LanguageModelArguments,
             LanguageModelOptimizerArguments,
+            HubArguments,
         ),
         description=__doc__,
     )
     parser.set_defaults(**DEFAULTS)
-    loop_args, data_args, tokenizer_args, model_args, optimizer_args = parser.parse_args_into_dataclasses()
+    arguments = parser.parse_args_into_dataclasses()
+    loop_args, data_args, tokenizer_args, model_args, optimizer_args, hub_args = arguments
     if optimizer_args.optimizer == "nt_asgd" and loop_args.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
     logging.basicConfig(level=logging.WARNING)
@@ -101,6 +107,7 @@ def main() -> None:
     output_dir = Path(loop_args.output_dir)
     if accelerator.is_main_process:
         prepare_output_dir(loop_args)
+    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
     set_seed(loop_args.seed)
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
@@ -144,7 +151,7 @@ def main() -> None:
         text_dataloader(texts, tokenizer, data_args, accelerator.num_processes, loop_args.seed),
         accelerator,
         evaluate=evaluate,
-        save=save if optimizer is None else save_averaged,
+        save=hub.pushing(save if optimizer is None else save_averaged),
         optimizer=optimizer,
         objective=TextObjective() if data_args.reset_state else CarriedState(accelerator.device),
     )
@@ -163,6 +170,8 @@ def main() -> None:
     if accelerator.is_main_process:
         save(model, output_dir)
         write_results(output_dir, results)
+        write_model_card(output_dir, "text-generation", arguments, hub.name)
+        hub.finish()
     accelerator.end_training()
 
 

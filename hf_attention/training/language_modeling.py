@@ -333,3 +333,39 @@ class TextPerplexity:
             totals += torch.stack([loss, (batch["shift_labels"] != -100).sum()])
         loss, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
         return {"perplexity": math.exp(loss / tokens), "loss": loss / tokens, "tokens": int(tokens)}
+
+
+class WindowPerplexity:
+    """The perplexity of a text under any causal language model, each token predicted from a window of those before it.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(1 + tokens,)`): the text; all but the first are predicted.
+        device (`torch.device`): where the model is.
+        context (`int`): tokens of a window, at most what the model can read.
+        stride (`int`): tokens that are predicted in each window: the last ones.
+
+    Raises:
+        ValueError: if the text is empty, or `stride` does not lie in a window.
+    """
+
+    def __init__(self, tokens: torch.LongTensor, device: torch.device, context: int, stride: int):
+        if len(tokens) < 2:
+            raise ValueError("There is no token to predict: the text is empty.")
+        if not 1 <= stride <= context:
+            raise ValueError(f"`stride` must lie in [1, context={context}], got {stride}.")
+        self.tokens = tokens.to(device)
+        self.context = context
+        self.stride = stride
+
+    @torch.no_grad()
+    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
+        """See [`TextPerplexity.__call__`]."""
+        total = torch.zeros((), dtype=torch.float64, device=self.tokens.device)
+        inputs, targets = self.tokens[:-1], self.tokens[1:]
+        for start in range(0, len(targets), self.stride):
+            stop = min(start + self.stride, len(targets))
+            window = inputs[max(stop - self.context, 0) : stop]
+            logits = model(window.unsqueeze(0), use_cache=False).logits[0, start - stop :]
+            total += F.cross_entropy(logits.float(), targets[start:stop], reduction="sum")
+        loss = float(total) / len(targets)
+        return {"perplexity": math.exp(loss), "loss": loss, "tokens": len(targets)}
