@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as error:
             self.write(Answer(error.body, error.status, error.headers))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_HEAD = do_POST = do_PUT = answer
 
     def read_chunks(self) -> bytes:
         chunks = []
@@ -243,7 +243,7 @@ def _repository(hub: Hub, request: Request, kind: str, name: str, write: bool = 
     return repository
 
 
-def _commit(repository: Repository, revision: str) -> Commit:
+def _commit(repository: Repository, revision: str | None) -> Commit:
     commit = repository.find(revision or "main")
     if commit is None:
         raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -281,15 +281,6 @@ def create(hub: Hub, request: Request) -> Answer:
     first = hub.commit(None, "initial commit", {".gitattributes": File(b"*.safetensors filter=lfs\n", False)})
     hub.repositories[kind, name] = Repository(asked.get("visibility") == "private", {f"{BRANCH}main": first})
     return Answer({"url": url, "name": name})
-
-
-@route("DELETE", "/api/repos/delete")
-def delete(hub: Hub, request: Request) -> Answer:
-    asked = request.json()
-    kind, name = f"{asked.get('type') or 'model'}s", f"{asked.get('organization') or request.user}/{asked['name']}"
-    _repository(hub, request, kind, name, write=True)
-    del hub.repositories[kind, name]
-    return Answer()
 
 
 @route("GET", f"{PLACE}/auth-check(?P<write>/write)?")
@@ -379,31 +370,16 @@ def refs(hub: Hub, request: Request, kind: str, name: str) -> Answer:
     return Answer(found)
 
 
-@route("POST DELETE", f"{PLACE}/branch/(?P<branch>[^/]+)")
-def branch(hub: Hub, request: Request, kind: str, name: str, branch: str) -> Answer:
-    return _make_ref(_repository(hub, request, kind, name, write=True), BRANCH + branch, request, "startingPoint")
-
-
-@route("POST", f"{PLACE}/tag/(?P<revision>[^/]+)")
-def tag(hub: Hub, request: Request, kind: str, name: str, revision: str) -> Answer:
-    repository = _repository(hub, request, kind, name, write=True)
-    return _make_ref(repository, TAG + request.json()["tag"], request, "revision", revision)
-
-
-@route("DELETE", f"{PLACE}/tag/(?P<tag>[^/]+)")
-def delete_tag(hub: Hub, request: Request, kind: str, name: str, tag: str) -> Answer:
-    return _make_ref(_repository(hub, request, kind, name, write=True), TAG + tag, request, "revision")
-
-
-def _make_ref(repository: Repository, ref: str, request: Request, key: str, revision: str | None = None) -> Answer:
-    """Makes a branch or tag, or, where the request has no body, deletes it."""
-    if not request.body:
-        if repository.refs.pop(ref, None) is None:
-            raise Refused(404, f"There is no {ref}", "RevisionNotFound")
-        return Answer()
+@route("POST", f"{PLACE}/(?P<what>branch|tag)/(?P<revision>[^/]+)")
+def make_ref(hub: Hub, request: Request, kind: str, name: str, what: str, revision: str) -> Answer:
+    repository, asked = _repository(hub, request, kind, name, write=True), request.json()
+    if what == "branch":
+        ref, start = BRANCH + revision, asked.get("startingPoint")
+    else:
+        ref, start = TAG + asked["tag"], revision
     if ref in repository.refs:
         raise Refused(409, f"Reference already exists: {ref}")
-    repository.refs[ref] = _commit(repository, revision or request.json().get(key) or "main")
+    repository.refs[ref] = _commit(repository, start)
     return Answer({})
 
 
@@ -434,8 +410,7 @@ def lfs_batch(hub: Hub, request: Request, kind: str, name: str) -> Answer:
         entry = {"oid": entry["oid"], "size": entry["size"]}
         if entry["oid"] not in hub.objects:
             # The client sends no token there: the address itself is the permission.
-            upload = {"href": f"{hub.storage}/{entry['oid']}?signature={hub.secret}"}
-            entry["actions"] = {"upload": upload, "verify": {"href": f"{hub.endpoint}/verify"}}
+            entry["actions"] = {"upload": {"href": f"{hub.storage}/{entry['oid']}?signature={hub.secret}"}}
         objects.append(entry)
     return Answer({"transfer": "basic", "objects": objects})
 
@@ -447,14 +422,6 @@ def lfs_put(hub: Hub, request: Request, oid: str) -> Answer:
         raise Refused(400, "The content is not what it was said to be")
     hub.objects[oid] = request.body
     return Answer()
-
-
-@route("POST", "/verify")
-def lfs_verify(hub: Hub, request: Request) -> Answer:
-    asked = request.json()
-    if len(hub.objects.get(asked["oid"], b"")) != asked["size"]:
-        raise Refused(404, "There is no such object")
-    return Answer({})
 
 
 @route("GET HEAD", "/lfs/(?P<oid>[0-9a-f]{64})")
