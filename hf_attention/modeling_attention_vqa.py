@@ -153,15 +153,18 @@ class AttentionVQAEncoder(nn.Module):
             [`AttentionVQAModelOutput`]
 
         Raises:
-            ValueError: Where question or image is missing, their numbers differ, or an image is masked as a whole.
+            ValueError: Where question or image is missing, the questions are no multiple of the images, or an image is
+                masked as a whole.
         """
         if input_ids is None:
             raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`: there is no question.")
         if pixel_values is None and region_features is None:
             raise ValueError("Pass `pixel_values` or `region_features`: there is no image.")
         images = len(pixel_values if region_features is None else region_features)
-        if len(input_ids) != images:
-            raise ValueError(f"Every question needs its image: got {len(input_ids)} questions and {images} images.")
+        if len(input_ids) % images:
+            raise ValueError(
+                f"Every image needs as many questions as the next: got {len(input_ids)} questions and {images} images."
+            )
         if region_mask is not None and not region_mask.any(1).all():
             rows = (~region_mask.bool().any(1)).nonzero().flatten().tolist()
             raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to look at.")
@@ -171,6 +174,10 @@ class AttentionVQAEncoder(nn.Module):
             region_features = F.normalize(region_features, dim=-1)
         image = self.image_encoder(pixel_values, region_features, region_mask, region_boxes)
         regions = image.last_hidden_state
+        if len(input_ids) > images:
+            regions = regions.repeat_interleave(len(input_ids) // images, 0)
+            if region_mask is not None:
+                region_mask = region_mask.repeat_interleave(len(input_ids) // images, 0)
         words, question = self.question_encoder(input_ids, attention_mask)
 
         joint = maps = None
@@ -326,11 +333,12 @@ class AttentionVQAModel(AttentionVQAPreTrainedModel, AttentionEncoderDecoderMode
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, words)`):
-                The questions.
+                The questions. `batch` may be a multiple of the number of images: then as many questions in turn belong
+                to each image, which is encoded once.
             attention_mask (`torch.Tensor` of shape `(batch, words)`, *optional*):
                 0 where a token is padding.
             pixel_values (`torch.FloatTensor` of shape `(batch, channels, height, width)`, *optional*):
-                The image of each question.
+                The images.
             region_features (`torch.FloatTensor` of shape `(batch, regions, region_size)`, *optional*):
                 Features of their regions, in place of `pixel_values`.
             region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
@@ -404,8 +412,8 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
             labels (`torch.Tensor`, *optional*):
                 Of shape `(batch, num_labels)`: for each answer a score from 0 to 1 (ViLT; Anderson et al. 2018), or
                 with `problem_type="single_label_classification"` its share of the annotators' votes, which sum to 1
-                (Kazemi & Elqursh 2017). Of shape `(batch,)`, for that `problem_type` only: the one right answer; -100
-                for a question that does not count.
+                (Kazemi & Elqursh 2017). Of shape `(batch,)`, for that `problem_type` only: the one right answer. -100
+                (or a row of it) for a question that does not count.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of questions over all accumulated batches. Defaults to
                 the number of questions in this one.
@@ -436,7 +444,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    def _summed_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int | torch.Tensor]:
+    def _summed_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss summed over questions, and their number."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         is_single = self.config.problem_type == "single_label_classification"
@@ -446,10 +454,11 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
                     f"`labels` of scores must have shape {tuple(logits.shape)}, one for each answer, "
                     f"got {tuple(labels.shape)}."
                 )
-            labels = labels.to(logits.dtype)
+            counts = labels[:, 0] != -100
+            logits, labels = logits[counts], labels[counts].to(logits.dtype)
+            num_questions = counts.sum().clamp(min=1)
             if not is_single:
-                return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), len(labels)
-            num_questions = len(labels)
+                return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), num_questions
         else:
             if not is_single:
                 raise ValueError(
@@ -497,7 +506,8 @@ class AttentionVQAForConditionalGeneration(
         # transformers would make up a question of one start token.
         if inputs is None and model_kwargs.get("encoder_outputs") is None:
             raise ValueError(
-                "Pass `input_ids` beside `pixel_values` or `region_features`, or `encoder_outputs`: there is no question."
+                "Pass `input_ids` beside `pixel_values` or `region_features`, or `encoder_outputs`: there is no "
+                "question."
             )
         return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 

@@ -120,7 +120,7 @@ class Scene:
             raise ValueError(f"`objects` must differ in colour or shape, got more than one {' '.join(repeated[0])}.")
 
     def random(self, stream: int) -> np.random.Generator:
-        """A generator of its own for every use: 0 lays the scene out, 1 draws it, 2 writes its captions."""
+        """A generator of its own for every use: 0 lays the scene out, 1 draws it, 2 writes its captions, 3 asks."""
         return np.random.default_rng([*self.key, stream])
 
     def draw(self) -> Image.Image:
@@ -235,7 +235,8 @@ def _all_visible(objects: list[SceneObject], image_size: int) -> bool:
     return True
 
 
-def _choose(rng: np.random.Generator, options: Iterable[Any]) -> Any:
+def choose(rng: np.random.Generator, options: Iterable[Any]) -> Any:
+    """One of the options, all as likely."""
     options = list(options)
     return options[int(rng.integers(len(options)))]
 
@@ -264,19 +265,19 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
     seen_pairs = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS]
     pairs: list[Pair] = []
     if split == "held_out":
-        pairs.append(_choose(rng, sorted(HELD_OUT_PAIRS)))
+        pairs.append(choose(rng, sorted(HELD_OUT_PAIRS)))
         # The others come from all the pairs, so that a held-out object is not always among seen ones.
         seen_pairs += sorted(HELD_OUT_PAIRS)
     count = int(rng.integers(1, _MAX_OBJECTS + 1))
     others = [seen_pairs[i] for i in rng.permutation(len(seen_pairs)) if seen_pairs[i] not in pairs]
     pairs += others[: count - len(pairs)]
     pairs = [pairs[i] for i in rng.permutation(count)]
-    ground = _choose(rng, GROUNDS)
+    ground = choose(rng, GROUNDS)
 
     while True:
         objects: list[SceneObject] = []
         for colour, shape in pairs:
-            size = _choose(rng, SIZES)
+            size = choose(rng, SIZES)
             side = round(image_size * rng.uniform(*SIZES[size]))
             left, top = rng.integers(1, image_size - side, size=2).tolist()
             objects.append(SceneObject(shape, colour, size, (left, top, left + side, top + side)))
@@ -284,7 +285,7 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
             return Scene(tuple(objects), ground, image_size, empty.key)
 
 
-def _relation(first: SceneObject, second: SceneObject) -> str:
+def relation(first: SceneObject, second: SceneObject) -> str:
     """How `first` stands to `second`, along the axis on which their centres lie further apart."""
     across = first.centre[0] - second.centre[0]
     down = first.centre[1] - second.centre[1]
@@ -296,7 +297,7 @@ def _relation(first: SceneObject, second: SceneObject) -> str:
 def _write(scene: Scene, rng: np.random.Generator) -> Caption:
     """One caption that names every object once, from left to right: as a list, or in pairs with a relation."""
     order = sorted(range(len(scene.objects)), key=lambda i: scene.objects[i].centre)
-    pieces: list[str | int] = [_choose(rng, ("", "", "there is ", "a picture of "))]
+    pieces: list[str | int] = [choose(rng, ("", "", "there is ", "a picture of "))]
     if rng.random() < 0.5:
         for position, index in enumerate(order):
             pieces += ["" if position == 0 else " and " if position == len(order) - 1 else ", ", index]
@@ -309,7 +310,7 @@ def _write(scene: Scene, rng: np.random.Generator) -> Caption:
                 group = group[::-1]
             pieces.append(group[0])
             if len(group) == 2:
-                pieces += [f" {_relation(*(scene.objects[i] for i in group))} ", group[1]]
+                pieces += [f" {relation(*(scene.objects[i] for i in group))} ", group[1]]
     if rng.random() < 0.25:
         pieces.append(f" on a {scene.ground} ground")
 
@@ -321,7 +322,7 @@ def _write(scene: Scene, rng: np.random.Generator) -> Caption:
             continue
         thing = scene.objects[piece]
         size = f"{thing.size} " if with_sizes and thing.size != "medium" else ""
-        phrase = f"a {size}{thing.colour} {_choose(rng, SHAPES[thing.shape])}"
+        phrase = f"a {size}{thing.colour} {choose(rng, SHAPES[thing.shape])}"
         mentions.append(Mention(len(text), len(text) + len(phrase), piece))
         text += phrase
     return Caption(text, tuple(mentions))

@@ -237,6 +237,7 @@ def main() -> None:
     dataloader = answering_dataloader(
         dataset,
         data_args.batch_size,
+        data_args.questions_per_image,
         mirror=data_args.mirror,
         bucket_batches=data_args.bucket_batches,
         seed=loop_args.seed,

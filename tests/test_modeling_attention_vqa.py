@@ -151,6 +151,17 @@ def test_images_give_the_regions() -> None:
         assert_close(model(input_ids=ids, region_features=features).logits, expected)
 
 
+@over_heads
+@torch.no_grad()
+def test_several_questions_share_an_image(head: type) -> None:
+    model, inputs = make_model(head, backbone=None, region_size=9), make_questions(6)
+    more = {} if head is HEADS[0] else {"decoder_input_ids": torch.full((6, 1), 2)}
+    images = {name: inputs[name][::3] for name in ("region_features", "region_mask")}
+    repeated = {name: value.repeat_interleave(3, 0) for name, value in images.items()}
+    shared = model(**{**inputs, **images}, **more).logits
+    assert_close(shared, model(**{**inputs, **repeated}, **more).logits)
+
+
 def test_normalized_regions_have_length_one() -> None:
     model, inputs = answering(normalize_regions=True), make_questions(2)
     with torch.no_grad():
@@ -180,6 +191,10 @@ def test_losses_equal_the_papers() -> None:
     by_hand = -(scores * probability.log() + (1 - scores) * (1 - probability).log()).sum() / 3
     assert_close(model(**inputs, labels=scores).loss, by_hand)
     assert_close(model(**inputs, labels=scores, num_items_in_batch=12).loss, by_hand / 4)
+    scores[1] = -100  # does not count
+    some = model(**inputs, labels=scores).loss
+    probability, rest = probability[[0, 2]], scores[[0, 2]]
+    assert_close(some, -(rest * probability.log() + (1 - rest) * (1 - probability).log()).sum() / 2)
     # Kazemi & Elqursh: the mean over the annotators of the negative log-likelihood of their answers.
     model = answering(problem_type="single_label_classification")
     log_probability = model(**inputs).logits.log_softmax(-1)
@@ -227,6 +242,8 @@ def test_what_is_missing_is_named(head: type) -> None:
         model(input_ids=ids, **more)
     with pytest.raises(ValueError, match="2 questions and 3 images"):
         model(input_ids=ids[:2], region_features=features, **more)
+    with pytest.raises(ValueError, match="3 questions and 2 images"):
+        model(input_ids=ids, region_features=features[:2], **more)
     with pytest.raises(ValueError, match=r"\[1\].*masked as a whole"):
         model(input_ids=ids, region_features=features, region_mask=torch.tensor([[1] * 5, [0] * 5, [1] * 5]), **more)
     with pytest.raises(ValueError, match="backbone_config"):
@@ -336,15 +353,13 @@ def test_a_pretrained_text_encoder(frozen: bool, tmp_path: Path) -> None:
         alone = bert(ids[1:, :2]).last_hidden_state
         assert_close(words[1, :2], alone[0])
         assert_close(vector[1], alone[0].mean(0))
-    model.train()(
-        input_ids=ids, attention_mask=mask, pixel_values=pixel_values, labels=torch.rand(2, 2)
-    ).loss.backward()
+    inputs = {"input_ids": ids, "attention_mask": mask, "pixel_values": pixel_values}
+    model.train()(**inputs, labels=torch.rand(2, 2)).loss.backward()
     weight = model.get_encoder().question_encoder.encoder.embeddings.word_embeddings.weight
     assert (weight.grad is None) == frozen
     assert all(p.grad is None for p in model.get_encoder().image_encoder.backbone.parameters())
     model.eval().save_pretrained(tmp_path / "saved")
     loaded = AutoModelForVisualQuestionAnswering.from_pretrained(tmp_path / "saved")
-    inputs = {"input_ids": ids, "attention_mask": mask, "pixel_values": pixel_values}
     with torch.no_grad():
         assert_close(loaded(**inputs).logits, model(**inputs).logits)
     with pytest.raises(ValueError, match="either"):

@@ -86,7 +86,8 @@ class Reference:
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["", "ragged"])
 @pytest.mark.parametrize(
-    ("form", "glimpses"), [("stacked", 1), ("stacked", 3), ("glimpses", 1), ("glimpses", 3), ("top_down", 1), (None, 2)]
+    ("form", "glimpses"),
+    [("stacked", 1), ("stacked", 3), ("glimpses", 1), ("glimpses", 3), ("top_down", 1), (None, 2)],
 )
 def test_equals_the_equations(form: str | None, glimpses: int, ragged: bool) -> None:
     module = make(form, num_glimpses=glimpses)

@@ -188,12 +188,12 @@ def answer_labels(
 
 
 class AnsweringDataset(torch.utils.data.Dataset):
-    """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: the group's image is the number of a question.
+    """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
 
-    In a mirrored image the words left and right change places, in the question and in a generated answer.
+    In a mirrored image the words left and right change places, in the questions and in generated answers.
 
     Args:
-        source ([`PixelSource`] or [`RegionSource`]): the images.
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
         questions ([`Questions`]): the questions.
         labels (`Sequence[torch.Tensor]`, *optional*):
             The labels of each question. Without, they are the tokens of its most common answer.
@@ -203,7 +203,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        source: PixelSource | RegionSource,
+        source: Any,
         questions: Questions,
         labels: Sequence[torch.Tensor] | None,
         tokenizer: PreTrainedTokenizerFast,
@@ -214,9 +214,13 @@ class AnsweringDataset(torch.utils.data.Dataset):
         self.labels = labels
         self.tokenizer = tokenizer
         self.max_length = max_length
+        by_image: dict[int, list[int]] = {}
+        for row, image in enumerate(questions.image):
+            by_image.setdefault(image, []).append(row)
+        self.rows = list(by_image.values())  # of each image that is asked about
 
     def __len__(self) -> int:
-        return len(self.questions)
+        return len(self.rows)
 
     def _tokens(self, text: str, mirrored: bool) -> list[int]:
         if mirrored:
@@ -224,20 +228,23 @@ class AnsweringDataset(torch.utils.data.Dataset):
         return self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
-        row = group.image
+        rows, mirrored = [self.rows[group.image][number] for number in group.captions], group.mirrored
         if self.labels is None:
-            labels = torch.tensor(self._tokens(most_common(self.questions.answers[row]), group.mirrored))
+            labels = [torch.tensor(self._tokens(most_common(self.questions.answers[row]), mirrored)) for row in rows]
         else:
-            labels = self.labels[row]
+            labels = [self.labels[row] for row in rows]
         return {
-            **self.source.inputs(self.questions.image[row], group.mirrored),
-            "input_ids": self._tokens(self.questions.texts[row], group.mirrored),
+            **self.source.inputs(self.questions.image[rows[0]], mirrored),
+            "input_ids": [self._tokens(self.questions.texts[row], mirrored) for row in rows],
             "labels": labels,
         }
 
 
 class AnsweringCollator:
-    """Stacks images and labels, and pads questions and generated answers.
+    """Stacks images, and pads their questions and labels.
+
+    With k questions about the image that has most, those about image i are the rows `i * k` to `i * k + k - 1`. Of an
+    image with fewer, the last is repeated with labels of -100, which do not count.
 
     Args:
         pad_token_id (`int`): padding of the questions.
@@ -247,11 +254,23 @@ class AnsweringCollator:
         self.pad_token_id = pad_token_id
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Makes one batch of examples with `input_ids`, an image and, in training, `labels`."""
-        words = [torch.tensor(example.pop("input_ids")) for example in examples]
-        labels = [example.pop("labels") for example in examples if "labels" in example]
+        """Makes one batch.
+
+        Args:
+            examples (`Sequence[dict]`):
+                Each with `input_ids`, the token ids of each question, an image under the names of the model's inputs,
+                and in training `labels`, a tensor for each question.
+        """
+        most = max(len(example["input_ids"]) for example in examples)
+        words, labels = [], []
+        for example in examples:
+            missing = most - len(example["input_ids"])
+            words += [torch.tensor(ids) for ids in [*example["input_ids"], *example["input_ids"][-1:] * missing]]
+            if "labels" in example:
+                labels += [*example["labels"], *[torch.full_like(example["labels"][-1], -100)] * missing]
+        images = [{k: v for k, v in each.items() if k not in ("input_ids", "labels")} for each in examples]
         batch = {
-            **stack_inputs(examples),
+            **stack_inputs(images),
             "input_ids": _pad(words, self.pad_token_id),
             "attention_mask": _pad([torch.ones_like(ids) for ids in words], 0),
         }
@@ -268,14 +287,39 @@ def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
 def answering_dataloader(
     dataset: AnsweringDataset,
     batch_size: int,
+    questions_per_image: int = 1,
     mirror: bool = False,
     bucket_batches: int = 20,
     seed: int = 0,
     num_workers: int = 0,
 ) -> DataLoader:
-    """The batches of training, questions of similar length together; with `mirror`, half of the images mirrored."""
-    lengths = [[len(ids)] for ids in dataset.tokenizer(dataset.questions.texts)["input_ids"]]
-    sampler = CaptionBatchSampler(lengths, batch_size, mirror=mirror, bucket_batches=bucket_batches, seed=seed)
+    """The batches of training.
+
+    Args:
+        dataset ([`AnsweringDataset`]): the questions.
+        batch_size (`int`): questions of a batch.
+        questions_per_image (`int`, *optional*, defaults to 1): how many of them, at most, share an image.
+        mirror (`bool`, *optional*, defaults to `False`): whether half of the images are mirrored.
+        bucket_batches (`int`, *optional*, defaults to 20): batches among which questions are sorted by length.
+        seed (`int`, *optional*, defaults to 0): seed of the order.
+        num_workers (`int`, *optional*, defaults to 0): processes that read data.
+
+    Raises:
+        ValueError: if `batch_size` is no multiple of `questions_per_image`.
+    """
+    if batch_size % questions_per_image:
+        raise ValueError(
+            f"`batch_size` must be a multiple of `questions_per_image`, got {batch_size} and {questions_per_image}."
+        )
+    lengths = [len(ids) for ids in dataset.tokenizer(dataset.questions.texts)["input_ids"]]
+    sampler = CaptionBatchSampler(
+        [[lengths[row] for row in rows] for rows in dataset.rows],
+        images_per_batch=batch_size // questions_per_image,
+        captions_per_image=questions_per_image,
+        mirror=mirror,
+        bucket_batches=bucket_batches,
+        seed=seed,
+    )
     collator = AnsweringCollator(dataset.tokenizer.pad_token_id)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
 
@@ -284,7 +328,8 @@ class AnsweringObjective(Objective):
     """The model's own loss per question, where labels are scores of answers and not tokens."""
 
     def num_items(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        return torch.tensor(len(batch["labels"]), device=batch["labels"].device)
+        labels = batch["labels"]
+        return ((labels[:, 0] if labels.ndim == 2 else labels) != -100).sum()
 
 
 class BlindSource:
@@ -350,7 +395,7 @@ class AnsweringEvaluator:
                 )["input_ids"]
                 inputs = collator(
                     [
-                        {**self.source.inputs(questions.image[row]), "input_ids": words}
+                        {**self.source.inputs(questions.image[row]), "input_ids": [words]}
                         for row, words in zip(part, ids, strict=True)
                     ]
                 )

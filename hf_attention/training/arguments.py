@@ -466,6 +466,9 @@ class QuestionDataArguments:
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )
     batch_size: int = field(default=64, metadata={"help": "Questions of one batch (and process)."})
+    questions_per_image: int = field(
+        default=1, metadata={"help": "How many of them may share an image, which is encoded once."}
+    )
     bucket_batches: int = field(
         default=20, metadata={"help": "Batches among which questions are sorted by length; 1: in random order."}
     )

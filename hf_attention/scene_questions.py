@@ -1,0 +1,235 @@
+"""Questions about generated scenes, with their answers and the boxes of the objects that an answer depends on.
+
+Each question is of one kind: `colour`, `shape`, `count`, `relation` or `yes_no`. They are made of a [`Scene`] alone,
+with a stream of random numbers of their own: pictures and captions stay as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .scenes import COLOURS, HELD_OUT_PAIRS, SHAPES, SPLITS, Scene, choose, make_scene, relation
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+KINDS = ("colour", "shape", "count", "relation", "yes_no")
+RELATIONS = ("left of", "right of", "above", "below")
+PLURALS = {"box": "boxes", "cross": "crosses", "plus": "pluses"}
+
+
+@dataclass(frozen=True)
+class SceneQuestion:
+    """A question about a scene.
+
+    Args:
+        text (`str`): the question.
+        answer (`str`): one word or number.
+        kind (`str`): one of `KINDS`.
+        objects (`tuple[int, ...]`):
+            The objects of the scene that the answer depends on: whose colour or shape is asked for, that are counted,
+            or that the question names; none where it asks for what is not there.
+    """
+
+    text: str
+    answer: str
+    kind: str
+    objects: tuple[int, ...]
+
+
+def _unique(scene: Scene, attribute: str) -> list[int]:
+    counts = Counter(getattr(thing, attribute) for thing in scene.objects)
+    return [i for i, thing in enumerate(scene.objects) if counts[getattr(thing, attribute)] == 1]
+
+
+def _noun(rng: np.random.Generator, shape: str) -> str:
+    return choose(rng, SHAPES[shape])
+
+
+def _ask_colour(scene: Scene, rng: np.random.Generator) -> SceneQuestion | None:
+    if not (candidates := _unique(scene, "shape")):
+        return None
+    number = choose(rng, candidates)
+    thing = scene.objects[number]
+    return SceneQuestion(f"what colour is the {_noun(rng, thing.shape)} ?", thing.colour, "colour", (number,))
+
+
+def _ask_shape(scene: Scene, rng: np.random.Generator) -> SceneQuestion | None:
+    if not (candidates := _unique(scene, "colour")):
+        return None
+    number = choose(rng, candidates)
+    thing = scene.objects[number]
+    return SceneQuestion(f"what shape is the {thing.colour} object ?", thing.shape, "shape", (number,))
+
+
+def _ask_count(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
+    attribute = choose(rng, ("", "colour", "shape"))
+    if attribute == "":
+        counted, name = range(len(scene.objects)), "objects"
+    else:
+        # As often something that is there as something of which there may be none.
+        there = [getattr(thing, attribute) for thing in scene.objects]
+        value = choose(rng, there if rng.random() < 0.5 else COLOURS if attribute == "colour" else SHAPES)
+        counted = [i for i, each in enumerate(there) if each == value]
+        noun = _noun(rng, value) if attribute == "shape" else ""
+        name = PLURALS.get(noun, f"{noun}s") if noun else f"{value} objects"
+    return SceneQuestion(f"how many {name} are there ?", str(len(counted)), "count", tuple(counted))
+
+
+def _ask_relation(scene: Scene, rng: np.random.Generator) -> SceneQuestion | None:
+    """For the colour or shape of the one object that stands so to another."""
+    options = []
+    for reference in range(len(scene.objects)):
+        stands = [
+            (i, relation(thing, scene.objects[reference])) for i, thing in enumerate(scene.objects) if i != reference
+        ]
+        counts = Counter(side for _, side in stands)
+        options += [(number, side, reference) for number, side in stands if counts[side] == 1]
+    if not options:
+        return None
+    number, side, reference = choose(rng, options)
+    attribute = choose(rng, ("colour", "shape"))
+    other = scene.objects[reference]
+    text = f"what {attribute} is the object {side} the {other.colour} {_noun(rng, other.shape)} ?"
+    return SceneQuestion(text, getattr(scene.objects[number], attribute), "relation", (number, reference))
+
+
+def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
+    """Whether there is such an object, or whether one stands so to another; both answers as often."""
+    answer = choose(rng, ("yes", "no"))
+    if len(scene.objects) > 1 and rng.random() < 0.5:
+        first, second = rng.permutation(len(scene.objects))[:2].tolist()
+        side = relation(scene.objects[first], scene.objects[second])
+        if answer == "no":
+            side = choose(rng, [other for other in RELATIONS if other != side])
+        names = [f"the {t.colour} {_noun(rng, t.shape)}" for t in (scene.objects[first], scene.objects[second])]
+        return SceneQuestion(f"is {names[0]} {side} {names[1]} ?", answer, "yes_no", (first, second))
+    if answer == "yes":
+        objects = (choose(rng, range(len(scene.objects))),)
+        colour, shape = scene.objects[objects[0]].pair
+    else:
+        # Held-out pairs are asked for only where they may be there: else training would teach that they never are.
+        there = {thing.pair for thing in scene.objects}
+        allowed = HELD_OUT_PAIRS if there & HELD_OUT_PAIRS else frozenset()
+        pairs = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS | there or (c, s) in allowed]
+        objects = ()
+        colour, shape = choose(rng, [pair for pair in pairs if pair not in there])
+    return SceneQuestion(f"is there a {colour} {_noun(rng, shape)} ?", answer, "yes_no", objects)
+
+
+_ASK: dict[str, Callable[[Scene, np.random.Generator], SceneQuestion | None]] = {
+    "colour": _ask_colour,
+    "shape": _ask_shape,
+    "count": _ask_count,
+    "relation": _ask_relation,
+    "yes_no": _ask_yes_no,
+}
+
+
+def ask(scene: Scene, count: int = 6) -> list[SceneQuestion]:
+    """Asks questions about a scene, of the kinds in turn; where a kind has none to ask, the next one does.
+
+    Args:
+        scene ([`Scene`]): what to ask about.
+        count (`int`, *optional*, defaults to 6): how many questions, from 1 to 12, no two alike.
+
+    Returns:
+        `list[SceneQuestion]`: the same ones at every call.
+    """
+    if not scene.objects:
+        raise ValueError("`scene` must hold at least one object.")
+    if not 1 <= count <= 12:
+        raise ValueError(f"`count` must be from 1 to 12, got {count}.")
+    rng = scene.random(3)
+    questions: dict[str, SceneQuestion] = {}
+    turn = int(rng.integers(len(KINDS)))
+    while len(questions) < count:
+        question = _ASK[KINDS[turn % len(KINDS)]](scene, rng)
+        turn += 1
+        if question is not None:
+            questions.setdefault(question.text, question)
+    return list(questions.values())
+
+
+def make_scene_questions(
+    train: int = 8000,
+    validation: int = 500,
+    test: int = 500,
+    held_out: int = 500,
+    seed: int = 0,
+    image_size: int = 64,
+    questions_per_scene: int = 6,
+) -> DatasetDict:
+    """Makes a data set of questions about scenes, the scenes of [`make_scenes`].
+
+    Args:
+        train, validation, test, held_out (`int`, *optional*):
+            How many scenes each split has; a split of 0 is left out. [`make_scene`] says how they differ.
+        seed (`int`, *optional*, defaults to 0): another seed, other scenes.
+        image_size (`int`, *optional*, defaults to 64): side of the pictures in pixels.
+        questions_per_scene (`int`, *optional*, defaults to 6): from 1 to 12.
+
+    Returns:
+        `datasets.DatasetDict`, with a row for each question and the columns
+
+        - `image`: the picture; questions about one scene name one file;
+        - `image_id` (`str`): such as `"train-00012"`;
+        - `question`, `answer` (`str`);
+        - `kind` (`str`): one of `KINDS`;
+        - `boxes`: of the objects that the answer depends on, in pixels, see [`SceneObject`];
+        - `held_out` (`bool`): whether one of these is of a colour and shape that training never shows together.
+    """
+    from datasets import Dataset, DatasetDict, Features, List, Value
+    from datasets import Image as ImageFeature
+
+    features = Features(
+        {
+            "image": ImageFeature(),
+            "image_id": Value("string"),
+            "question": Value("string"),
+            "answer": Value("string"),
+            "kind": Value("string"),
+            "boxes": List(List(Value("int32"), length=4)),
+            "held_out": Value("bool"),
+        }
+    )
+    counts = dict(zip(SPLITS, (train, validation, test, held_out), strict=True))
+    splits = {}
+    for split, count in counts.items():
+        if count < 0:
+            raise ValueError(f"`{split}` must be zero or above, got {count}.")
+        if count:
+            rows = [
+                row
+                for index in range(count)
+                for row in _rows(
+                    make_scene(seed, split, index, image_size), f"{split}-{index:05d}", questions_per_scene
+                )
+            ]
+            splits[split] = Dataset.from_list(rows, features=features)
+    return DatasetDict(splits)
+
+
+def _rows(scene: Scene, image_id: str, count: int) -> list[dict[str, Any]]:
+    file = io.BytesIO()
+    scene.draw().save(file, format="PNG")
+    return [
+        {
+            "image": {"bytes": file.getvalue(), "path": f"{image_id}.png"},
+            "image_id": image_id,
+            "question": question.text,
+            "answer": question.answer,
+            "kind": question.kind,
+            "boxes": [list(scene.objects[number].box) for number in question.objects],
+            "held_out": any(scene.objects[number].pair in HELD_OUT_PAIRS for number in question.objects),
+        }
+        for question in ask(scene, count)
+    ]

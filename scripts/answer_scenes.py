@@ -1,0 +1,209 @@
+"""
+Trains a model that answers questions about generated scenes, and says where it looks.
+
+    python scripts/answer_scenes.py --output_dir runs/scene-questions
+
+It prints the share of right answers by kind of question, on unseen scenes and on those with colours and shapes that
+training never shows together, and for the questions of colour and shape how often the cell that is looked at most lies
+on the object that the answer depends on, beside how often a cell drawn at random does.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from datasets import Dataset
+from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig, ViTImageProcessorPil
+
+from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
+from hf_attention.scene_questions import make_scene_questions
+from hf_attention.training.answering import (
+    AnsweringCollator,
+    AnsweringDataset,
+    AnsweringObjective,
+    Questions,
+    answer_labels,
+    answer_vocabulary,
+    answering_dataloader,
+    read_questions,
+)
+from hf_attention.training.arguments import LoopArguments
+from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
+from hf_attention.training.tokenization import train_tokenizer
+
+
+IMAGE_SIZE = 64
+GRID = 16
+MAX_LENGTH = 30
+
+
+@dataclass
+class SceneArguments:
+    """The run."""
+
+    output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
+    attention_form: str = field(default="stacked", metadata={"help": "stacked, glimpses, top_down or none."})
+    seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
+    train_scenes: int = field(default=12000, metadata={"help": "Scenes to learn from, with six questions each."})
+    test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
+    num_train_epochs: int = field(default=8, metadata={"help": "Passes over them."})
+    learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
+
+
+class PixelsInMemory:
+    """The pictures of a split as `pixel_values`, made once."""
+
+    def __init__(self, images: Dataset, image_processor: ViTImageProcessorPil):
+        self.pixel_values = torch.cat(
+            [
+                image_processor(images=batch["image"], return_tensors="pt")["pixel_values"].half()
+                for batch in images.iter(500)
+            ]
+        )
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image."""
+        return {"pixel_values": self.pixel_values[row]}
+
+
+def make_model(vocab_size: int, answers: list[str], attention_form: str | None) -> AttentionVQAForQuestionAnswering:
+    """A small residual network with a 16x16 grid of regions, and the attention over it."""
+    config = AttentionVQAConfig(
+        backbone_config=ResNetConfig(
+            embedding_size=32,
+            hidden_sizes=[96],
+            depths=[3],
+            layer_type="basic",
+            downsample_in_first_stage=False,
+            image_size=IMAGE_SIZE,
+        ),
+        freeze_backbone=False,
+        num_regions=GRID**2,
+        vocab_size=vocab_size,
+        memory_size=128,
+        encoder_embedding_size=64,
+        encoder_hidden_size=192,
+        attention_size=128,
+        attention_form=attention_form,
+        problem_type="single_label_classification",
+        id2label=dict(enumerate(answers)),
+        label2id={answer: number for number, answer in enumerate(answers)},
+    )
+    return AttentionVQAForQuestionAnswering(config)
+
+
+@torch.no_grad()
+def answer(
+    model: PreTrainedModel, questions: Questions, source: PixelsInMemory, tokenizer, batch_size: int = 100
+) -> tuple[list[str], torch.Tensor | None]:
+    """The answers to all questions, and where each made the model look: (questions, regions), over all glimpses."""
+    collator, answers, maps = AnsweringCollator(tokenizer.pad_token_id), [], []
+    for start in range(0, len(questions), batch_size):
+        rows = range(start, min(start + batch_size, len(questions)))
+        ids = tokenizer([questions.texts[row] for row in rows])["input_ids"]
+        batch = collator(
+            [
+                {**source.inputs(questions.image[row]), "input_ids": [words]}
+                for row, words in zip(rows, ids, strict=True)
+            ]
+        )
+        outputs = model(**batch, output_attentions=True)
+        answers += [model.config.id2label[number] for number in outputs.logits.argmax(-1).tolist()]
+        if outputs.attentions:
+            maps.append(torch.stack(outputs.attentions).mean(0))
+    return answers, torch.cat(maps) if maps else None
+
+
+def covered_cells(boxes: list[list[int]]) -> torch.Tensor:
+    """Which cells of the grid, row by row, the boxes intersect."""
+    cell = IMAGE_SIZE / GRID
+    edges = torch.arange(GRID) * cell
+    covered = torch.zeros(GRID, GRID, dtype=torch.bool)
+    for left, top, right, bottom in boxes:
+        rows, columns = (edges < bottom) & (edges + cell > top), (edges < right) & (edges + cell > left)
+        covered |= rows[:, None] & columns
+    return covered.flatten()
+
+
+def score(dataset: Dataset, answers: list[str], maps: torch.Tensor | None) -> dict[str, float]:
+    """The share of right answers, over all and by kind; of colour and shape questions, where the model looked."""
+    right, looked, chance = defaultdict(list), [], []
+    for number, row in enumerate(dataset.remove_columns("image")):
+        for name in ("all", row["kind"]):
+            right[name].append(answers[number] == row["answer"])
+        if maps is not None and row["kind"] in ("colour", "shape"):
+            covered = covered_cells(row["boxes"])
+            looked.append(bool(covered[maps[number].argmax()]))
+            chance.append(covered.float().mean().item())
+    scores = {name: sum(values) / len(values) for name, values in right.items()}
+    if looked:
+        scores |= {"looked_at": sum(looked) / len(looked), "looked_at_by_chance": sum(chance) / len(chance)}
+    return scores
+
+
+def main() -> None:
+    [arguments] = HfArgumentParser(SceneArguments, description=__doc__).parse_args_into_dataclasses()
+    loop_arguments = LoopArguments(
+        output_dir=arguments.output_dir,
+        overwrite_output_dir=True,
+        seed=arguments.seed,
+        num_train_epochs=arguments.num_train_epochs,
+        learning_rate=arguments.learning_rate,
+        warmup_steps=200,
+        ema_decay=0.99,
+        metric_for_best_model="all",
+        # Processors without such instructions emulate them, slowly.
+        mixed_precision="bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no",
+    )
+    prepare_output_dir(loop_arguments)
+    set_seed(arguments.seed)
+    splits = make_scene_questions(
+        train=arguments.train_scenes,
+        validation=arguments.test_scenes,
+        test=arguments.test_scenes,
+        held_out=arguments.test_scenes,
+        seed=arguments.seed,
+        image_size=IMAGE_SIZE,
+    )
+    splits["held_out"] = splits["held_out"].filter(lambda held_out: held_out, input_columns="held_out")
+    questions = {name: read_questions(split, "image", "question", "answer") for name, split in splits.items()}
+    image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    sources = {name: PixelsInMemory(part.images, image_processor) for name, part in questions.items()}
+    tokenizer = train_tokenizer(questions["train"].texts)
+    processor = AttentionVQAProcessor(image_processor=image_processor, tokenizer=tokenizer)
+    known = answer_vocabulary(questions["train"].answers)
+    form = None if arguments.attention_form == "none" else arguments.attention_form
+    model = make_model(len(tokenizer), known, form)
+    labels = answer_labels(questions["train"].answers, model.config.label2id, model.config.problem_type)
+    dataset = AnsweringDataset(sources["train"], questions["train"], labels, tokenizer, MAX_LENGTH)
+
+    def evaluate(model: PreTrainedModel, name: str = "validation") -> dict[str, float]:
+        return score(splits[name], *answer(model, questions[name], sources[name], tokenizer))
+
+    def save(model: PreTrainedModel, folder: Path) -> None:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    result = train(
+        model,
+        loop_arguments,
+        answering_dataloader(dataset, batch_size=96, questions_per_image=3, seed=arguments.seed),
+        make_accelerator(loop_arguments),
+        evaluate=evaluate,
+        save=save,
+        objective=AnsweringObjective(),
+    )
+    model = AttentionVQAForQuestionAnswering.from_pretrained(result.best_model).eval()
+    results = {name: evaluate(model, name) for name in ("validation", "test", "held_out")}
+    (Path(arguments.output_dir) / "results.json").write_text(
+        json.dumps({**vars(arguments), **results}, indent=1) + "\n"
+    )
+    for name, scores in results.items():
+        print(name, " ".join(f"{key} {value:.1%}" for key, value in scores.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+from collections import Counter, defaultdict
+
+import pytest
+from datasets import DatasetDict
+
+from hf_attention.scene_questions import KINDS, ask, make_scene_questions
+from hf_attention.scenes import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, SceneObject, make_scene, make_scenes
+
+
+SHAPE_OF = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
+PLURAL_OF = {f"{noun}s": noun for noun in SHAPE_OF} | {"boxes": "box", "crosses": "cross", "pluses": "plus"}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [make_scene(0, split, index) for split in ("train", "held_out") for index in range(150)]
+
+
+def stands(first: SceneObject, second: SceneObject, relation: str) -> bool:
+    """Read off the centres, along the axis on which they lie further apart."""
+    across, down = (a - b for a, b in zip(first.centre, second.centre, strict=True))
+    if relation in ("left of", "right of"):
+        return abs(across) >= abs(down) and (across < 0) == (relation == "left of")
+    return abs(down) > abs(across) and (down < 0) == (relation == "above")
+
+
+def answer(scene: Scene, text: str) -> str:
+    """What a reader of the question answers, who sees the objects."""
+    things, words = scene.objects, text.removesuffix(" ?").split()
+
+    def find(colour: str, noun: str) -> SceneObject | None:
+        return next((thing for thing in things if thing.pair == (colour, SHAPE_OF[noun])), None)
+
+    if words[:2] == ["how", "many"]:
+        if words[2] == "objects":
+            return str(len(things))
+        if words[2] in COLOURS:
+            return str(sum(thing.colour == words[2] for thing in things))
+        return str(sum(thing.shape == SHAPE_OF[PLURAL_OF[words[2]]] for thing in things))
+    if words[:2] == ["is", "there"]:
+        return "yes" if find(words[3], words[4]) else "no"
+    if words[0] == "is":
+        relation = " ".join(words[4:-3])
+        return "yes" if stands(find(words[2], words[3]), find(words[-2], words[-1]), relation) else "no"
+    attribute = words[1]
+    if words[3:5] == ["the", "object"] and len(words) > 5:
+        reference, relation = find(words[-2], words[-1]), " ".join(words[5:-3])
+        [found] = [thing for thing in things if thing is not reference and stands(thing, reference, relation)]
+    elif attribute == "colour":
+        [found] = [thing for thing in things if thing.shape == SHAPE_OF[words[-1]]]
+    else:
+        [found] = [thing for thing in things if thing.colour == words[-2]]
+    return {"colour": found.colour, "shape": found.shape}[attribute.removesuffix("s")]
+
+
+def test_a_reader_gives_the_same_answers(scenes: list[Scene]) -> None:
+    kinds = Counter()
+    for scene in scenes:
+        for question in ask(scene, 8):
+            assert answer(scene, question.text) == question.answer, question
+            kinds[question.kind] += 1
+    assert set(kinds) == set(KINDS) and min(kinds.values()) > 0.1 * kinds.total()
+
+
+def test_the_objects_that_an_answer_depends_on(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        for question in ask(scene, 8):
+            things = [scene.objects[number] for number in question.objects]
+            if question.kind in ("colour", "shape"):
+                assert getattr(things[0], question.kind) == question.answer and len(things) == 1
+            elif question.kind == "count":
+                assert len(things) == int(question.answer)
+            elif question.kind == "relation":
+                assert question.answer in (things[0].colour, things[0].shape)
+                assert things[1].colour in question.text
+            else:
+                assert all(thing.colour in question.text for thing in things)
+                assert bool(things) or question.answer == "no"
+
+
+def test_answers_cannot_be_guessed(scenes: list[Scene]) -> None:
+    """Yes is as frequent as no, and no colour or shape is much more frequent than the others."""
+    answers = defaultdict(Counter)
+    for scene in scenes:
+        for question in ask(scene, 8):
+            answers[question.kind][question.answer] += 1
+    assert 0.42 < answers["yes_no"]["yes"] / answers["yes_no"].total() < 0.58
+    for kind in ("colour", "shape"):
+        assert max(answers[kind].values()) < 0.35 * answers[kind].total()
+
+
+def test_training_does_not_say_that_held_out_pairs_are_absent() -> None:
+    named = Counter()
+    for index in range(400):
+        for question in ask(make_scene(1, "train", index), 8):
+            words = question.text.split()
+            if words[:2] == ["is", "there"]:
+                named[(words[3], SHAPE_OF[words[4]])] += 1
+    assert len(named) == 30 and not set(named) & HELD_OUT_PAIRS
+
+
+def test_questions_depend_on_the_scene_alone() -> None:
+    scene = make_scene(3, "test", 5)
+    assert ask(scene, 8) == ask(make_scene(3, "test", 5), 8)
+    assert ask(scene, 3) == ask(scene, 8)[:3]
+    assert len({question.text for question in ask(scene, 12)}) == 12
+    for count in (0, 13):
+        with pytest.raises(ValueError, match="count"):
+            ask(scene, count)
+    with pytest.raises(ValueError, match="at least one object"):
+        ask(Scene((), "striped"))
+
+
+def test_data_set() -> None:
+    splits = make_scene_questions(train=3, validation=0, test=2, held_out=4, image_size=32, questions_per_scene=5)
+    assert isinstance(splits, DatasetDict) and {name: len(split) for name, split in splits.items()} == {
+        "train": 15,
+        "test": 10,
+        "held_out": 20,
+    }
+    scenes = make_scenes(train=3, validation=0, test=0, held_out=4, image_size=32)
+    for split, rows in scenes.items():
+        for number, row in enumerate(splits[split]):
+            scene = rows[number // 5]
+            assert row["image_id"] == scene["image_id"]
+            assert row["image"].tobytes() == scene["image"].tobytes()
+            boxes = {tuple(thing["box"]): (thing["colour"], thing["shape"]) for thing in scene["objects"]}
+            pairs = {boxes[tuple(box)] for box in row["boxes"]}
+            assert row["held_out"] == bool(pairs & HELD_OUT_PAIRS)
+    assert not any(splits["train"]["held_out"]) and any(splits["held_out"]["held_out"])
+    with pytest.raises(ValueError, match="test"):
+        make_scene_questions(train=1, test=-1)
