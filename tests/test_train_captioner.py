@@ -86,6 +86,17 @@ def run_script(folder: Path, **options) -> None:
         module.main()
 
 
+def run_in_two_processes(folder: Path, **options) -> subprocess.CompletedProcess:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    return subprocess.run(
+        [*launcher, SCRIPT, *command_line(folder, **options)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "true"},
+    )
+
+
 @pytest.fixture
 def train_captioner(folder: Path) -> Callable:
     """Runs the script with the options given."""
@@ -252,17 +263,22 @@ def test_a_trained_captioner_is_as_it_is(captioner: Path, train_captioner: Calla
 
 
 @pytest.mark.slow
+def test_self_critical_in_two_processes(folder: Path, captioner: Path, tmp_path: Path) -> None:
+    options = {**SELF_CRITICAL, "model_name_or_path": captioner, "num_train_epochs": 1, "mixed_precision": "bf16"}
+    result = run_in_two_processes(folder, **options, output_dir=tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    # 40 images, 4 a batch and process.
+    rewards = [-loss for loss in losses(tmp_path / "run")]
+    assert len(rewards) == 5 and all(0 < reward <= 10 for reward in rewards)
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
+
+
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
     options = {"backbone": folder / "backbone", "num_train_epochs": 2}
     train_captioner(**options, output_dir=tmp_path / "one", gradient_accumulation_steps=2)
-    arguments = command_line(folder, **options, output_dir=tmp_path / "two")
-    result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", SCRIPT, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "true"},
-    )
+    result = run_in_two_processes(folder, **options, output_dir=tmp_path / "two")
     assert result.returncode == 0, result.stderr
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, weight in one.items():
