@@ -1,0 +1,245 @@
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from datasets import Dataset, DatasetDict
+from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
+
+from hf_attention.scene_questions import make_scene_questions
+from hf_attention.training.answering import (
+    AnsweringCollator,
+    AnsweringObjective,
+    answer_labels,
+    answer_metrics,
+    answer_scores,
+    answer_vocabulary,
+    read_questions,
+    split_by_image,
+)
+
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_vqa.py"
+BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+SMALL = {
+    "image_size": 32,
+    "embedding_size": 16,
+    "encoder_hidden_size": 32,
+    "hidden_size": 32,
+    "attention_size": 16,
+    "memory_size": 32,
+    "warmup_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 1e-2,
+    "batch_size": 32,
+    "questions_per_image": 4,
+    "label_smoothing": 0,
+    "ema_decay": 0.5,
+    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "question_dropout", "joint_dropout"], 0.0),
+}
+
+
+@pytest.fixture(scope="module")
+def questions() -> DatasetDict:
+    return make_scene_questions(train=40, validation=0, test=8, held_out=0, image_size=32, questions_per_scene=6)
+
+
+@pytest.fixture(scope="module")
+def folder(questions: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and a backbone, as folders."""
+    folder = tmp_path_factory.mktemp("inputs")
+    questions.save_to_disk(folder / "questions")
+    ResNetConfig(**BACKBONE).save_pretrained(folder / "config")
+    torch.manual_seed(0)
+    ResNetModel(ResNetConfig(**BACKBONE)).save_pretrained(folder / "backbone")
+    ViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder / "backbone")
+    return folder
+
+
+@pytest.fixture
+def train_vqa(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Runs the script in this process, with the options given."""
+    spec = importlib.util.spec_from_file_location("train_vqa", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(**options) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        settings = {"dataset_name": folder / "questions", "features_dir": folder / "features", **SMALL, **options}
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        module.main()
+
+    return run
+
+
+def losses(output_dir: Path) -> list[float]:
+    lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mirror": True, "min_answer_count": 15},
+        {"attention_form": "top_down", "problem_type": "multi_label_classification"},
+        {"head": "generating", "attention_form": "stacked"},
+    ],
+    ids=["answering", "soft", "generating"],
+)
+def test_frozen_backbone(
+    questions: DatasetDict, folder: Path, train_vqa: Callable, tmp_path: Path, options: dict
+) -> None:
+    output_dir = tmp_path / "run"
+    train_vqa(backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=6, do_test=True, **options)
+    found = losses(output_dir)
+    assert np.mean(found[-4:]) < 0.8 * np.mean(found[:4])
+    results = json.loads((output_dir / "results.json").read_text())
+    assert results["images"] == {"train": 36, "validation": 4, "test": 8}
+    assert results["questions"] == {"train": 216, "validation": 24, "test": 48}
+    # Features are kept for each image, not for each question.
+    shapes = {np.load(path, mmap_mode="r").shape[0] for path in (folder / "features").iterdir()}
+    assert shapes == {36, 4, 8}
+    # The folder is a model like any other, and gives the answers that were scored.
+    test = questions["test"]
+    vqa = pipeline("vqa", model=str(output_dir), device="cpu")
+    pairs = [{"image": row["image"], "question": row["question"]} for row in test]
+    answers = [records[0]["answer"] for records in vqa(pairs, batch_size=16, top_k=1)]
+    assert answer_metrics(answers, [[answer] for answer in test["answer"]]) == pytest.approx(results["test"])
+    if "min_answer_count" in options:
+        known = set(vqa.model.config.label2id)
+        assert results["known_answers"] == len(known) < len(set(questions["train"]["answer"]))
+        assert results["without_known_answer"]["test"] == sum(answer not in known for answer in test["answer"])
+
+
+def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    for name, options in (("none", {}), ("blind", {"blind": True})):
+        train_vqa(
+            backbone=folder / "backbone",
+            output_dir=tmp_path / name,
+            num_train_epochs=1,
+            attention_form="none",
+            learned_positions=False,
+            **options,
+        )
+    with pytest.raises(ValueError, match="blind"):
+        train_vqa(
+            backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True, learned_positions=False
+        )
+
+
+def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "first", num_train_epochs=1)
+    train_vqa(model_name_or_path=tmp_path / "first", output_dir=tmp_path / "second", num_train_epochs=1)
+    assert losses(tmp_path / "second")[0] < losses(tmp_path / "first")[0]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Dataset:
+    return Dataset.from_list(
+        [
+            {"image": {"bytes": b"", "path": path}, "picture": path[0], "question": question, "answer": answer}
+            for path, question, answer in (
+                ("a.png", "what is in the image12 ?", "chair"),
+                ("b.png", "how many in the image13 ?", "2"),
+                ("a.png", "what is on the left in the image12 ?", "bed, lamp"),
+            )
+        ]
+    )
+
+
+def test_questions_share_images(rows: Dataset) -> None:
+    from datasets import Image
+
+    rows = rows.cast_column("image", Image())
+    pattern = r"\s*in the image\d+"
+    for column in (None, "picture"):
+        questions = read_questions(rows, "image", "question", "answer", column, pattern)
+        assert questions.image == [0, 1, 0] and len(questions.images) == 2
+        assert questions.texts == ["what is ?", "how many ?", "what is on the left ?"]
+        assert questions.answers == [["chair"], ["2"], ["bed, lamp"]]
+    with pytest.raises(ValueError, match="question_column"):
+        read_questions(rows, "image", "questions", "answer")
+    blank = rows.map(lambda row: {"question": "  "})
+    with pytest.raises(ValueError, match=re.escape("Row 0 of the column 'question'")):
+        read_questions(blank, "image", "question", "answer")
+
+
+def test_split_by_image() -> None:
+    ids = [f"image{number % 20}" for number in range(90)]
+    rows, held_out = split_by_image(ids, 0.25, seed=3)
+    assert sorted([*rows, *held_out]) == list(range(90))
+    assert not {ids[row] for row in rows} & {ids[row] for row in held_out}
+    assert len({ids[row] for row in held_out}) == 5
+    assert split_by_image(ids, 0.25, seed=3) == (rows, held_out) != split_by_image(ids, 0.25, seed=4)
+    with pytest.raises(ValueError, match="one side empty"):
+        split_by_image(ids, 0.01)
+
+
+def test_answer_vocabulary() -> None:
+    answers = [["red", "red"], ["blue"], ["two"], ["blue"], ["blue"]]
+    assert answer_vocabulary(answers) == ["blue", "red", "two"]
+    assert answer_vocabulary(answers, max_answers=1) == ["blue"]
+    assert answer_vocabulary(answers, min_count=2) == ["blue", "red"]
+    with pytest.raises(ValueError, match="min_count"):
+        answer_vocabulary(answers, min_count=4)
+
+
+def test_scores_of_several_annotators() -> None:
+    """With ten annotators, min(votes / 3, 1)."""
+    given = ["red"] * 6 + ["dark red"] * 2 + ["pink", "blue"]
+    assert answer_scores(given) == {"red": 1, "dark red": 2 / 3, "pink": 1 / 3, "blue": 1 / 3}
+    assert answer_scores(["red"]) == {"red": 1}
+    predictions, answers = ["red", " dark red ", "green", "two"], [given, given, given, ["two"]]
+    assert answer_metrics(predictions, answers) == {"exact_match": 0.5, "vqa_accuracy": (1 + 2 / 3 + 0 + 1) / 4}
+    assert answer_metrics(["a, b", "b, a"], [["a, b"], ["a, b"]]) == {"exact_match": 0.5}
+
+
+def test_labels_name_known_answers_only() -> None:
+    label2id = {"red": 0, "blue": 1, "two": 2}
+    one_each = answer_labels([["blue"], ["pink"], ["two"]], label2id, "single_label_classification")
+    assert [label if label is None else label.item() for label in one_each] == [1, None, 2]
+    several = [["red", "red", "blue", "pink"], ["pink", "pink", "pink", "pink"]]
+    shares = answer_labels(several, label2id, "single_label_classification")
+    assert shares[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0]) and shares[1] is None
+    scores = answer_labels(several, label2id, "multi_label_classification")
+    assert scores[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0]) and scores[1] is None
+
+
+def test_images_with_fewer_questions_are_filled_up() -> None:
+    collator, objective = AnsweringCollator(pad_token_id=0), AnsweringObjective()
+    image = torch.zeros(2, 3)
+
+    def batch(*labels: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        words = [[[5, 6, 3], [7, 3]], [[8, 3]]]
+        return collator(
+            [{"region_features": image, "input_ids": w, "labels": each} for w, each in zip(words, labels, strict=True)]
+        )
+
+    classes = batch([torch.tensor(1), torch.tensor(4)], [torch.tensor(2)])
+    assert classes["region_features"].shape == (2, 2, 3)
+    assert classes["input_ids"].tolist() == [[5, 6, 3], [7, 3, 0], [8, 3, 0], [8, 3, 0]]
+    assert classes["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 1, 0]]
+    assert classes["labels"].tolist() == [1, 4, 2, -100]
+    scores = batch([torch.rand(3), torch.rand(3)], [torch.rand(3)])
+    assert scores["labels"].shape == (4, 3) and (scores["labels"][3] == -100).all()
+    assert objective.num_items(classes) == objective.num_items(scores) == 3
+    answers = batch([torch.tensor([9, 3]), torch.tensor([3])], [torch.tensor([9, 9, 3])])
+    assert answers["labels"].tolist() == [[9, 3, -100], [3, -100, -100], [9, 9, 3], [-100] * 3]
+
+
+def test_daquar(hf_attention_data: Path) -> None:
+    """Every question names its file; the pattern of the script's example strips it."""
+    from datasets import load_dataset
+
+    dataset = load_dataset(str(hf_attention_data / "data" / "daquar"))["train"]
+    pattern = re.search(r"--question_pattern '([^']+)'", SCRIPT.read_text()).group(1).replace("\\\\", "\\")
+    questions = read_questions(dataset, "image", "question", "answer", "image_id", pattern)
+    assert len(questions.images) == 795 - 1 or len(questions.images) == 795
+    assert not any("image" in text for text in questions.texts)
