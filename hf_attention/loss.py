@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -31,18 +32,74 @@ def summed_token_loss(
         `torch.Tensor`: A scalar, at least float32.
     """
     is_target = labels != -100
+    states, targets = hidden_states[is_target], labels[is_target]
+    weights = None if label_weights is None else label_weights[is_target]
+    if torch.is_grad_enabled() and _is_plain_linear(output_embedding) and not torch.compiler.is_compiling():
+        return _LinearCrossEntropy.apply(
+            states, output_embedding.weight, output_embedding.bias, targets, weights, label_smoothing
+        )
 
     def chunk_loss(states, targets, weights=None):
         logits = output_embedding(states)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if weights is None:
-            return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
-        return losses @ weights.to(losses.dtype)
+        return losses.sum() if weights is None else losses @ weights.to(losses.dtype)
 
-    of_targets = [hidden_states, labels] if label_weights is None else [hidden_states, labels, label_weights]
-    chunks = zip(*(values[is_target].split(CHUNK_SIZE) for values in of_targets), strict=True)
+    of_targets = [states, targets] if weights is None else [states, targets, weights]
+    chunks = zip(*(values.split(CHUNK_SIZE) for values in of_targets), strict=True)
     return sum(chunk_loss(*chunk) for chunk in chunks)
+
+
+def _is_plain_linear(module: nn.Module) -> bool:
+    """Whether nothing but a product with its weight would happen if it were called."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    return type(module) is nn.Linear and not hooked
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """
+    The summed cross-entropy of a linear projection, which forms its gradients chunk by chunk in the forward pass:
+    autograd would keep the probabilities of all positions until the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, states, weight, bias, targets, label_weights, label_smoothing):
+        dtype = torch.promote_types(states.dtype, torch.float32)
+        total = states.new_zeros((), dtype=dtype)
+        states_gradient = torch.empty_like(states)
+        weight_gradient = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+        bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=weight_gradient.dtype)
+        for start in range(0, len(states), CHUNK_SIZE):
+            chunk = slice(start, start + CHUNK_SIZE)
+            labels = targets[chunk].unsqueeze(1)
+            logits = F.linear(states[chunk], weight, bias).to(dtype)
+            log_sums = logits.logsumexp(1, keepdim=True)
+            losses = log_sums - (1 - label_smoothing) * logits.gather(1, labels)
+            if label_smoothing:
+                losses -= label_smoothing * logits.mean(1, keepdim=True)
+            # The gradient of the logits: their probabilities less the target's.
+            gradient = logits.sub_(log_sums).exp_()
+            if label_smoothing:
+                gradient -= label_smoothing / logits.shape[1]
+            gradient.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
+            if label_weights is not None:
+                factors = label_weights[chunk].unsqueeze(1).to(dtype)
+                losses *= factors
+                gradient *= factors
+            total += losses.sum()
+            gradient = gradient.to(states.dtype)
+            states_gradient[chunk] = gradient @ weight.to(states.dtype)
+            weight_gradient += gradient.T @ states[chunk]
+            if bias is not None:
+                bias_gradient += gradient.sum(0)
+        ctx.save_for_backward(states_gradient, weight_gradient.to(weight.dtype), bias_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, factor):
+        gradients = [None if value is None else (factor * value).to(value.dtype) for value in ctx.saved_tensors]
+        return *gradients, None, None, None
 
 
 def doubly_stochastic_loss(

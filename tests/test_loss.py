@@ -3,6 +3,8 @@ import torch
 from common.factories import END, VOCABULARY, make_tokens, memory_mask, over_models, repeat
 from torch.testing import assert_close
 
+from hf_attention import loss
+
 
 LABELS = torch.tensor([[5, 7, END, -100], [6, END, -100, -100], [9, 8, 7, END], [4, 4, END, -100]])
 
@@ -86,3 +88,24 @@ def test_given_decoder_inputs_are_taken(factory):
     tokens = make_tokens(rows=4, length=4)
     outputs = model(**inputs, decoder_input_ids=tokens, labels=LABELS)
     assert_close(outputs.logits, model(**inputs, decoder_input_ids=tokens).logits)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_gradients_are_those_of_autograd(monkeypatch, bias, weighted, smoothing):
+    """The gradients formed in the forward pass, in several chunks, against those of a head that is called."""
+    monkeypatch.setattr(loss, "CHUNK_SIZE", 3)
+    states = torch.randn(4, 4, 5, dtype=torch.float64, requires_grad=True)
+    head = torch.nn.Linear(5, VOCABULARY, bias=bias, dtype=torch.float64)
+    weights = torch.randn(4, 4, dtype=torch.float64) if weighted else None
+
+    def loss_and_gradients():
+        value = 2 * loss.summed_token_loss(states, head, LABELS, smoothing, weights)
+        return value, *torch.autograd.grad(value, (states, *head.parameters()))
+
+    formed = loss_and_gradients()
+    calls = []
+    head.register_forward_hook(lambda *call: calls.append(call))
+    assert_close(formed, loss_and_gradients())
+    assert len(calls) == 4  # chunks; a head with a hook is called

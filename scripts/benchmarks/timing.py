@@ -23,16 +23,16 @@ def medians(functions: dict[str, Callable[[], object]], repeats: int) -> dict[st
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def report(times: dict[str, float], targets: Targets) -> dict[str, dict[str, float]]:
-    """Prints the times and their ratios; returns both."""
+def report(values: dict[str, float], targets: Targets, unit: str = "ms") -> dict[str, dict[str, float]]:
+    """Prints what was measured and the ratios; returns both."""
     ratios = {}
-    width = max(map(len, (*times, *targets)))
-    for name, value in times.items():
-        print(f"{name:<{width}}  {value:9.2f} ms")
+    width = max(map(len, (*values, *targets)))
+    for name, value in values.items():
+        print(f"{name:<{width}}  {value:9.2f} {unit}")
     for name, (at_least, at_most) in targets.items():
         numerator, denominator = name.split(" / ")
-        ratios[name] = times[numerator] / times[denominator]
+        ratios[name] = values[numerator] / values[denominator]
         bounds = [f"at least {at_least}"] if at_least is not None else []
         bounds += [f"at most {at_most}"] if at_most is not None else []
         print(f"{name:<{width}}  {ratios[name]:9.2f}  {', '.join(bounds)}".rstrip())
-    return {"milliseconds": times, "ratios": ratios}
+    return {"milliseconds" if unit == "ms" else unit: values, "ratios": ratios}
