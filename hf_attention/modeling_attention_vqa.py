@@ -174,15 +174,15 @@ class AttentionVQAEncoder(nn.Module):
             region_features = F.normalize(region_features, dim=-1)
         image = self.image_encoder(pixel_values, region_features, region_mask, region_boxes)
         regions = image.last_hidden_state
-        if len(input_ids) > images:
-            regions = regions.repeat_interleave(len(input_ids) // images, 0)
-            if region_mask is not None:
-                region_mask = region_mask.repeat_interleave(len(input_ids) // images, 0)
         words, question = self.question_encoder(input_ids, attention_mask)
 
         joint = maps = None
         if self.question_attention is not None:
             joint, maps = self.question_attention(self.question_dropout(question), regions, region_mask)
+        if len(input_ids) > images:
+            regions = regions.repeat_interleave(len(input_ids) // images, 0)
+            if region_mask is not None:
+                region_mask = region_mask.repeat_interleave(len(input_ids) // images, 0)
         output = AttentionVQAModelOutput(
             last_hidden_state=regions,
             memory_mask=region_mask,

@@ -15,7 +15,7 @@ def gated_tanh(inputs: torch.Tensor) -> torch.Tensor:
 
 class QuestionAttention(nn.Module):
     """
-    Base of the forms of attention: `forward` takes the question's vector and the regions.
+    Base of the forms of attention. Subclasses say how questions look at the regions of one image (`look`).
 
     Args:
         config ([`AttentionVQAConfig`]): The configuration.
@@ -30,13 +30,27 @@ class QuestionAttention(nn.Module):
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """
         Args:
-            question (`torch.Tensor` of shape `(batch, question_size)`): The question's vector.
-            regions (`torch.Tensor` of shape `(batch, regions, memory_size)`): What is looked at.
-            region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*): 1 where attention is allowed.
+            question (`torch.Tensor` of shape `(batch, question_size)`):
+                The questions' vectors. `batch` is a multiple of the images: as many in turn belong to each.
+            regions (`torch.Tensor` of shape `(images, regions, memory_size)`):
+                What is looked at. What does not wait for a question is computed once for each image.
+            region_mask (`torch.Tensor` of shape `(images, regions)`, *optional*):
+                1 where attention is allowed.
 
         Returns:
             `tuple`: the joint vector, of shape `(batch, joint_size)`, and one map for each glimpse, of shape `(batch,
             regions)` and at least float32.
+        """
+        mask = None if region_mask is None else region_mask.bool()[:, None, None]
+        joint, maps = self.look(question.unflatten(0, (len(regions), -1)), regions, mask)
+        return joint.flatten(0, 1), tuple(weights.flatten(0, 1) for weights in maps)
+
+    def look(
+        self, question: torch.Tensor, regions: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """
+        As `forward`, with the questions of each image, `(images, questions, question_size)`, and a mask `(images, 1,
+        1, regions)`; the joint vectors and maps are of shape `(images, questions, ...)`.
         """
         raise NotImplementedError
 
@@ -64,14 +78,14 @@ class StackedAttention(QuestionAttention):
             for _ in range(config.num_glimpses)
         )
 
-    def forward(self, question, regions, region_mask=None):
+    def look(self, question, regions, mask):
         regions = self.dropout(self.region_proj(regions).tanh())
         joint, maps = question, []
         for hop in self.hops:
-            hidden = self.dropout((hop["region"](regions) + hop["question"](joint).unsqueeze(1)).tanh())
-            weights = _attend(hop["score"](hidden), region_mask)
-            joint = joint + _look(weights, regions).squeeze(1)
-            maps.append(weights.squeeze(1))
+            hidden = self.dropout((hop["region"](regions).unsqueeze(1) + hop["question"](joint).unsqueeze(2)).tanh())
+            [weights] = _attend(hop["score"](hidden), mask).unbind(2)
+            joint = joint + torch.bmm(weights.to(regions.dtype), regions)
+            maps.append(weights)
         return joint, tuple(maps)
 
 
@@ -90,12 +104,12 @@ class GlimpseAttention(QuestionAttention):
         self.score = nn.Linear(config.attention_size, config.num_glimpses, bias=False)
         self.joint = nn.Linear(config.num_glimpses * config.memory_size + config.question_size, config.joint_size)
 
-    def forward(self, question, regions, region_mask=None):
+    def look(self, question, regions, mask):
         regions = self.dropout(regions)
-        hidden = (self.region_proj(regions) + self.question_proj(question).unsqueeze(1)).relu()
-        weights = _attend(self.score(self.dropout(hidden)), region_mask)
-        seen = _look(weights, regions).flatten(1)
-        return self.joint(self.dropout(torch.cat([seen, question], -1))).relu(), weights.unbind(1)
+        hidden = (self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2)).relu()
+        weights = _attend(self.score(self.dropout(hidden)), mask)
+        seen = torch.matmul(weights.to(regions.dtype), regions.unsqueeze(1)).flatten(2)
+        return self.joint(self.dropout(torch.cat([seen, question], -1))).relu(), weights.unbind(2)
 
 
 class TopDownAttention(QuestionAttention):
@@ -117,11 +131,11 @@ class TopDownAttention(QuestionAttention):
         self.seen = nn.Linear(config.memory_size, 2 * config.joint_size)
         self.joint = nn.Linear(config.joint_size, 2 * config.joint_size)
 
-    def forward(self, question, regions, region_mask=None):
+    def look(self, question, regions, mask):
         regions = self.dropout(regions)
-        hidden = gated_tanh(self.region_proj(regions) + self.question_proj(question).unsqueeze(1))
-        weights = _attend(self.score(self.dropout(hidden)), region_mask).squeeze(1)
-        seen = _look(weights.unsqueeze(1), regions).squeeze(1)
+        hidden = gated_tanh(self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2))
+        [weights] = _attend(self.score(self.dropout(hidden)), mask).unbind(2)
+        seen = torch.bmm(weights.to(regions.dtype), regions)
         joint = gated_tanh(self.question(question)) * gated_tanh(self.seen(seen))
         return gated_tanh(self.joint(self.dropout(joint))), (weights,)
 
@@ -139,23 +153,19 @@ class NoAttention(QuestionAttention):
         self.seen = nn.Linear(config.memory_size, config.joint_size)
         self.joint = nn.Linear(config.joint_size, config.joint_size)
 
-    def forward(self, question, regions, region_mask=None):
-        if region_mask is None:
-            mean = regions.mean(1)
+    def look(self, question, regions, mask):
+        if mask is None:
+            mean = regions.mean(1, keepdim=True)
         else:
-            mask = region_mask.to(regions.dtype).unsqueeze(-1)
-            mean = (regions * mask).sum(1) / mask.sum(1)
+            weights = mask.squeeze(1).to(regions.dtype)
+            mean = torch.bmm(weights / weights.sum(-1, keepdim=True), regions)
         joint = self.question(question).tanh() * self.seen(self.dropout(mean)).tanh()
         return self.joint(self.dropout(joint)).tanh(), ()
 
 
-def _attend(scores: torch.Tensor, region_mask: torch.Tensor | None) -> torch.Tensor:
-    """From scores (batch, regions, glimpses) to weights (batch, glimpses, regions)."""
-    return masked_softmax(scores.transpose(1, 2), None if region_mask is None else region_mask.bool().unsqueeze(1))
-
-
-def _look(weights: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
-    return torch.bmm(weights.to(regions.dtype), regions)
+def _attend(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """From scores (images, questions, regions, glimpses) to weights (images, questions, glimpses, regions)."""
+    return masked_softmax(scores.transpose(2, 3), mask)
 
 
 QUESTION_ATTENTION_CLASSES = {

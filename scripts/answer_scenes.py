@@ -74,7 +74,7 @@ def make_model(vocab_size: int, answers: list[str], attention_form: str | None) 
     config = AttentionVQAConfig(
         backbone_config=ResNetConfig(
             embedding_size=32,
-            hidden_sizes=[96],
+            hidden_sizes=[64],
             depths=[3],
             layer_type="basic",
             downsample_in_first_stage=False,
