@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sacrebleu
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
@@ -30,7 +31,7 @@ from hf_attention.training.collators import CaptionCollator
 from hf_attention.training.data import check_images, get_split, load_splits, read_image, text_lists
 from hf_attention.training.features import stored_region_features
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.sampling import CaptionBatchSampler
+from hf_attention.training.sampling import CaptionBatchSampler, LengthBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -140,13 +141,28 @@ def test_every_caption_once_an_epoch(captions_per_image: int) -> None:
 
 
 def test_buckets_save_padding() -> None:
-    lengths = np.random.default_rng(0).integers(3, 30, size=(400, 1)).tolist()
+    lengths = np.random.default_rng(0).integers(3, 30, size=403).tolist()
 
     def padded(bucket_batches: int) -> int:
-        batches = CaptionBatchSampler(lengths, 10, bucket_batches=bucket_batches)
-        return sum(len(batch) * max(lengths[group.image][0] for group in batch) for batch in batches)
+        sampler = LengthBatchSampler(lengths, 10, bucket_batches=bucket_batches)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        assert sorted(number for batch in batches for number in batch) == list(range(403))
+        captions = CaptionBatchSampler([[length] for length in lengths], 10, bucket_batches=bucket_batches)
+        sizes = sum(len(batch) * max(lengths[group.image] for group in batch) for batch in captions)
+        assert sizes == pytest.approx(sum(len(batch) * max(lengths[i] for i in batch) for batch in batches), rel=0.1)
+        return sizes
 
     assert padded(20) < 0.7 * padded(1)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_accelerate_keeps_batches_that_are_not_full(processes: int) -> None:
+    """Where buckets end there are short batches; all processes together still see every example once."""
+    sampler = LengthBatchSampler(list(range(45)), 4, bucket_batches=3)
+    assert [len(batch) for batch in sampler].count(4) < len(sampler)
+    shards = [BatchSamplerShard(sampler, processes, rank, even_batches=False) for rank in range(processes)]
+    assert sorted(number for shard in shards for batch in shard for number in batch) == list(range(45))
 
 
 def test_rows_of_an_image_follow_each_other() -> None:

@@ -19,7 +19,7 @@ from ..attention import ProjectedMemory
 from ..cache import DecoderState, RecurrentCache
 from .arguments import TextArguments
 from .objective import Objective
-from .sampling import CaptionBatchSampler, CaptionGroup
+from .sampling import LengthBatchSampler
 
 
 def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
@@ -179,8 +179,8 @@ class SentenceDataset(Dataset):
     def __init__(self, tokens: list[list[int]]):
         self.tokens = tokens
 
-    def __getitem__(self, group: CaptionGroup) -> list[int]:
-        return self.tokens[group.image]
+    def __getitem__(self, number: int) -> list[int]:
+        return self.tokens[number]
 
 
 def collate_sentences(batch: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -214,8 +214,7 @@ def text_dataloader(
     """
     if arguments.reset_state:
         dataset = SentenceDataset(sentences(texts, tokenizer))
-        lengths = [[len(tokens)] for tokens in dataset.tokens]
-        sampler = CaptionBatchSampler(lengths, images_per_batch=arguments.columns, seed=seed)
+        sampler = LengthBatchSampler([len(tokens) for tokens in dataset.tokens], arguments.columns, seed=seed)
         return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate_sentences)
     dataset = StreamDataset(stream(texts, tokenizer), arguments.columns, num_processes)
     sampler = SegmentSampler(dataset.length, arguments.segment_length, num_processes, arguments.random_segments, seed)

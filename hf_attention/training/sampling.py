@@ -32,25 +32,14 @@ def bucketed_batches(
         yield batches[i]
 
 
-class LengthBatchSampler(Sampler[list[int]]):
-    """Batches of examples of similar length; every example is used once an epoch. A recurrent decoder takes as many
-    steps as the longest target of the batch. The order depends on seed and epoch alone.
-
-    Args:
-        lengths (`Sequence[int]`): length of each example, in tokens.
-        batch_size (`int`): examples of a batch.
-        bucket_batches (`int`, *optional*, defaults to 20):
-            Batches among which examples are sorted by length; 1 leaves the order random.
-        seed (`int`, *optional*, defaults to 0): seed of the order.
-    """
+class _EpochBatchSampler(Sampler[list]):
+    """Batches whose order depends on seed and epoch alone."""
 
     drop_last = False
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, bucket_batches: int = 20, seed: int = 0):
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-        self.lengths = lengths
-        self.batch_size = batch_size
+    def __init__(self, examples_per_batch: int, bucket_batches: int, seed: int):
+        # Not `batch_size`: where Accelerate finds that, it drops shorter batches that are not the last.
+        self.examples_per_batch = examples_per_batch
         self.bucket_batches = bucket_batches
         self.seed = seed
         self.epoch = 0
@@ -59,12 +48,31 @@ class LengthBatchSampler(Sampler[list[int]]):
         """Chooses the order of the epoch `epoch`."""
         self.epoch = epoch
 
+
+class LengthBatchSampler(_EpochBatchSampler):
+    """Batches of examples of similar length; every example is used once an epoch. A recurrent decoder takes as many
+    steps as the longest target of the batch. The order depends on seed and epoch alone.
+
+    Args:
+        lengths (`Sequence[int]`): length of each example, in tokens.
+        examples_per_batch (`int`): examples of a batch.
+        bucket_batches (`int`, *optional*, defaults to 20):
+            Batches among which examples are sorted by length; 1 leaves the order random.
+        seed (`int`, *optional*, defaults to 0): seed of the order.
+    """
+
+    def __init__(self, lengths: Sequence[int], examples_per_batch: int, bucket_batches: int = 20, seed: int = 0):
+        if examples_per_batch < 1:
+            raise ValueError(f"`examples_per_batch` must be at least 1, got {examples_per_batch}.")
+        super().__init__(examples_per_batch, bucket_batches, seed)
+        self.lengths = lengths
+
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
+        return math.ceil(len(self.lengths) / self.examples_per_batch)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        yield from bucketed_batches(rng, self.lengths, self.batch_size, self.bucket_batches)
+        yield from bucketed_batches(rng, self.lengths, self.examples_per_batch, self.bucket_batches)
 
 
 class CaptionGroup(NamedTuple):
@@ -81,7 +89,7 @@ class CaptionGroup(NamedTuple):
     mirrored: bool
 
 
-class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
+class CaptionBatchSampler(_EpochBatchSampler):
     """Batches of images with several of their captions each; every caption is used once an epoch.
 
     The groups of an image's captions are drawn anew each epoch. Groups of similar length come together: a recurrent
@@ -97,8 +105,6 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
         seed (`int`, *optional*, defaults to 0): seed of the order.
     """
 
-    drop_last = False
-
     def __init__(
         self,
         lengths: Sequence[Sequence[int]],
@@ -111,22 +117,14 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
         for name, value in (("images_per_batch", images_per_batch), ("captions_per_image", captions_per_image)):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        super().__init__(images_per_batch, bucket_batches, seed)
         self.lengths = lengths
-        # Not `batch_size`: where Accelerate finds that, it drops shorter batches that are not the last.
-        self.images_per_batch = images_per_batch
         self.captions_per_image = captions_per_image
         self.mirror = mirror
-        self.bucket_batches = bucket_batches
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of the epoch `epoch`."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         groups = sum(math.ceil(len(captions) / self.captions_per_image) for captions in self.lengths)
-        return math.ceil(groups / self.images_per_batch)
+        return math.ceil(groups / self.examples_per_batch)
 
     def __iter__(self) -> Iterator[list[CaptionGroup]]:
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -137,5 +135,5 @@ class CaptionBatchSampler(Sampler[list[CaptionGroup]]):
                 captions = tuple(order[start : start + self.captions_per_image])
                 groups.append(CaptionGroup(image, captions, self.mirror and rng.random() < 0.5))
         longest = [max(self.lengths[group.image][caption] for caption in group.captions) for group in groups]
-        for batch in bucketed_batches(rng, longest, self.images_per_batch, self.bucket_batches):
+        for batch in bucketed_batches(rng, longest, self.examples_per_batch, self.bucket_batches):
             yield [groups[i] for i in batch]
