@@ -13,13 +13,15 @@ ANSWERS = ("red", "blue", "yes", "no", "two")
 WORDS = "what colour is the circle square left of how many are there ? red blue yes no two".split()
 
 
-def make_config(backbone: str | None = "vit", **settings) -> AttentionVQAConfig:
+def make_config(
+    backbone: str | None = "vit", words: Iterable[str] = WORDS, answers: Iterable[str] = ANSWERS, **settings
+) -> AttentionVQAConfig:
     sizes = {"embedding_size": 6, "hidden_size": 8, "attention_size": 5, "memory_size": 7, "encoder_hidden_size": 8}
     return AttentionVQAConfig(
-        vocab_size=4 + len(WORDS),
+        vocab_size=4 + len(list(words)),
         backbone_config=make_backbone_config(backbone),
-        id2label=dict(enumerate(ANSWERS)),
-        label2id={answer: number for number, answer in enumerate(ANSWERS)},
+        id2label=dict(enumerate(answers)),
+        label2id={answer: number for number, answer in enumerate(answers)},
         **sizes | settings,
     )
 
