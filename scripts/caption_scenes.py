@@ -49,6 +49,14 @@ class DemoArguments:
     num_train_epochs: int = field(default=3, metadata={"help": "Passes over the captions of the training scenes."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
+    attention_type: str = field(default="scaled_dot", metadata={"help": "additive, dot, general or scaled_dot."})
+    grid: int = field(
+        default=8, metadata={"help": "Rows and columns of regions: 8, or 16 to see finely where it looks."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.grid not in (8, 16):
+            raise ValueError(f"`grid` must be 8 or 16, got {self.grid}.")
 
 
 class PixelsInMemory:
@@ -75,21 +83,25 @@ class PixelsInMemory:
         return {"pixel_values": self.pixel_values[row]}
 
 
-def make_model(vocab_size: int) -> AttentionCaptionerForConditionalGeneration:
-    """A small residual network, whose 8x8 grid of regions is the memory, and the decoder that looks at it."""
+def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerForConditionalGeneration:
+    """A small residual network, whose grid of regions is the memory, and the decoder that looks at it."""
+    # A second stage would halve the grid.
+    stages = (
+        {"hidden_sizes": [64, 128], "depths": [1, 1]} if arguments.grid == 8 else {"hidden_sizes": [64], "depths": [3]}
+    )
+    heads = {"num_attention_heads": 4} if arguments.attention_type == "scaled_dot" else {}
+    hidden_size = 192
     config = AttentionCaptionerConfig(
-        backbone_config=ResNetConfig(
-            embedding_size=32, hidden_sizes=[64, 128], depths=[1, 1], layer_type="basic", image_size=IMAGE_SIZE
-        ),
+        backbone_config=ResNetConfig(embedding_size=32, layer_type="basic", image_size=IMAGE_SIZE, **stages),
         freeze_backbone=False,
-        num_regions=(IMAGE_SIZE // 8) ** 2,
+        num_regions=arguments.grid**2,
         vocab_size=vocab_size,
-        memory_size=128,
+        memory_size=hidden_size if arguments.attention_type == "dot" else 128,
         embedding_size=64,
-        hidden_size=192,
-        attention_type="scaled_dot",
-        attention_size=128,
-        num_attention_heads=4,
+        hidden_size=hidden_size,
+        attention_type=arguments.attention_type,
+        attention_size=128 if arguments.attention_type == "scaled_dot" else 64,
+        **heads,
         # Positions as large as the features, so that the decoder soon learns to read from left to right.
         initializer_range=0.5,
     )
@@ -116,7 +128,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     tokenizer = train_tokenizer(text for texts in captions for text in texts)
     image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    model = make_model(len(tokenizer))
+    model = make_model(len(tokenizer), arguments)
     labels = caption_labels(captions, tokenizer, MAX_TOKENS)
     sampler = CaptionBatchSampler(
         [[len(ids) for ids in texts] for texts in labels],
