@@ -113,7 +113,6 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         past_key_values: RecurrentCache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
-        shift_labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -154,7 +153,8 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         )
         hidden_states = outputs.last_hidden_state
         loss = logits = None
-        targets = self._targets(labels, shift_labels, attention_mask)
+        # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
+        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
         if targets is not None:
             num_items = (targets != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

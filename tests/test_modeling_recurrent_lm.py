@@ -1,6 +1,7 @@
 """The recurrent language model against plain loops, in every configuration, and as a member of transformers."""
 
 import copy
+import inspect
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from common.configurations import combinations
 from common.factories import END, PAD, UNKNOWN, VOCABULARY, left_padded, make_tokens
 from common.reference import ReferenceDecoder
+from common.remote_code import run_without_the_package
 from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, log_probabilities
+from safetensors.torch import load_file
 from torch.nn import functional as F
 from torch.testing import assert_close
 from transformers import (
@@ -18,6 +21,8 @@ from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
     TextIteratorStreamer,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
@@ -504,3 +509,87 @@ def test_models_are_copied_whole():
     twin = copy.deepcopy(model).eval()
     tokens = make_tokens(2, 4)
     assert_close(twin(tokens).logits, model.eval()(tokens).logits)
+
+
+TRAINER_TEXTS = ["a b c d", "b", "c d e", "d e f g h", "h i a", "f a b"] * 2
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_the_loss_of_the_trainer(tokenizer, tmp_path: Path, smoothing: float, accumulation: int):
+    """By the trainer's own label smoothing it is that of the definition, over several accumulated batches too."""
+    model = make_model().double()
+    rows = [tokenizer(text) for text in TRAINER_TEXTS]
+    total, number = 0.0, 0
+    with torch.no_grad():
+        for row in rows:
+            tokens = torch.tensor([row["input_ids"]])
+            log_probabilities = model(tokens).logits[0, :-1].log_softmax(-1)
+            targets = (1 - smoothing) * F.one_hot(tokens[0, 1:], VOCABULARY) + smoothing / VOCABULARY
+            total -= (targets * log_probabilities).sum().item()
+            number += tokens.shape[1] - 1
+
+    def collate(batch: list) -> dict[str, torch.Tensor]:
+        batch = tokenizer.pad(batch, return_tensors="pt", padding_side="right")
+        return {**batch, "labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)}
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        per_device_train_batch_size=len(rows) // accumulation,
+        gradient_accumulation_steps=accumulation,
+        label_smoothing_factor=smoothing,
+        max_steps=2,
+        logging_steps=1,
+        learning_rate=1e-2,
+        lr_scheduler_type="constant",
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows, data_collator=collate)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(total / number, rel=1e-5)
+    assert losses[1] < losses[0]
+    assert trainer.evaluate()["eval_loss"] < losses[0]
+
+
+def answers(folder: str, **trust) -> dict[str, torch.Tensor]:
+    """What is compared; it also runs without the package."""
+    model = AutoModelForCausalLM.from_pretrained(folder, **trust)
+    tokens = torch.tensor([[3, 5, 6, 7], [3, 8, 4, 9]])
+    with torch.no_grad():
+        tensors = {"logits": model(tokens).logits, "loss": model(tokens, labels=tokens).loss}
+        tensors["hidden"] = AutoModel.from_pretrained(folder, **trust)(tokens).last_hidden_state
+    tensors["greedy"] = model.generate(tokens, max_new_tokens=6)
+    tensors["beam"] = model.generate(tokens, max_new_tokens=6, num_beams=3)
+    text = pipeline("text-generation", folder, device="cpu", **trust)("a b", max_new_tokens=6, do_sample=False)
+    tensors["text"] = torch.tensor(list(text[0]["generated_text"].encode()))
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+WITHOUT_THE_PACKAGE = """
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoModelForCausalLM, pipeline
+
+ANSWERS
+folder, out = sys.argv[1:]
+save_file(answers(folder, trust_remote_code=True), out + "/tensors.safetensors")
+AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).save_pretrained(out + "/again")
+"""
+
+
+def test_the_same_answers_without_the_package(tokenizer, tmp_path: Path):
+    folder = tmp_path / "saved"
+    make_model(attention_type="additive", num_hidden_layers=2).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    expected = answers(str(folder))
+    out = tmp_path / "out"
+    run_without_the_package(WITHOUT_THE_PACKAGE.replace("ANSWERS", inspect.getsource(answers)), out, folder, out)
+    found = load_file(out / "tensors.safetensors")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert_close(found[name], tensor, msg=lambda text, name=name: f"{name}: {text}")
+    assert type(AutoModelForCausalLM.from_pretrained(out / "again")) is RecurrentLMForCausalLM
