@@ -34,9 +34,9 @@ else:
         pass
 vqa = pipeline("visual-question-answering", folder, device="cpu", trust_remote_code=True)
 records = vqa(image=image, question=question, output_attentions=True)
-for record in records:
-    record["attentions"] = record["attentions"].tolist()
-    record.pop("word_attentions", None)
+records = [
+    {"answer": each["answer"], "score": each.get("score"), "attentions": each["attentions"].tolist()} for each in records
+]
 print("RECORDS " + json.dumps(records))
 model.save_pretrained(out + "/again")
 AutoProcessor.from_pretrained(folder, trust_remote_code=True).save_pretrained(out + "/again")
