@@ -16,11 +16,7 @@ Then, from that model, self-critical training (Rennie et al. 2017):
         --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
 """
 
-from pathlib import Path
-
 import torch
-from accelerate.logging import get_logger
-from accelerate.utils import set_seed
 from datasets import Dataset
 from transformers import (
     AutoConfig,
@@ -54,16 +50,11 @@ from hf_attention.training.captioning import (
     tune_generation,
 )
 from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, text_lists
-from hf_attention.training.hub import HubPublisher
 from hf_attention.training.images import make_image_processor, make_source
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.model_card import write_model_card
-from hf_attention.training.results import write_results
+from hf_attention.training.loop import train
+from hf_attention.training.run import Run
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
 from hf_attention.training.tokenization import train_tokenizer
-
-
-logger = get_logger(__name__)
 
 
 def make_tokenizer(arguments: TokenizerArguments, captions: list[list[str]]) -> PreTrainedTokenizerFast:
@@ -150,12 +141,8 @@ def main() -> None:
     loop_args, data_args, model_args, tokenizer_args, decoder_args, critic_args, hub_args = arguments
     if critic_args.self_critical and model_args.model_name_or_path is None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
-    accelerator = make_accelerator(loop_args)
-    output_dir = Path(loop_args.output_dir)
-    if accelerator.is_main_process:
-        prepare_output_dir(loop_args)
-    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
-    set_seed(loop_args.seed)
+    run = Run(loop_args, hub_args)
+    accelerator = run.accelerator
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
 
@@ -165,15 +152,16 @@ def main() -> None:
         return drop_bad_images(dataset, data_args.image_column) if data_args.skip_bad_images else dataset
 
     train_set = split(data_args.train_split, data_args.max_train_samples)
-    validation_set = split(data_args.validation_split, data_args.max_eval_samples)
+    max_eval_samples = loop_args.eval_samples(data_args.max_eval_samples)
+    validation_set = split(data_args.validation_split, max_eval_samples)
     # What would fail at the end of a long run fails here.
-    test_set = split(data_args.test_split, data_args.max_eval_samples) if data_args.do_test else None
+    test_set = split(data_args.test_split, max_eval_samples) if data_args.do_test else None
     captions = text_lists(train_set, data_args.captions_column, "captions_column")
     if model_args.model_name_or_path is not None:
         model, processor = load_captioner(model_args, decoder_args, tokenizer_args, data_args.image_size)
         image_processor, tokenizer = processor.image_processor, processor.tokenizer
     else:
-        tokenizer = make_tokenizer(tokenizer_args, captions)
+        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, captions))
         image_processor = make_image_processor(model_args.backbone, data_args.image_size)
         processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
         model = make_model(model_args, decoder_args, tokenizer, image_processor)
@@ -210,17 +198,13 @@ def main() -> None:
             train_source, labels, data_args, loop_args.seed, loop_args.dataloader_num_workers
         )
 
-    def save(model: AttentionCaptionerForConditionalGeneration, folder: Path) -> None:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-
     result = train(
         model,
         loop_args,
         dataloader,
         accelerator,
         evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
-        save=hub.pushing(save),
+        save=run.saving(processor),
         learning_rates=(
             {"model.encoder.backbone.": model_args.backbone_learning_rate}
             if model_args.backbone_learning_rate is not None
@@ -229,7 +213,7 @@ def main() -> None:
         objective=objective,
     )
 
-    model = AttentionCaptionerForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()
+    model = run.best_model(result, AttentionCaptionerForConditionalGeneration)
     settings = {"num_beams": data_args.num_beams, "length_penalty": data_args.length_penalty}
     if data_args.tune_generation:
         settings, scores = tune_generation(model, validation, loop_args.metric_for_best_model)
@@ -237,22 +221,15 @@ def main() -> None:
     else:
         scores = validation(model)
     results = {
-        "seed": loop_args.seed,
         "metric_tokenizer": METRIC_TOKENIZER,
         "best_epoch": result.state.best_epoch,
         "vocab_size": len(tokenizer),
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "generation": settings,
         "validation": scores,
     }
     if test_set is not None:
         results["test"] = evaluator(test_set)(model)
-    if accelerator.is_main_process:
-        save(model, output_dir)
-        write_results(output_dir, results)
-        write_model_card(output_dir, "image-to-text", arguments, hub.name)
-        hub.finish()
-    accelerator.end_training()
+    run.finish(model, processor, "image-to-text", arguments, results)
 
 
 if __name__ == "__main__":

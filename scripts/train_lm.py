@@ -11,7 +11,6 @@ with `--push_to_hub` the Hub has them too.
 import logging
 from pathlib import Path
 
-from accelerate.utils import set_seed
 from datasets import DatasetDict
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -25,7 +24,6 @@ from hf_attention.training.arguments import (
     TokenizerArguments,
 )
 from hf_attention.training.data import check_column, get_split, load_splits
-from hf_attention.training.hub import HubPublisher
 from hf_attention.training.language_modeling import (
     CarriedState,
     TextObjective,
@@ -33,10 +31,9 @@ from hf_attention.training.language_modeling import (
     for_running_text,
     text_dataloader,
 )
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.model_card import write_model_card
+from hf_attention.training.loop import train
 from hf_attention.training.nt_asgd import NTASGD
-from hf_attention.training.results import write_results
+from hf_attention.training.run import Run
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -103,16 +100,12 @@ def main() -> None:
     if optimizer_args.optimizer == "nt_asgd" and loop_args.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
     logging.basicConfig(level=logging.WARNING)
-    accelerator = make_accelerator(loop_args)
-    output_dir = Path(loop_args.output_dir)
-    if accelerator.is_main_process:
-        prepare_output_dir(loop_args)
-    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
-    set_seed(loop_args.seed)
+    run = Run(loop_args, hub_args)
+    accelerator = run.accelerator
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
     texts = load_texts(splits, data_args.train_split, data_args, data_args.max_train_samples)
-    tokenizer = make_tokenizer(tokenizer_args, texts)
+    tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, texts))
     model = make_model(model_args, tokenizer)
     optimizer = None
     if optimizer_args.optimizer == "nt_asgd":
@@ -123,8 +116,10 @@ def main() -> None:
             optimizer_args.nonmonotone_interval,
         )
 
+    max_eval_samples = loop_args.eval_samples(data_args.max_eval_samples)
+
     def perplexity(split: str, columns: int) -> TextPerplexity:
-        texts = load_texts(splits, split, data_args, data_args.max_eval_samples)
+        texts = load_texts(splits, split, data_args, max_eval_samples)
         return TextPerplexity(texts, tokenizer, accelerator, columns, reset_state=data_args.reset_state)
 
     validation = perplexity(data_args.validation_split, data_args.eval_columns)
@@ -137,9 +132,7 @@ def main() -> None:
         optimizer.observe(metrics["loss"])
         return metrics
 
-    def save(model: PreTrainedModel, folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    save = run.saving(tokenizer)
 
     def save_averaged(model: PreTrainedModel, folder: Path) -> None:
         with optimizer.averaged():
@@ -151,28 +144,21 @@ def main() -> None:
         text_dataloader(texts, tokenizer, data_args, accelerator.num_processes, loop_args.seed),
         accelerator,
         evaluate=evaluate,
-        save=hub.pushing(save if optimizer is None else save_averaged),
+        save=save if optimizer is None else save_averaged,
         optimizer=optimizer,
         objective=TextObjective() if data_args.reset_state else CarriedState(accelerator.device),
     )
 
-    model = RecurrentLMForCausalLM.from_pretrained(result.best_model).to(accelerator.device).eval()
+    model = run.best_model(result, RecurrentLMForCausalLM)
     columns = data_args.eval_columns if data_args.reset_state else 1
     results = {
-        "seed": loop_args.seed,
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
-        "trained_parameters": model.num_parameters(only_trainable=True),
         "validation": perplexity(data_args.validation_split, columns)(model),
     }
     if data_args.do_test:
         results["test"] = perplexity(data_args.test_split, columns)(model)
-    if accelerator.is_main_process:
-        save(model, output_dir)
-        write_results(output_dir, results)
-        write_model_card(output_dir, "text-generation", arguments, hub.name)
-        hub.finish()
-    accelerator.end_training()
+    run.finish(model, tokenizer, "text-generation", arguments, results)
 
 
 if __name__ == "__main__":

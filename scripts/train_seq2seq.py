@@ -10,9 +10,7 @@ results.json and a model card; with `--push_to_hub` the Hub has them too.
 
 import logging
 from itertools import chain
-from pathlib import Path
 
-from accelerate.utils import set_seed
 from datasets import Dataset
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerFast
 
@@ -30,12 +28,10 @@ from hf_attention.training.arguments import (
 )
 from hf_attention.training.captioning import tune_generation
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
-from hf_attention.training.hub import HubPublisher
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.model_card import write_model_card
-from hf_attention.training.results import write_results
+from hf_attention.training.loop import train
+from hf_attention.training.run import Run
 from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
-from hf_attention.training.tokenization import tokenizer_of_run, train_tokenizer
+from hf_attention.training.tokenization import train_tokenizer
 from hf_attention.training.translating import (
     ChatEvaluator,
     TextPairEvaluator,
@@ -58,7 +54,7 @@ DEFAULTS = {
 }
 
 
-def load_pairs(arguments: TextPairArguments) -> dict[str, Dataset]:
+def load_pairs(arguments: TextPairArguments, max_eval_samples: int | None) -> dict[str, Dataset]:
     """The pairs of each split that the run needs, by `train`, `validation` and `test`."""
     names = {"train": arguments.train_split, "validation": arguments.validation_split}
     if arguments.do_test:
@@ -72,7 +68,7 @@ def load_pairs(arguments: TextPairArguments) -> dict[str, Dataset]:
         )
     return {
         split: text_pairs(
-            get_split(splits, name, arguments.max_train_samples if split == "train" else arguments.max_eval_samples),
+            get_split(splits, name, arguments.max_train_samples if split == "train" else max_eval_samples),
             arguments.source_column,
             arguments.target_column,
             arguments.source_lang,
@@ -133,20 +129,11 @@ def main() -> None:
     if data_args.task == "chat":
         loop_args.metric_for_best_model, loop_args.greater_is_better = "perplexity", False
     logging.basicConfig(level=logging.WARNING)
-    accelerator = make_accelerator(loop_args)
-    output_dir = Path(loop_args.output_dir)
-    if accelerator.is_main_process:
-        prepare_output_dir(loop_args)
-    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
-    set_seed(loop_args.seed)
+    run = Run(loop_args, hub_args)
+    accelerator = run.accelerator
 
-    pairs = load_pairs(data_args)
-    tokenizer = tokenizer_of_run(
-        lambda: make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies),
-        output_dir,
-        loop_args.resume_from_checkpoint is not None,
-        accelerator,
-    )
+    pairs = load_pairs(data_args, loop_args.eval_samples(data_args.max_eval_samples))
+    tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies))
     tokenizer.model_max_length = data_args.max_source_length
     model = make_model(model_args, tokenizer)
     if data_args.source_lang is not None:
@@ -163,10 +150,6 @@ def main() -> None:
             return ChatEvaluator(pairs[split], tokenizer, accelerator, *settings, training_answers=answers)
         return TranslationEvaluator(pairs[split], tokenizer, accelerator, *settings)
 
-    def save(model: AttentionSeq2SeqForConditionalGeneration, folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
     validation = evaluator("validation")
     objective = None
     if data_args.scheduled_sampling > 0:
@@ -179,11 +162,11 @@ def main() -> None:
         ),
         accelerator,
         evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
-        save=hub.pushing(save),
+        save=run.saving(tokenizer),
         objective=objective,
     )
 
-    model = AttentionSeq2SeqForConditionalGeneration.from_pretrained(result.best_model).to(accelerator.device).eval()
+    model = run.best_model(result, AttentionSeq2SeqForConditionalGeneration)
     if data_args.tune_generation:
         settings, scores = tune_generation(
             model, validation, loop_args.metric_for_best_model, [data_args.num_beams], (0.6, 1.0, 1.4)
@@ -192,23 +175,16 @@ def main() -> None:
     else:
         scores = validation(model)
     results = {
-        "seed": loop_args.seed,
         "signatures": translation_signatures() if data_args.task == "translation" else {},
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
-        "trained_parameters": model.num_parameters(only_trainable=True),
         "generation": settings,
         "validation": scores,
     }
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
-    if accelerator.is_main_process:
-        save(model, output_dir)
-        write_results(output_dir, results)
-        task = "text2text-generation" if data_args.source_lang is None else "translation"
-        write_model_card(output_dir, task, arguments, hub.name)
-        hub.finish()
-    accelerator.end_training()
+    task = "text2text-generation" if data_args.source_lang is None else "translation"
+    run.finish(model, tokenizer, task, arguments, results)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ the end `output_dir` holds the model that was best on validation, with its proce
 """
 
 import logging
-from pathlib import Path
 
 import torch
-from accelerate.utils import set_seed
 from transformers import (
     AutoConfig,
     AutoModelForVisualQuestionAnswering,
@@ -55,11 +53,9 @@ from hf_attention.training.arguments import (
     TokenizerArguments,
 )
 from hf_attention.training.data import check_images, get_split, load_splits
-from hf_attention.training.hub import HubPublisher
 from hf_attention.training.images import make_image_processor, make_source
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.model_card import write_model_card
-from hf_attention.training.results import write_results
+from hf_attention.training.loop import train
+from hf_attention.training.run import Run
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -76,7 +72,7 @@ DEFAULTS = {
 }
 
 
-def load_questions(arguments: QuestionDataArguments) -> dict[str, Questions]:
+def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | None) -> dict[str, Questions]:
     """The questions of each split that the run needs, by `train`, `validation` and `test`."""
     splits = load_splits(arguments.dataset_name, arguments.dataset_config_name)
     parts = {"train": get_split(splits, arguments.train_split)}
@@ -93,7 +89,7 @@ def load_questions(arguments: QuestionDataArguments) -> dict[str, Questions]:
     def read(name: str) -> Questions:
         dataset = parts[name]
         check_images(dataset, arguments.image_column)
-        limit = arguments.max_train_samples if name == "train" else arguments.max_eval_samples
+        limit = arguments.max_train_samples if name == "train" else max_eval_samples
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
         return read_questions(
@@ -178,20 +174,16 @@ def main() -> None:
     if data_args.blind and model_args.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    accelerator = make_accelerator(loop_args)
-    output_dir = Path(loop_args.output_dir)
-    if accelerator.is_main_process:
-        prepare_output_dir(loop_args)
-    hub = HubPublisher(hub_args, output_dir, accelerator.is_main_process)
-    set_seed(loop_args.seed)
+    run = Run(loop_args, hub_args)
+    accelerator = run.accelerator
 
-    questions = load_questions(data_args)
+    questions = load_questions(data_args, loop_args.eval_samples(data_args.max_eval_samples))
     answers = answer_vocabulary(questions["train"].answers, data_args.max_answers, data_args.min_answer_count)
     if model_args.model_name_or_path is not None:
         model = AutoModelForVisualQuestionAnswering.from_pretrained(model_args.model_name_or_path)
         processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
     else:
-        tokenizer = make_tokenizer(tokenizer_args, model_args, questions["train"])
+        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, model_args, questions["train"]))
         image_processor = make_image_processor(model_args.backbone, data_args.image_size)
         processor = AttentionVQAProcessor(image_processor=image_processor, tokenizer=tokenizer)
         model = make_model(model_args, fields, tokenizer, image_processor, answers)
@@ -244,10 +236,6 @@ def main() -> None:
         num_workers=loop_args.dataloader_num_workers,
     )
 
-    def save(model: PreTrainedModel, folder: Path) -> None:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-
     backbone_rate = model_args.backbone_learning_rate
     result = train(
         model,
@@ -255,30 +243,23 @@ def main() -> None:
         dataloader,
         accelerator,
         evaluate=validation,
-        save=hub.pushing(save),
+        save=run.saving(processor),
         learning_rates=(None if backbone_rate is None else {"model.encoder.image_encoder.backbone.": backbone_rate}),
         objective=None if generating else AnsweringObjective(),
     )
 
-    model = type(model).from_pretrained(result.best_model).to(accelerator.device).eval()
+    model = run.best_model(result, type(model))
     results = {
-        "seed": loop_args.seed,
         "best_epoch": result.state.best_epoch,
         "known_answers": None if generating else model.config.num_labels,
         "questions": {name: len(part) for name, part in questions.items()},
         "images": {name: len(part.images) for name, part in questions.items()},
         "without_known_answer": unknown,
-        "trained_parameters": model.num_parameters(only_trainable=True),
         "validation": validation(model),
     }
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
-    if accelerator.is_main_process:
-        save(model, output_dir)
-        write_results(output_dir, results)
-        write_model_card(output_dir, "visual-question-answering", arguments, hub.name)
-        hub.finish()
-    accelerator.end_training()
+    run.finish(model, processor, "visual-question-answering", arguments, results)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def test_the_averaging_optimizer(train_lm: Callable, tmp_path: Path):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nt_asgd"])
 def test_a_run_that_was_cut_off_within_an_epoch(train_lm: Callable, tmp_path: Path, optimizer: str):
-    options = {"hidden_dropout": 0.2, "optimizer": optimizer, "checkpointing_steps": 10, "save_total_limit": 9}
+    options = {"hidden_dropout": 0.2, "optimizer": optimizer, "checkpointing_steps": 10, "save_total_limit": 99}
     if optimizer == "nt_asgd":
         options |= {"ema_decay": 0, "nonmonotone_interval": 1, "num_train_epochs": 3}
     train_lm(output_dir=tmp_path / "whole", **options)

@@ -162,6 +162,14 @@ def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable
     assert json.loads((tmp_path / "results.json").read_text())["validation"] == first
 
 
+def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    """All that a run leaves, after two steps; nothing is asked of the Hub, for which there is no token here."""
+    train_seq2seq(**from_dataset(folder), output_dir=tmp_path, dry_run=True, push_to_hub=True)
+    assert len(losses(tmp_path)) == 2
+    AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert {"README.md", "results.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -241,7 +241,7 @@ class CaptionModelArguments:
     )
     train_backbone: bool = field(
         default=False,
-        metadata={"help": "Train a pretrained backbone too, but for its batch norms' statistics. Without, it is frozen."},
+        metadata={"help": "Train a pretrained backbone too, but for its batch norms' statistics; else it is frozen."},
     )
     backbone_learning_rate: float | None = field(
         default=None, metadata={"help": "Default: 1e-5 where pretrained, learning_rate where from scratch."}

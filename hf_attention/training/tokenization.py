@@ -86,7 +86,10 @@ def train_tokenizer(
 
 
 def tokenizer_of_run(
-    make: Callable[[], PreTrainedTokenizerFast], output_dir: str | Path, resumes: bool, accelerator: Accelerator
+    make: Callable[[], PreTrainedTokenizerFast],
+    output_dir: str | Path,
+    resumed_from: str | Path | None,
+    accelerator: Accelerator,
 ) -> PreTrainedTokenizerFast:
     """The one tokenizer of a training run, whatever processes it has and however often it is resumed: training a
     unigram tokenizer twice gives two.
@@ -94,14 +97,18 @@ def tokenizer_of_run(
     Args:
         make (`Callable`): makes the tokenizer; called on the main process, unless the run resumes.
         output_dir (`str` or `Path`): folder of the run, where the tokenizer is saved at once.
-        resumes (`bool`): whether the run goes on from a checkpoint; then the saved tokenizer is taken.
+        resumed_from (`str` or `Path`, *optional*):
+            The folder of the run that this one goes on from, maybe the same one: its tokenizer is taken.
         accelerator (`Accelerator`): the processes.
 
     Returns:
         `PreTrainedTokenizerFast`
     """
-    if accelerator.is_main_process and not resumes:
-        make().save_pretrained(output_dir)
+    if accelerator.is_main_process:
+        if resumed_from is None:
+            make().save_pretrained(output_dir)
+        elif not Path(resumed_from).samefile(output_dir):
+            AutoTokenizer.from_pretrained(resumed_from).save_pretrained(output_dir)
     accelerator.wait_for_everyone()
     return AutoTokenizer.from_pretrained(output_dir)
 
