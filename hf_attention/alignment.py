@@ -1,7 +1,14 @@
 """Which positions of the memory each generated token looked at."""
 
+import re
+from collections.abc import Sequence
+
 import torch
+from tokenizers import decoders
 from transformers.utils import ModelOutput
+
+
+_SPECIAL_TOKEN = re.compile(r"<[^<>\s]+>|\[[A-Z]+\]")
 
 
 def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = None) -> torch.Tensor:
@@ -46,3 +53,73 @@ def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = 
     if mask is not None:
         maps = maps * mask.unsqueeze(-1)
     return maps
+
+
+def merge_words(
+    tokens: Sequence[str], attentions: torch.Tensor, source_tokens: Sequence[str] | None = None
+) -> tuple[list[str], torch.Tensor, list[str] | None]:
+    """
+    Makes words of sub-words, and their attention: summed over the tokens of a source word, averaged over those of a
+    generated word, so that each row still sums to what it did.
+
+    A word is what spaces separate, with its punctuation. Where it begins is read off the tokens: by "Ġ" (byte-level
+    BPE), "▁" (metaspace), or by the "##" of those that go on with a word (WordPiece), whichever a sequence has; where
+    it has none, each token is a word. Special tokens, such as `</s>` or `[SEP]`, are words of their own.
+
+    Args:
+        tokens (`Sequence[str]`):
+            The generated tokens, as a pipeline's answer has them.
+        attentions (`torch.Tensor` of shape `(len(tokens), positions)`):
+            Their maps.
+        source_tokens (`Sequence[str]`, *optional*):
+            The tokens that the positions belong to. Without them the positions stay as they are: regions.
+
+    Returns:
+        `tuple`: the generated words, the maps of shape `(words, source words or positions)`, and the source's words,
+        or `None`.
+
+    Raises:
+        ValueError: Where the shape of the maps is another.
+    """
+    columns = attentions.shape[-1] if source_tokens is None else len(source_tokens)
+    if attentions.shape != (len(tokens), columns):
+        raise ValueError(
+            f"`attentions` must have a row a token and a column a source token, ({len(tokens)}, {columns}), got "
+            f"{tuple(attentions.shape)}."
+        )
+    words, word_of_token = _find_words(tokens)
+    counts = torch.bincount(word_of_token, minlength=len(words)).to(attentions)
+    summed = attentions.new_zeros(len(words), columns).index_add_(0, word_of_token.to(attentions.device), attentions)
+    attentions = summed / counts.unsqueeze(1)
+    if source_tokens is None:
+        return words, attentions, None
+    source_words, word_of_token = _find_words(source_tokens)
+    merged = attentions.new_zeros(len(words), len(source_words))
+    return words, merged.index_add_(1, word_of_token.to(attentions.device), attentions), source_words
+
+
+def _find_words(tokens: Sequence[str]) -> tuple[list[str], torch.LongTensor]:
+    """The words that tokens make up, and the number of each token's word."""
+    mark = next((m for m in ("Ġ", "▁", "##") if any(token.startswith(m) for token in tokens)), None)
+    groups: list[list[str]] = []
+    word_of_token = []
+    is_open = False  # whether the last word may go on
+    for token in tokens:
+        is_special = _SPECIAL_TOKEN.fullmatch(token) is not None
+        goes_on = token.startswith("##") if mark == "##" else mark is not None and not token.startswith(mark)
+        if not (is_open and goes_on) or is_special:
+            groups.append([])
+        groups[-1].append(token)
+        word_of_token.append(len(groups) - 1)
+        is_open = not is_special
+    return [_spell(group, mark) for group in groups], torch.tensor(word_of_token, dtype=torch.long)
+
+
+def _spell(group: list[str], mark: str | None) -> str:
+    if len(group) == 1 and (mark is None or _SPECIAL_TOKEN.fullmatch(group[0])):
+        return group[0]
+    if mark == "Ġ":
+        return decoders.ByteLevel().decode(group).strip() or group[0]
+    if mark == "##":
+        return "".join([group[0], *(token.removeprefix(mark) for token in group[1:])])
+    return "".join(group).removeprefix(mark or "") or group[0]

@@ -19,6 +19,7 @@ from transformers import (
 from transformers.image_utils import load_image
 
 from .alignment import attention_maps
+from .regions import ImageRegions
 
 
 class ImageToTextPipeline(Pipeline):
@@ -95,6 +96,7 @@ class ImageToTextPipeline(Pipeline):
         super().__init__(
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
+        self._image_regions = ImageRegions.of(self.model.config, self.image_processor)
 
     def _sanitize_parameters(
         self,
@@ -125,6 +127,7 @@ class ImageToTextPipeline(Pipeline):
         # Kept apart from the arguments of generate(), which may hold one of the same name.
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
+            preprocess_params["return_regions"] = output_attentions
         return preprocess_params, forward_params, {}
 
     def __call__(self, inputs: Any = None, **kwargs: Any) -> Any:
@@ -157,6 +160,10 @@ class ImageToTextPipeline(Pipeline):
               the weights with which each token's step looked at the regions of the image.
             - **tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows belong to, the closing
               one included.
+            - **regions** (`torch.FloatTensor` of shape `(regions, 4)`, with `output_attentions=True` and a model of
+              this package): left, top, right and bottom of each region in pixels of the image, turned as its EXIF
+              says. See [`ImageRegions`].
+            - **grid** (`tuple[int, int]`, likewise): rows and columns of the regions, which run row by row.
 
         Raises:
             TypeError: An input is no image and names none.
@@ -176,7 +183,9 @@ class ImageToTextPipeline(Pipeline):
             return list(answers) if isinstance(inputs, Sequence) else answers
         return super().__call__(inputs, **kwargs)
 
-    def preprocess(self, image: Any, prompt: str | None = None, timeout: float | None = None) -> BatchFeature:
+    def preprocess(
+        self, image: Any, prompt: str | None = None, timeout: float | None = None, return_regions: bool = False
+    ) -> BatchFeature:
         image = read_image(image, timeout)
         # The channels of so low an image cannot be told from its rows.
         layout = {"input_data_format": "channels_last"} if image.height in (1, 3) else {}
@@ -197,19 +206,25 @@ class ImageToTextPipeline(Pipeline):
         else:
             inputs = self.image_processor(images=image, return_tensors="pt", **layout)
             inputs.update(self.tokenizer(prompt, return_tensors="pt"))
-        return inputs.to(self.dtype)
+        inputs = inputs.to(self.dtype)
+        if return_regions and self._image_regions is not None:
+            regions, grid = self._image_regions(image)
+            inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
+        return inputs
 
     def _forward(
         self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
     ) -> dict[str, torch.Tensor]:
         if return_maps:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
+        model_inputs = dict(model_inputs)
+        places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
         images = len(next(iter(model_inputs.values())))
         generate_kwargs = self._prepare_generate_kwargs(generate_kwargs)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row an image, so that a batch falls apart into images however many sequences each of them has.
-        answers = {"sequences": sequences.unflatten(0, (images, -1))}
+        answers = {"sequences": sequences.unflatten(0, (images, -1)), **places}
         if return_maps:
             try:
                 end = self._get_set_generation_params(generate_kwargs).get("eos_token_id")
@@ -234,6 +249,9 @@ class ImageToTextPipeline(Pipeline):
                 length = int(weights.any(-1).sum())  # after the end the rows are zero
                 record["attentions"] = weights[:length].clone()
                 record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[:length].tolist())
+                if "regions" in model_outputs:
+                    record["regions"] = model_outputs["regions"][0]
+                    record["grid"] = tuple(model_outputs["grid"][0].tolist())
         return records
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:

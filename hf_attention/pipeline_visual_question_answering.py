@@ -20,6 +20,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from .alignment import attention_maps
 from .pipeline_image_to_text import read_image
+from .regions import ImageRegions
 
 
 FORMS = (
@@ -93,6 +94,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         super().__init__(
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
+        self._image_regions = ImageRegions.of(self.model.config, self.image_processor)
 
     def _sanitize_parameters(
         self,
@@ -117,6 +119,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             forward_params["assistant_tokenizer"] = self.assistant_tokenizer
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
+            preprocess_params["return_regions"] = output_attentions
         postprocess_params = {}
         if top_k is not None:
             if top_k < 1:
@@ -165,6 +168,8 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             - **word_attentions** (`torch.Tensor` of shape `(generated tokens, words)`, likewise, of a generating
               model): where it looked among the question's words; a row sums to 1 with that of `attentions`.
             - **tokens**, **words** (`list[str]`, likewise): the tokens that rows and columns belong to.
+            - **regions**, **grid** (with `output_attentions=True`): where the regions lie in the image, as
+              [`ImageToTextPipeline`] tells.
 
         Raises:
             TypeError: An image is no image and names none, or a question is no string.
@@ -203,6 +208,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         padding: bool | str = False,
         truncation: bool | str = False,
         timeout: float | None = None,
+        return_regions: bool = False,
     ) -> BatchFeature:
         if not isinstance(inputs, Mapping):
             raise TypeError(f"visual-question-answering takes {FORMS}; got {_describe(inputs)} without a question.")
@@ -221,7 +227,11 @@ class VisualQuestionAnsweringPipeline(Pipeline):
                 "the tokenizer's `model_max_length`."
             )
         features = self.image_processor(images=image, return_tensors="pt")
-        return BatchFeature({**question, **features}).to(self.dtype)
+        inputs = BatchFeature({**question, **features}).to(self.dtype)
+        if return_regions and self._image_regions is not None:
+            regions, grid = self._image_regions(image)
+            inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
+        return inputs
 
     def _forward(
         self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
@@ -230,10 +240,12 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             raise ValueError(
                 f"`output_attentions=True`: a {type(self.model).__name__} does not say where in the image it looked."
             )
+        model_inputs = dict(model_inputs)
+        places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
-            answers = {"logits": outputs.logits}
+            answers = {"logits": outputs.logits, **places}
             if return_maps and not outputs.attentions:
                 raise ValueError(
                     "`output_attentions=True`: the model does not attend, its configuration says "
@@ -248,7 +260,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row a question, so that a batch falls apart into questions however many answers each of them has.
         rows = (len(model_inputs["input_ids"]), -1)
-        answers = {"sequences": sequences.unflatten(0, rows)}
+        answers = {"sequences": sequences.unflatten(0, rows), **places}
         if return_maps:
             answers["maps"] = attention_maps(outputs).unflatten(0, rows)
             answers |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
@@ -269,6 +281,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         if "maps" in model_outputs:
             for record in records:
                 record["attentions"] = model_outputs["maps"][0]
+                record |= _places(model_outputs)
         return records
 
     def _generated_answers(self, model_outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
@@ -286,6 +299,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
                 record["word_attentions"] = maps[:, -len(is_word) :][:, is_word]
                 record["tokens"] = self.tokenizer.convert_ids_to_tokens(generated[: len(maps)].tolist())
                 record["words"] = words
+                record |= _places(model_outputs)
         return records
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -301,6 +315,11 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _places(model_outputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Where the regions lie in the image."""
+    return {"regions": model_outputs["regions"][0], "grid": tuple(model_outputs["grid"][0].tolist())}
 
 
 def _describe(value: Any) -> str:

@@ -59,7 +59,7 @@ class ImageRegions:
 
     Args:
         config (`PreTrainedConfig`):
-            Of a model with a `backbone_config`, or of an ensemble of such.
+            Of a captioner or an answering model with a backbone, or of an ensemble of captioners.
         image_processor ([`~transformers.BaseImageProcessor`]):
             The model's.
 
@@ -68,9 +68,7 @@ class ImageRegions:
     """
 
     def __init__(self, config: PreTrainedConfig, image_processor: BaseImageProcessor):
-        if hasattr(config, "member_configs"):  # the members of an ensemble look at the same regions
-            config = config.member_configs()[0]
-        self.backbone_config = getattr(config, "backbone_config", None)
+        self.backbone_config = _backbone_config(config)
         if self.backbone_config is None:
             raise ValueError(
                 f"A model of type {config.model_type!r} without `backbone_config` does not make regions of an image."
@@ -78,6 +76,11 @@ class ImageRegions:
         self.image_processor = image_processor
         self._placements: dict[tuple[int, int], Placement] = {}
         self._grids: dict[tuple[int, int], tuple[int, int]] = {}
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig, image_processor: BaseImageProcessor) -> "ImageRegions | None":
+        """As the constructor, or `None` where the model makes no regions of an image."""
+        return None if _backbone_config(config) is None else cls(config, image_processor)
 
     def __call__(self, image: Image.Image | tuple[int, int]) -> tuple[torch.Tensor, tuple[int, int]]:
         """
@@ -107,6 +110,13 @@ class ImageRegions:
         top, left = torch.meshgrid(y, x, indexing="ij")
         boxes = torch.stack([left, top, left + width, top + height], -1).flatten(0, 1).double()
         return placement.to_image(boxes).float(), (rows, columns)
+
+
+def _backbone_config(config: PreTrainedConfig) -> PreTrainedConfig | None:
+    if config.model_type == "attention_ensemble":  # its members look at the same regions
+        config = config.member_configs()[0]
+    is_ours = config.model_type in ("attention_captioner", "attention_vqa")
+    return config.backbone_config if is_ours else None
 
 
 def boxes_in_pixels(region_boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:

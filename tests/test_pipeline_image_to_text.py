@@ -379,7 +379,7 @@ def test_captioner_tells_where_it_looked(generate_kwargs: dict, captioner: Image
 def test_attentions_as_a_default_of_the_pipeline(folders: dict[str, Path]) -> None:
     captioner = pipeline("image-to-text", model=str(folders["captioner"]), device="cpu", output_attentions=True)
     [answer] = captioner(PICTURES["circle"], max_new_tokens=3)
-    assert set(answer) == {"generated_text", "attentions", "tokens"}
+    assert set(answer) == {"generated_text", "attentions", "tokens", "regions", "grid"}
     assert set(captioner(PICTURES["circle"], output_attentions=False)[0]) == {"generated_text"}
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tiny_captioner
 import torch
 from PIL import Image
 from torch.testing import assert_close
@@ -16,7 +17,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from hf_attention import AttentionCaptionerConfig
+from hf_attention import AttentionCaptionerConfig, ImageToTextPipeline
 from hf_attention.regions import ImageRegions, Placement, boxes_in_pixels, measure_placement
 
 
@@ -164,6 +165,22 @@ def test_boxes_that_were_given():
     assert boxes_in_pixels(boxes, (200, 100)).tolist() == [[0, 25, 100, 100]]
     with pytest.raises(ValueError, match=r"`region_boxes` must have shape .* got \(1, 5\)"):
         boxes_in_pixels(torch.zeros(1, 5), (200, 100))
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_the_pipelines_tell_where_the_regions_are(several):
+    processor = tiny_captioner.make_processor()
+    captioner = ImageToTextPipeline(tiny_captioner.make_model(), processor=processor)
+    pictures = [Image.new("RGB", size, "red") for size in ((32, 32), (64, 96), (5, 200))]
+    beams = {"num_beams": 2, "num_return_sequences": several}
+    answers = captioner(pictures, batch_size=3, output_attentions=True, max_new_tokens=3, generate_kwargs=beams)
+    for (width, height), records in zip((picture.size for picture in pictures), answers, strict=True):
+        assert len(records) == several
+        for record in records:
+            assert record["grid"] == (4, 4) and record["attentions"].shape[1] == len(record["regions"]) == 16
+            assert_close(record["regions"][0], torch.tensor([0, 0, width / 4, height / 4]))
+            assert_close(record["regions"][6], torch.tensor([width / 2, height / 4, 3 * width / 4, height / 2]))
+    assert set(captioner(pictures[0], max_new_tokens=3)[0]) == {"generated_text"}
 
 
 class Turning(ViTImageProcessorPil):
