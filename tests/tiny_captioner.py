@@ -52,13 +52,17 @@ def make_config(backbone: str | None = "vit", words: Iterable[str] = WORDS, **se
 def make_model(
     model_class: type[PreTrainedModel] = AttentionCaptionerForConditionalGeneration, **settings
 ) -> PreTrainedModel:
-    """Its weights, and the statistics of its batch norms, are none that any initialisation would give."""
-    model = model_class(make_config(**settings)).eval()
+    """A captioner of the sizes above."""
+    return with_odd_weights(model_class(make_config(**settings)))
+
+
+def with_odd_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Its weights, and the statistics of its batch norms, are then none that any initialisation would give."""
     with torch.no_grad():
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():
                 tensor.uniform_(-0.9, 0.9) if tensor.ndim > 1 else tensor.uniform_(0.2, 0.9)
-    return model
+    return model.eval()
 
 
 def make_tokenizer(words: Iterable[str] = WORDS) -> PreTrainedTokenizerFast:

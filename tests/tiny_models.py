@@ -229,18 +229,21 @@ def fill_weights(folder: Path) -> None:
     save_file(filled, path, metadata={"format": "pt"})
 
 
-def save_tiny_model(name: str, folder: Path) -> Path:
+def save_tiny_model(
+    name: str, folder: Path, models: dict[str, tuple[Callable[[], PreTrainedModel], dict]] | None = None
+) -> Path:
     """
     Makes a folder that `from_pretrained` and `pipeline` read: model, tokenizer and image processor.
 
     Args:
-        name: One of `MODELS`.
+        name: One of the models.
         folder: Where to put it; the model gets a folder of its own inside.
+        models: What makes each model, and the settings of its image processor; those of this module by default.
 
     Returns:
         The model's folder.
     """
-    make_model, image_processor = MODELS[name]
+    make_model, image_processor = (MODELS if models is None else models)[name]
     folder = folder / name
     make_model().save_pretrained(folder)
     fill_weights(folder)

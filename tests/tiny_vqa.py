@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-import torch
-from tiny_captioner import IMAGE_SIZE, make_backbone_config, make_tokenizer
+from tiny_captioner import IMAGE_SIZE, make_backbone_config, make_tokenizer, with_odd_weights
 from transformers import PreTrainedModel, ViTImageProcessor
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
@@ -27,13 +26,8 @@ def make_config(
 
 
 def make_model(model_class: type[PreTrainedModel] = AttentionVQAForQuestionAnswering, **settings) -> PreTrainedModel:
-    """Its weights are none that any initialisation would give."""
-    model = model_class(make_config(**settings)).eval()
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(-0.9, 0.9) if tensor.ndim > 1 else tensor.uniform_(0.2, 0.9)
-    return model
+    """An answering model of the sizes above."""
+    return with_odd_weights(model_class(make_config(**settings)))
 
 
 def make_processor(words: Iterable[str] = WORDS) -> AttentionVQAProcessor:

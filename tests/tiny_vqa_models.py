@@ -5,11 +5,11 @@ They are the same whichever transformers builds them, 4.57 or 5: `scripts/record
 the `visual-question-answering` pipeline of 4.57 answers to the questions below, and the tests compare with it.
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
-from tiny_models import END, IDS, IMAGE_SIZE, TOKENS, VISION, fill_weights, make_tokenizer, square_processor
+import tiny_models
+from tiny_models import END, IDS, IMAGE_SIZE, TOKENS, VISION, square_processor
 from transformers import BlipConfig, BlipForQuestionAnswering, PreTrainedModel, ViltConfig, ViltForQuestionAnswering
 
 
@@ -67,21 +67,4 @@ MODELS: dict[str, tuple[Callable[[], PreTrainedModel], dict]] = {
 }
 
 
-def save_tiny_model(name: str, folder: Path) -> Path:
-    """
-    Makes a folder that `from_pretrained` and `pipeline` read: model, tokenizer and image processor.
-
-    Args:
-        name: One of `MODELS`.
-        folder: Where to put it; the model gets a folder of its own inside.
-
-    Returns:
-        The model's folder.
-    """
-    make_model, image_processor = MODELS[name]
-    folder = folder / name
-    make_model().save_pretrained(folder)
-    fill_weights(folder)
-    make_tokenizer().save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor, indent=2))
-    return folder
+save_tiny_model = partial(tiny_models.save_tiny_model, models=MODELS)
