@@ -1,0 +1,90 @@
+"""The page as a folder to push to the Hub as a Space."""
+
+import platform
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import gradio
+import yaml
+
+from .page import TITLE
+
+
+_PACKAGE = Path(__file__).parents[1]
+# What `from_pretrained` and `pipeline` read; no pickles, and no code, which is in the package.
+_MODEL_FILES = (".json", ".jinja", ".md", ".model", ".safetensors", ".txt")
+
+
+def write_space(folder: Path, models: Mapping[str, str], translation_task: str = "translation") -> None:
+    """
+    Writes `app.py`, `requirements.txt`, `README.md` with the settings of a Space, and this package.
+
+    A checkout pushes it with `huggingface_hub.upload_folder(folder_path=folder, repo_id=..., repo_type="space")`.
+
+    Args:
+        folder (`Path`): Where to; a new or an empty one.
+        models (`Mapping[str, str]`):
+            `captioner`, `answerer` and `translator`: a name on the Hub, which the Space will load, or a folder, whose
+            files are copied into the Space.
+        translation_task (`str`, *optional*, defaults to `"translation"`): Of the translator.
+
+    Raises:
+        ValueError: Where `folder` is not empty, or the package is not in a checkout with its `pyproject.toml`.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new or an empty folder.")
+    project = _PACKAGE.parent / "pyproject.toml"
+    if not project.is_file():
+        raise ValueError(f"A Space is written from a checkout, there is no {project}.")
+    settings = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(project.parent / "LICENSE", folder / _PACKAGE.name)
+    names = {part: _take_along(name, folder, part) for part, name in models.items()}
+    requirements = [*settings["dependencies"], *settings["optional-dependencies"]["demo"]]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    (folder / "app.py").write_text(_app(names, translation_task), encoding="utf-8")
+    card = {
+        "title": TITLE,
+        "emoji": "👀",
+        "sdk": "gradio",
+        "sdk_version": gradio.__version__,
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "app_file": "app.py",
+        "models": [name for part, name in models.items() if names[part] == name],
+    }
+    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{text}---\n\nModels that show where they look.\n", encoding="utf-8")
+
+
+def _take_along(name: str, folder: Path, part: str) -> str:
+    """Copies a model that is a folder; returns what the Space calls it."""
+    if not Path(name).is_dir():
+        return name
+    target = folder / "models" / part
+    target.mkdir(parents=True)
+    for path in Path(name).iterdir():
+        if path.is_file() and path.suffix in _MODEL_FILES:
+            shutil.copy(path, target)
+    return target.relative_to(folder).as_posix()
+
+
+def _app(names: Mapping[str, str], translation_task: str) -> str:
+    classes = {
+        "captioner": "CaptionDemonstration",
+        "answerer": "AnswerDemonstration",
+        "translator": "TranslationDemonstration",
+    }
+    lines = []
+    for part, name in names.items():
+        task = f", {translation_task!r}" if part == "translator" else ""
+        lines.append(f"    {part}={classes[part]}.load({name!r}{task}),")
+    imported = ", ".join([*sorted(classes[part] for part in names), "launch", "make_page"])
+    arguments = "\n".join(lines)
+    return (
+        f'"""{TITLE}."""\n\nfrom hf_attention.demo.page import {imported}\n\n\n'
+        f'page = make_page(\n{arguments}\n)\n\nif __name__ == "__main__":\n    launch(page)\n'
+    )
