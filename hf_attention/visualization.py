@@ -28,6 +28,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .region_maps import spread_weights
+
 
 # Korean, Japanese and Chinese, Arabic, Hebrew, Indian scripts: what the systems of the world bring along.
 FALLBACK_FONTS = (
@@ -162,7 +164,7 @@ def plot_caption_attention(
             continue
         attention = weights[number - 1]
         top = highest if shared_scale else float(attention.max()) or 1.0
-        shade = _spread(attention, grid, regions, image_size)
+        shade = spread_weights(attention, grid, regions, image_size, _MAP_PIXELS)
         panel.imshow(shade, cmap=_SHADE, vmin=0, vmax=top, extent=extent, aspect="auto", interpolation="bilinear")
         if grid is None:
             left, above, right, below = regions[attention.argmax()]
@@ -393,40 +395,6 @@ def _check_grid(grid: tuple[int, int] | None, regions: int) -> tuple[int, int]:
     if rows < 1 or columns < 1 or rows * columns != regions:
         raise ValueError(f"`grid` must be (rows, columns) of {regions} regions, got {grid}.")
     return rows, columns
-
-
-def _spread(
-    attention: np.ndarray, grid: tuple[int, int] | None, regions: np.ndarray | None, image_size: tuple[int, int]
-) -> np.ndarray:
-    """The weights over the whole picture, a few hundred pixels wide; NaN where there is no region."""
-    width, height = (max(round(_MAP_PIXELS * side / max(image_size)), 1) for side in image_size)
-    x = (np.arange(width) + 0.5) * image_size[0] / width
-    y = (np.arange(height) + 0.5) * image_size[1] / height
-    if grid is None:
-        spread = np.full((height, width), np.nan)
-        for number in attention.argsort():
-            left, top, right, bottom = regions[number]
-            spread[np.ix_((y >= top) & (y < bottom), (x >= left) & (x < right))] = attention[number]
-        return spread
-    rows, columns = grid
-    if regions is None:
-        across, down = np.linspace(0, image_size[0], columns + 1), np.linspace(0, image_size[1], rows + 1)
-        across, down = np.stack([across[:-1], across[1:]], 1), np.stack([down[:-1], down[1:]], 1)
-    else:
-        boxes = regions.reshape(rows, columns, 4)
-        across, down = boxes[0][:, [0, 2]], boxes[:, 0][:, [1, 3]]
-    # Linearly, which neither overshoots the largest weight nor goes below zero. Regions of padding are empty.
-    is_column, is_row = np.ptp(across, 1) > 0, np.ptp(down, 1) > 0
-    weights = attention.reshape(rows, columns)[is_row][:, is_column]
-    return _interpolate(y, down[is_row]) @ weights @ _interpolate(x, across[is_column]).T
-
-
-def _interpolate(positions: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """Of shape `(positions, intervals)`: the share of each interval's weight in a position's; NaN outside of all."""
-    middles = intervals.mean(1)
-    shares = np.stack([np.interp(positions, middles, row) for row in np.eye(len(middles))], 1)
-    shares[(positions < intervals.min()) | (positions > intervals.max())] = np.nan
-    return shares
 
 
 @functools.lru_cache(maxsize=4096)

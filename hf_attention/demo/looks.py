@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..region_maps import spread_weights
+
 
 # Pixels: pictures are shown no larger, and maps, which are smooth, are sent so large and stretched by the browser.
 _PICTURE_SIDE = 768
@@ -98,10 +100,9 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int],
         [`View`]
     """
     highest = max(float(weights.max()), 1e-12)
-    across, down = (_interpolation(boxes, grid, axis, image.size[axis]) for axis in (0, 1))
-    maps = weights.double().numpy().reshape(-1, *grid)
     layers = []
-    for brightness in down @ (maps / highest) @ across.T:
+    for row in weights.double().numpy() / highest:
+        brightness = spread_weights(row, grid, boxes.numpy(), image.size, _MAP_SIDE)
         is_seen = ~np.isnan(brightness)
         grey = np.where(is_seen, _DARK[0], _UNSEEN[0])
         opacity = np.where(is_seen, _DARK[1] * (1 - brightness), _UNSEEN[1])
@@ -160,20 +161,6 @@ def look_html(words: Sequence[str], views: Sequence[View], marks: Sequence[bool]
         f'{start}{stages}<div class="words" role="radiogroup" aria-label="{html.escape(label)}">'
         f"{''.join(choices)}</div>{scales}</div>"
     )
-
-
-def _interpolation(boxes: torch.Tensor, grid: tuple[int, int], axis: int, length: int) -> np.ndarray:
-    """Of each pixel of a map along an axis the share of each column or row of regions; NaN outside of all."""
-    corners = boxes.double().numpy().reshape(*grid, 4)
-    line = corners[0] if axis == 0 else corners[:, 0]
-    start, end = line[:, axis], line[:, axis + 2]
-    is_seen = end > start
-    pixels = (np.arange(_MAP_SIDE) + 0.5) * length / _MAP_SIDE
-    shares = np.zeros((_MAP_SIDE, len(line)))
-    middles = (start + end)[is_seen] / 2
-    shares[:, is_seen] = np.stack([np.interp(pixels, middles, one) for one in np.eye(len(middles))], 1)
-    shares[(pixels < start[is_seen].min()) | (pixels > end[is_seen].max())] = np.nan
-    return shares
 
 
 def _data_uri(image: Image.Image, kind: str) -> str:
