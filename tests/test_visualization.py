@@ -1,12 +1,18 @@
 import io
 import re
+import subprocess
+import sys
+import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
-from hf_attention.visualization import plot_caption_attention
+from hf_attention.visualization import plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
 
 
 WORDS = ["a", "red", "circle"]
@@ -116,3 +122,204 @@ def test_half_precision_on_the_graph_is_drawn():
 def test_wrong_arguments_are_named(weights, options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         plot_caption_attention(picture(), WORDS, weights, **options)
+
+
+SOURCE = ["the", "accord", "was", "signed"]
+
+
+def all_texts(figure) -> list:
+    """Everything that is written on a page."""
+    texts = list(figure.texts)  # its title among them
+    for ax in figure.axes:
+        labels = [*ax.get_xticklabels(), *ax.get_yticklabels()] if ax.axison else []
+        texts += [ax.title, ax.yaxis.label, *ax.texts, *labels]
+    return [text for text in texts if text.get_text() and text.get_visible()]
+
+
+def assert_nothing_is_clipped(figure) -> None:
+    FigureCanvasAgg(figure).draw()
+    page = figure.bbox
+    for text in all_texts(figure):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text.get_text()
+
+
+def test_a_matrix_shows_each_weight_where_its_words_meet():
+    weights = torch.zeros(3, 4)
+    weights[0, 3], weights[2, 1] = 0.8, 0.4
+    figure = plot_alignment(SOURCE, WORDS, weights)
+    matrix = figure.axes[0]
+    assert [label.get_text() for label in matrix.get_xticklabels()] == SOURCE
+    assert [label.get_text() for label in matrix.get_yticklabels()] == WORDS
+    seen = rendered(figure, matrix)
+    height, width = seen.shape
+    levels = [[seen[int((r + 0.4) * height / 3), int((c + 0.4) * width / 4)] for c in range(4)] for r in range(3)]
+    assert np.unravel_index(np.argmin(levels), (3, 4)) == (0, 3)
+    assert levels[0][3] < levels[2][1] - 0.1 and levels[2][1] < 0.8
+    assert levels[1][0] > 0.98
+    ends = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert ends == ["0", "0.4", "0.8"]
+
+
+@pytest.mark.parametrize("words", [1, 3, 40])
+@pytest.mark.parametrize("title", [None, "a long $title " * 12])
+def test_nothing_of_a_matrix_is_clipped(words, title):
+    source = ["electroencephalographically", "$x_1$", "a"][: min(words, 3)] * max(words // 3, 1)
+    target = ["Donaudampfschifffahrtsgesellschaft"] * words
+    assert_nothing_is_clipped(plot_alignment(source, target, torch.full((words, len(source)), 0.5), title=title))
+
+
+@pytest.mark.parametrize("size", [(1000, 10), (10, 1000), (1, 1)])
+def test_an_image_of_extreme_shape_and_a_caption_of_one_word(size):
+    figure = plot_caption_attention(picture(size), ["word"], torch.full((1, 4), 0.25))
+    assert_nothing_is_clipped(figure)
+    for ax in panels(figure):
+        box = ax.get_position()
+        width, height = box.width * figure.get_figwidth(), box.height * figure.get_figheight()
+        assert 0.24 < height / width < 4.1
+
+
+def test_a_grid_lies_where_the_model_saw_it():
+    """Of a picture twice as wide as high the middle square was seen: its left half is the leftmost column of two."""
+    across, down = torch.tensor([24.0, 48.0, 72.0]), torch.tensor([0.0, 24.0, 48.0])
+    regions = torch.stack(
+        [torch.stack([across[c], down[r], across[c + 1], down[r + 1]]) for r in range(2) for c in range(2)]
+    )
+    figure = plot_caption_attention(picture((96, 48)), ["left"], torch.tensor([[0.5, 0, 0.5, 0]]), (2, 2), regions)
+    alone, seen = (rendered(figure, ax) for ax in panels(figure))
+    height, width = seen.shape
+    row = seen[height // 2]
+    assert row[int(0.3 * width)] == pytest.approx(alone.mean(), abs=0.03)  # looked at
+    assert row[int(0.72 * width)] < 0.5 * alone.mean()  # seen, and not looked at
+    unseen = row[[int(0.05 * width), int(0.95 * width)]]
+    assert np.ptp(unseen) < 0.02 and (unseen > 0.65).all() and (np.abs(unseen - alone.mean()) > 0.01).all()
+
+
+def test_a_region_of_padding_is_left_out():
+    regions = torch.tensor([[0.0, 0, 32, 64], [32, 0, 64, 64], [64, 0, 64, 64]])
+    figure = plot_caption_attention(picture(), ["dog"], torch.tensor([[0.0, 0.4, 0.6]]), (1, 3), regions)
+    seen = rendered(figure, panels(figure)[1])
+    assert seen[:, : seen.shape[1] // 4].max() < seen[:, -seen.shape[1] // 4 :].min()
+
+
+def test_boxes_are_filled_with_their_weights():
+    boxes = torch.tensor([[0.0, 0, 40, 40], [20, 20, 60, 60]])
+    figure = plot_caption_attention(picture(), ["dog"], torch.tensor([[0.2, 0.8]]), regions=boxes)
+    alone, seen = (rendered(figure, ax) for ax in panels(figure))
+    side = seen.shape[0] / 64
+    first, both, second = (seen[int(at * side), int(at * side)] for at in (10, 30, 50))
+    assert both == pytest.approx(alone.mean(), abs=0.03) and second == pytest.approx(both, abs=0.01)
+    assert first < 0.65 * both
+
+
+def test_glimpses_have_their_question_and_answer_above():
+    figure = plot_glimpses(picture(), "what is $it?", "a dog", torch.full((2, 4), 0.25))
+    assert [ax.get_title() for ax in panels(figure)] == ["", "glimpse 1", "glimpse 2"]
+    assert " ".join(figure.get_suptitle().split()) == "what is $it? \N{RIGHTWARDS ARROW} a dog"
+    assert_nothing_is_clipped(figure)
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_two_models_on_one_scale(kind):
+    high, low = torch.zeros(3, 4), torch.zeros(2, 4)
+    high[0, 0], low[0, 0] = 0.9, 0.3
+    answers = {
+        name: {"tokens": WORDS[: len(weights)], "attentions": weights, "source_tokens": SOURCE}
+        for name, weights in (("first", high), ("second", low))
+    }
+    figure = plot_comparison(answers, picture() if kind == "image" else None, title="both of them")
+    assert_nothing_is_clipped(figure)
+    assert {"first", "second", "both of them"} <= {text.get_text() for text in all_texts(figure)}
+    bars = [ax for ax in figure.axes if ax.get_ylabel() == "weight"]
+    assert [[label.get_text() for label in bar.get_xticklabels()] for bar in bars] == [["0", "0.45", "0.9"]] * 2
+    boxes = [text.get_window_extent() for text in all_texts(figure)]
+    texts = [text.get_text() for text in all_texts(figure)]
+    overlapping = [
+        (texts[i], texts[j])
+        for i in range(len(boxes))
+        for j in range(i + 1, len(boxes))
+        if boxes[i].overlaps(boxes[j])
+    ]
+    assert not overlapping
+    with pytest.raises(ValueError, match="two or more"):
+        plot_comparison({"first": answers["first"]})
+    with pytest.raises(ValueError, match="'second' has .* `output_attentions=True`"):
+        plot_comparison({"first": answers["first"], "second": {"generated_text": "a"}})
+
+
+def test_axes_are_drawn_into_and_words_shrink_with_them():
+    figure = Figure(figsize=(8, 4))
+    left, right = figure.subplots(1, 2)
+    places = [ax.get_position() for ax in (left, right)]
+    assert plot_alignment(SOURCE, WORDS, torch.full((3, 4), 0.25), ax=left) is figure
+    before = list(figure.axes)
+    plot_caption_attention(picture(), WORDS * 2, torch.full((6, 4), 0.25), max_columns=4, ax=right)
+    drawn = [ax for ax in figure.axes if ax not in before]
+    for axes, place in zip(([ax for ax in before if ax is not right], drawn), places, strict=True):
+        for ax in axes:
+            box = ax.get_position()
+            assert place.x0 - 1e-6 <= box.x0 and box.x1 <= place.x1 + 1e-6
+            assert place.y0 - 1e-6 <= box.y0 and box.y1 <= place.y1 + 1e-6
+    assert_nothing_is_clipped(figure)
+    assert max(ax.title.get_fontsize() for ax in drawn if ax.get_title()) < 11
+
+
+def test_more_words_than_fit():
+    small = Figure(figsize=(2, 2)).subplots()
+    with pytest.raises(ValueError, match="do not fit: the picture needs .* larger figure, or fewer words"):
+        plot_alignment(["word"] * 80, ["word"] * 80, torch.full((80, 80), 0.1), ax=small)
+    with pytest.raises(ValueError, match="more than can be drawn: pass fewer words"):
+        plot_alignment(["word"] * 2, ["word"] * 2000, torch.full((2000, 2), 0.1))
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_saving(kind):
+    figure = plot_alignment(SOURCE, WORDS, torch.full((3, 4), 0.25))
+    file = io.BytesIO()
+    figure.savefig(file, format=kind)
+    assert file.getvalue().startswith(b"\x89PNG" if kind == "png" else b"<?xml")
+
+
+def test_letters_without_a_font_are_said():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_alignment(["\u05e9\u05dc\u05d5\u05dd"], ["\u0645\u0631\u062d\u0628\u0627"], torch.ones(1, 1))
+    with pytest.warns(UserWarning, match="No installed font has the letters \U00012000"):
+        plot_alignment(["\U00012000"], ["a"], torch.ones(1, 1))
+
+
+def test_right_to_left_text_is_drawn_as_it_is_read():
+    """An alif stands alone; a word of two letters that join is narrower than the two of them apart."""
+    from hf_attention.visualization import _inches
+
+    joined, apart = "\u0628\u0628", "\u0628\u200c\u0628"
+    assert _inches(joined) < 0.9 * _inches(apart)
+
+
+def test_a_strip_of_twelve_words_is_quick():
+    started = time.process_time()
+    figure = plot_caption_attention(picture((500, 375)), WORDS * 4, torch.rand(12, 196) / 196)
+    figure.savefig(io.BytesIO(), format="png")
+    assert time.process_time() - started < 2
+
+
+def test_the_package_does_not_import_matplotlib():
+    code = "import sys, hf_attention; assert not any(name.startswith('matplotlib') for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plot_alignment(SOURCE, WORDS, torch.ones(3, 5)), "here (3, 4), got (3, 5)"),
+        (lambda: plot_alignment([], WORDS, torch.ones(3, 0)), "here (3, 0), got (3, 0)"),
+        (lambda: plot_alignment(SOURCE, WORDS, torch.ones(3, 4), highest=0.5), "`highest` must be at least"),
+        (
+            lambda: plot_caption_attention(picture(), WORDS, torch.ones(3, 4), regions=torch.ones(3, 4)),
+            "`regions` must have shape (4, 4), got (3, 4)",
+        ),
+    ],
+)
+def test_wrong_arguments_of_the_others_are_named(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
