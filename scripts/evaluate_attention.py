@@ -359,12 +359,9 @@ class Translations:
 
 
 def _word_of_token(text: str, offsets: Sequence[Sequence[int]]) -> list[int | None]:
-    """For each token the word, among those that spaces separate, of its last letter."""
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    return [
-        next((word for word, (first, last) in enumerate(spans) if start < end and first < end <= last), None)
-        for start, end in offsets
-    ]
+    """For each token the word, among those that spaces separate, that it is part of; a space goes with the next."""
+    ends = [match.end() for match in re.finditer(r"\S+", text)]
+    return [next((word for word, last in enumerate(ends) if start < end <= last), None) for start, end in offsets]
 
 
 def _pixel_values(processor: ProcessorMixin, images: Sequence[Image.Image]) -> torch.Tensor:

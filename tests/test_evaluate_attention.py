@@ -198,7 +198,11 @@ def test_links_are_the_maxima_of_maps_merged_into_words(tmp_path, monkeypatch):
     ids, target_ids = tokenizer(source)["input_ids"], tokenizer(target)["input_ids"]
     assert len(ids) > 1.5 * len(source.split())
     # A little attention on each token of the wanted word, more than that on one token of another.
-    of_source = [len(tokenizer.decode(ids[: number + 1]).split()) - 1 for number in range(len(ids) - 1)]
+    spaces = [token == "\u0120" for token in tokenizer.convert_ids_to_tokens(ids)]
+    of_source = [
+        None if spaces[number] else len(tokenizer.decode(ids[: number + 1]).split()) - 1
+        for number in range(len(ids) - 1)
+    ]
     of_target = [len(tokenizer.decode(target_ids[: number + 1]).split()) - 1 for number in range(len(target_ids) - 1)]
     maps = torch.zeros(1, 1, len(target_ids), len(ids))
     for number, word in enumerate(of_target):
