@@ -5,8 +5,9 @@ Trains an image captioner on pictures with captions.
         --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --image_size 224 --mirror \\
         --output_dir runs/flickr8k --mixed_precision bf16 --tune_generation --do_test
 
-With a frozen backbone, its features are computed once and stored. At the end `output_dir` holds the model that was
-best on validation, with its processor and generation settings, and results.json.
+With a frozen backbone, its features are computed once and stored. Data larger than the disk are read as they come with
+`--streaming --max_steps 100000`; then a frozen backbone sees the training images anew each time. At the end
+`output_dir` holds the model that was best on validation, with its processor and generation settings, and results.json.
 
 Then, from that model, self-critical training (Rennie et al. 2017):
 
@@ -16,8 +17,11 @@ Then, from that model, self-critical training (Rennie et al. 2017):
         --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
 """
 
+from collections.abc import Callable
+
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -38,6 +42,7 @@ from hf_attention.training.arguments import (
     HubArguments,
     LoopArguments,
     SelfCriticalArguments,
+    StreamingArguments,
     TokenizerArguments,
 )
 from hf_attention.training.caption_metrics import METRIC_TOKENIZER
@@ -54,14 +59,21 @@ from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
+from hf_attention.training.streaming import first_rows, streamed_dataloader
 from hf_attention.training.tokenization import train_tokenizer
 
 
-def make_tokenizer(arguments: TokenizerArguments, captions: list[list[str]]) -> PreTrainedTokenizerFast:
-    """The ready tokenizer, or one trained on the captions."""
+# Fewer rows than texts allow: images are larger.
+DEFAULTS = {"shuffle_buffer": 1000, "tokenizer_rows": 10000}
+
+
+def make_tokenizer(
+    arguments: TokenizerArguments, read_captions: Callable[[], list[list[str]]]
+) -> PreTrainedTokenizerFast:
+    """The ready tokenizer, or one trained on captions."""
     if arguments.tokenizer_name is not None:
         return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
-    texts = (text for texts in captions for text in texts)
+    texts = (text for texts in read_captions() for text in texts)
     return train_tokenizer(
         texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase
     )
@@ -129,6 +141,7 @@ def main() -> None:
         (
             LoopArguments,
             CaptionDataArguments,
+            StreamingArguments,
             CaptionModelArguments,
             TokenizerArguments,
             CaptionDecoderArguments,
@@ -137,31 +150,48 @@ def main() -> None:
         ),
         description=__doc__,
     )
+    parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args_into_dataclasses()
-    loop_args, data_args, model_args, tokenizer_args, decoder_args, critic_args, hub_args = arguments
+    loop_args, data_args, stream_args, model_args, tokenizer_args, decoder_args, critic_args, hub_args = arguments
+    stream_args.check(loop_args)
+    if stream_args.streaming and critic_args.self_critical:
+        raise ValueError("`self_critical` rewards by all training captions, which `streaming` does not keep.")
     if critic_args.self_critical and model_args.model_name_or_path is None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     run = Run(loop_args, hub_args)
     accelerator = run.accelerator
 
-    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
+    splits = load_splits(data_args.dataset_name, data_args.dataset_config_name, stream_args.streaming)
 
-    def split(name: str, max_samples: int | None) -> Dataset:
-        dataset = get_split(splits, name, max_samples)
+    def checked(dataset: Dataset) -> Dataset:
         check_images(dataset, data_args.image_column)
         return drop_bad_images(dataset, data_args.image_column) if data_args.skip_bad_images else dataset
 
-    train_set = split(data_args.train_split, data_args.max_train_samples)
-    max_eval_samples = loop_args.eval_samples(data_args.max_eval_samples)
-    validation_set = split(data_args.validation_split, max_eval_samples)
+    def captions_of(dataset: Dataset) -> list[list[str]]:
+        return text_lists(dataset, data_args.captions_column, "captions_column")
+
+    def evaluation_set(name: str) -> Dataset:
+        dataset = get_split(splits, name, loop_args.eval_samples(data_args.max_eval_samples))
+        return checked(first_rows(dataset) if stream_args.streaming else dataset)
+
+    train_set = get_split(splits, data_args.train_split, data_args.max_train_samples)
+    captions = None
+    if not stream_args.streaming:
+        train_set = checked(train_set)
+        captions = captions_of(train_set)
+    validation_set = evaluation_set(data_args.validation_split)
     # What would fail at the end of a long run fails here.
-    test_set = split(data_args.test_split, max_eval_samples) if data_args.do_test else None
-    captions = text_lists(train_set, data_args.captions_column, "captions_column")
+    test_set = evaluation_set(data_args.test_split) if data_args.do_test else None
+
+    def read_captions() -> list[list[str]]:
+        """What the tokenizer is trained on."""
+        return captions_of(first_rows(train_set, stream_args.tokenizer_rows)) if captions is None else captions
+
     if model_args.model_name_or_path is not None:
         model, processor = load_captioner(model_args, decoder_args, tokenizer_args, data_args.image_size)
         image_processor, tokenizer = processor.image_processor, processor.tokenizer
     else:
-        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, captions))
+        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, read_captions))
         image_processor = make_image_processor(model_args.backbone, data_args.image_size)
         processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
         model = make_model(model_args, decoder_args, tokenizer, image_processor)
@@ -183,20 +213,32 @@ def main() -> None:
         )
 
     def evaluator(dataset: Dataset) -> CaptionEvaluator:
-        references = text_lists(dataset, data_args.captions_column, "captions_column")
-        return CaptionEvaluator(source(dataset), references, tokenizer, accelerator, data_args.eval_batch_size)
+        return CaptionEvaluator(
+            source(dataset), captions_of(dataset), tokenizer, accelerator, data_args.eval_batch_size
+        )
 
     validation = evaluator(validation_set)
-    train_source = source(train_set, mirror=data_args.mirror)
-    if critic_args.self_critical:
-        objective = SelfCriticalObjective(captions, tokenizer, accelerator, critic_args)
-        dataloader = image_dataloader(train_source, data_args, loop_args.seed, loop_args.dataloader_num_workers)
-    else:
-        objective = None
+    num_workers = loop_args.dataloader_num_workers
+    objective = None
+
+    def batches(images: PixelSource | RegionSource, captions: list[list[str]], num_workers: int = 0) -> DataLoader:
         labels = caption_labels(captions, tokenizer, data_args.max_target_length)
-        dataloader = caption_dataloader(
-            train_source, labels, data_args, loop_args.seed, loop_args.dataloader_num_workers
+        return caption_dataloader(images, labels, data_args, loop_args.seed, num_workers)
+
+    def streamed_batches(rows: Dataset) -> DataLoader:
+        rows = checked(rows)
+        return batches(PixelSource(rows, data_args.image_column, image_processor), captions_of(rows))
+
+    if stream_args.streaming:
+        dataloader = streamed_dataloader(
+            train_set, streamed_batches, accelerator, stream_args, loop_args.seed, num_workers
         )
+    elif critic_args.self_critical:
+        objective = SelfCriticalObjective(captions, tokenizer, accelerator, critic_args)
+        train_source = source(train_set, mirror=data_args.mirror)
+        dataloader = image_dataloader(train_source, data_args, loop_args.seed, num_workers)
+    else:
+        dataloader = batches(source(train_set, mirror=data_args.mirror), captions, num_workers)
 
     result = train(
         model,

@@ -4,14 +4,20 @@ Trains a sequence-to-sequence model with attention on pairs of sentences: transl
     accelerate launch scripts/train_seq2seq.py --dataset_name $HF_ATTENTION_DATA/data/multi30k \\
         --source_lang en --target_lang de --output_dir runs/en-de --mixed_precision bf16 --do_test
 
+Data larger than the disk are read as they come with `--streaming --max_steps 100000`.
+
 At the end `output_dir` holds the model that was best on validation, with its tokenizer and generation settings,
 results.json and a model card; with `--push_to_hub` the Hub has them too.
 """
 
 import logging
+import math
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 
-from datasets import Dataset
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerFast
 
 from hf_attention import (
@@ -23,6 +29,7 @@ from hf_attention.training.arguments import (
     HubArguments,
     LoopArguments,
     Seq2SeqModelArguments,
+    StreamingArguments,
     TextPairArguments,
     TokenizerArguments,
 )
@@ -31,6 +38,7 @@ from hf_attention.training.data import get_split, load_splits, load_text_splits,
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run
 from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
+from hf_attention.training.streaming import first_rows, streamed_dataloader
 from hf_attention.training.tokenization import train_tokenizer
 from hf_attention.training.translating import (
     ChatEvaluator,
@@ -54,37 +62,22 @@ DEFAULTS = {
 }
 
 
-def load_pairs(arguments: TextPairArguments, max_eval_samples: int | None) -> dict[str, Dataset]:
-    """The pairs of each split that the run needs, by `train`, `validation` and `test`."""
-    names = {"train": arguments.train_split, "validation": arguments.validation_split}
-    if arguments.do_test:
-        names["test"] = arguments.test_split
+def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | IterableDatasetDict:
+    """The rows of each split that the run needs, by the split's name."""
     if arguments.dataset_name is not None:
-        splits = load_splits(arguments.dataset_name, arguments.dataset_config_name)
-    else:
-        files = {split: getattr(arguments, f"{split}_files") for split in names}
-        splits = load_text_splits(
-            {names[split]: paths[0] if len(paths) == 1 else paths for split, paths in files.items()}
-        )
-    return {
-        split: text_pairs(
-            get_split(splits, name, arguments.max_train_samples if split == "train" else max_eval_samples),
-            arguments.source_column,
-            arguments.target_column,
-            arguments.source_lang,
-            arguments.target_lang,
-            arguments.drop_unpaired,
-        )
-        for split, name in names.items()
-    }
+        return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
+    splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
+    files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
+    return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
 
 
 def make_tokenizer(
-    arguments: TokenizerArguments, pairs: Dataset, separate: bool
+    arguments: TokenizerArguments, read_pairs: Callable[[], Dataset], separate: bool
 ) -> PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer:
-    """The ready tokenizer, or one trained on the pairs: joint, or with a vocabulary a side."""
+    """The ready tokenizer, or one trained on pairs: joint, or with a vocabulary a side."""
     if arguments.tokenizer_name is not None:
         return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+    pairs = read_pairs()
 
     def trained(*columns: str) -> PreTrainedTokenizerFast:
         texts = chain.from_iterable(pairs[column] for column in columns)
@@ -120,20 +113,56 @@ def make_model(
 
 def main() -> None:
     parser = HfArgumentParser(
-        (LoopArguments, TextPairArguments, TokenizerArguments, Seq2SeqModelArguments, HubArguments),
+        (
+            LoopArguments,
+            TextPairArguments,
+            StreamingArguments,
+            TokenizerArguments,
+            Seq2SeqModelArguments,
+            HubArguments,
+        ),
         description=__doc__,
     )
     parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args_into_dataclasses()
-    loop_args, data_args, tokenizer_args, model_args, hub_args = arguments
+    loop_args, data_args, stream_args, tokenizer_args, model_args, hub_args = arguments
+    stream_args.check(loop_args)
+    if stream_args.streaming and data_args.task == "chat":
+        raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")
     if data_args.task == "chat":
         loop_args.metric_for_best_model, loop_args.greater_is_better = "perplexity", False
     logging.basicConfig(level=logging.WARNING)
     run = Run(loop_args, hub_args)
     accelerator = run.accelerator
 
-    pairs = load_pairs(data_args, loop_args.eval_samples(data_args.max_eval_samples))
-    tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, pairs["train"], data_args.separate_vocabularies))
+    rows = load_rows(data_args, stream_args.streaming)
+    to_pairs = partial(
+        text_pairs,
+        source_column=data_args.source_column,
+        target_column=data_args.target_column,
+        source_lang=data_args.source_lang,
+        target_lang=data_args.target_lang,
+        drop_unpaired=data_args.drop_unpaired,
+    )
+    train_rows = get_split(rows, data_args.train_split, data_args.max_train_samples)
+
+    def evaluation_pairs(name: str) -> Dataset:
+        split = get_split(rows, name, loop_args.eval_samples(data_args.max_eval_samples))
+        return to_pairs(first_rows(split) if stream_args.streaming else split)
+
+    pairs = {"validation": evaluation_pairs(data_args.validation_split)}
+    if data_args.do_test:
+        pairs["test"] = evaluation_pairs(data_args.test_split)
+    if not stream_args.streaming:
+        pairs["train"] = to_pairs(train_rows)
+
+    def read_pairs() -> Dataset:
+        """What the tokenizer is trained on."""
+        return (
+            to_pairs(first_rows(train_rows, stream_args.tokenizer_rows)) if stream_args.streaming else pairs["train"]
+        )
+
+    tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, read_pairs, data_args.separate_vocabularies))
     tokenizer.model_max_length = data_args.max_source_length
     model = make_model(model_args, tokenizer)
     if data_args.source_lang is not None:
@@ -153,13 +182,25 @@ def main() -> None:
     validation = evaluator("validation")
     objective = None
     if data_args.scheduled_sampling > 0:
-        objective = ScheduledSamplingObjective(accelerator, data_args.scheduled_sampling, loop_args.num_train_epochs)
+        epochs = loop_args.num_train_epochs
+        if stream_args.streaming:
+            epochs = math.ceil(loop_args.max_steps / stream_args.steps_per_epoch)
+        objective = ScheduledSamplingObjective(accelerator, data_args.scheduled_sampling, epochs)
+
+    def batches(pairs: Dataset, num_workers: int = 0) -> DataLoader:
+        return text_pair_dataloader(pairs, tokenizer, data_args, seed=loop_args.seed, num_workers=num_workers)
+
+    num_workers = loop_args.dataloader_num_workers
+    if stream_args.streaming:
+        dataloader = streamed_dataloader(
+            train_rows, lambda rows: batches(to_pairs(rows)), accelerator, stream_args, loop_args.seed, num_workers
+        )
+    else:
+        dataloader = batches(pairs["train"], num_workers)
     result = train(
         model,
         loop_args,
-        text_pair_dataloader(
-            pairs["train"], tokenizer, data_args, seed=loop_args.seed, num_workers=loop_args.dataloader_num_workers
-        ),
+        dataloader,
         accelerator,
         evaluate=lambda model: validation(model, num_beams=data_args.validation_num_beams),
         save=run.saving(tokenizer),

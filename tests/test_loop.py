@@ -25,7 +25,7 @@ from transformers import ResNetConfig
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
 from hf_attention.training import checkpoints
 from hf_attention.training.arguments import LoopArguments
-from hf_attention.training.batches import Batches
+from hf_attention.training.batches import SizedBatches
 from hf_attention.training.collators import CaptionCollator
 from hf_attention.training.loop import create_optimizer, make_accelerator, prepare_output_dir
 from hf_attention.training.objective import Objective
@@ -179,7 +179,7 @@ def test_a_sampler_of_the_wrong_length_is_named(tmp_path: Path, promised: int) -
 
     examples = tiny.Examples(RunArguments())
     dataloader = DataLoader(examples, batch_sampler=Promising(len(examples), 4), collate_fn=CaptionCollator())
-    batches = Batches(dataloader, make_accelerator(LoopArguments(output_dir=str(tmp_path))), 1, 0)
+    batches = SizedBatches(dataloader, make_accelerator(LoopArguments(output_dir=str(tmp_path))), 1, 0)
     with pytest.raises(RuntimeError, match=f"not the {promised} batches"):
         list(batches.epoch(0))
 
@@ -194,16 +194,19 @@ def test_a_sampler_of_the_wrong_length_is_named(tmp_path: Path, promised: int) -
         (9, {"checkpointing_steps": "2", "gradient_accumulation_steps": 2}),
         (12, {"checkpointing_steps": "epoch", "mixed_precision": "bf16"}),
         (12, {"checkpointing_steps": "4", "ema_decay": 0.0, "dataloader_num_workers": 1}),
+        (9, {"streamed": True, "checkpointing_steps": "2"}),
+        (18, {"streamed": True, "dataloader_num_workers": 1, "gradient_accumulation_steps": 2}),
     ],
 )
 def test_resumed_run_ends_with_the_same_weights(tmp_path: Path, interrupted: int, options: dict) -> None:
     options = {"ema_decay": 0.9, "early_stopping_patience": 9, **options}
+    run = replace(RANDOM, streamed=options.pop("streamed", False))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    whole_result = tiny_run(whole, RANDOM, **options)
+    whole_result = tiny_run(whole, run, **options)
     with pytest.raises(KeyboardInterrupt):
-        tiny_run(cut, replace(RANDOM, counting=False), Interrupting(interrupted, interrupt), **options)
+        tiny_run(cut, replace(run, counting=False), Interrupting(interrupted, interrupt), **options)
     started = len(log_lines(cut))
-    result = tiny_run(cut, RANDOM, **options, resume_from_checkpoint="latest")
+    result = tiny_run(cut, run, **options, resume_from_checkpoint="latest")
     assert result.state == whole_result.state
     assert log_lines(cut)[started]["step"] > 0
     last = f"checkpoint-{result.state.step}"
@@ -438,7 +441,7 @@ def test_what_would_be_ignored_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_data(tmp_path: Path) -> None:
     accelerator = make_accelerator(LoopArguments(output_dir=str(tmp_path)))
     with pytest.raises(ValueError, match="no training data"):
-        Batches(DataLoader([], batch_size=2), accelerator, 1, 0)
+        SizedBatches(DataLoader([], batch_size=2), accelerator, 1, 0)
 
 
 def test_parameter_groups() -> None:

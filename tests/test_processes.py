@@ -54,12 +54,23 @@ def check(tmp_path: Path, **run) -> None:
     """Two processes take the steps of one, and resume where they were."""
     options = {"checkpointing_steps": "4", "save_total_limit": 9, "average_checkpoints": 2}
     resume = {**options, "resume_from_checkpoint": str(tmp_path / "whole" / "checkpoint-4")}
+    # At step 6 the last of an epoch's four steps is two steps away.
+    options = {**options, "checkpointing_steps": "6"}
+    streamed = [
+        (tmp_path / "stream", {**RANDOM, **run, "streamed": True}, options),
+        (
+            tmp_path / "stream-resumed",
+            {**RANDOM, **run, "streamed": True},
+            {**options, "resume_from_checkpoint": str(tmp_path / "stream" / "checkpoint-6")},
+        ),
+    ]
     output = finish(
         launch(
             (tmp_path / "two", run, {}),
             (tmp_path / "parts", {**run, "batch_size": 2}, {"gradient_accumulation_steps": 2}),
             (tmp_path / "whole", {**RANDOM, **run}, options),
             (tmp_path / "resumed", {**RANDOM, **run}, resume),
+            *streamed,
         )
     )
     tiny_run(tmp_path / "one", RunArguments(batch_size=8))
@@ -67,10 +78,11 @@ def check(tmp_path: Path, **run) -> None:
     for name, weight in one.items():
         for other in ("two", "parts"):
             torch.testing.assert_close(weights(tmp_path / other)[name], weight, rtol=1e-5, atol=1e-6)
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
-    assert whole.keys() == one.keys()
-    for name in whole:
-        assert torch.equal(whole[name], resumed[name]), (name, output)
+    for kind in ("whole", "resumed"), ("stream", "stream-resumed"):
+        whole, resumed = (weights(tmp_path / name) for name in kind)
+        assert whole.keys() == one.keys()
+        for name in whole:
+            assert torch.equal(whole[name], resumed[name]), (name, output)
     # The processes count and draw on their own.
     counts = [
         weights(tmp_path / "whole" / "checkpoint-9", f"objective_{process}.safetensors")["seen"] for process in (0, 1)

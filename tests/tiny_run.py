@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import datasets
 import torch
+from accelerate import Accelerator
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
@@ -15,10 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, set_seed
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
-from hf_attention.training.arguments import LoopArguments
+from hf_attention.training.arguments import LoopArguments, StreamingArguments
 from hf_attention.training.collators import CaptionCollator
 from hf_attention.training.loop import TrainingResult, make_accelerator, prepare_output_dir, train
 from hf_attention.training.objective import Objective
+from hf_attention.training.sampling import LengthBatchSampler
+from hf_attention.training.streaming import streamed_dataloader
 
 
 @dataclass
@@ -32,6 +36,7 @@ class RunArguments:
     counting: bool = False  # by `CountingObjective`
     seconds_per_batch: float = 0.0  # that reading it takes
     fsdp: bool = False
+    streamed: bool = False
 
 
 class Examples(Dataset):
@@ -101,6 +106,20 @@ def tiny_dataloader(run: RunArguments, num_workers: int = 0) -> DataLoader:
     return DataLoader(examples, collate_fn=CaptionCollator(), num_workers=num_workers, **order)
 
 
+def tiny_stream(run: RunArguments, accelerator: Accelerator, num_workers: int = 0) -> DataLoader:
+    """The examples as rows that are read as they come, seven at a time."""
+    rows = datasets.Dataset.from_list([{"row": row} for row in range(run.examples)]).to_iterable_dataset()
+    examples = Examples(run)
+
+    def make_dataloader(rows: datasets.Dataset) -> DataLoader:
+        buffer = [examples[row] for row in rows["row"]]
+        sampler = LengthBatchSampler([len(example["labels"][0]) for example in buffer], run.batch_size)
+        return DataLoader(buffer, batch_sampler=sampler, collate_fn=CaptionCollator())
+
+    arguments = StreamingArguments(streaming=True, shuffle_buffer=7, steps_per_epoch=4)
+    return streamed_dataloader(rows, make_dataloader, accelerator, arguments, seed=0, num_workers=num_workers)
+
+
 def mean_loss(run: RunArguments) -> Callable[[PreTrainedModel], dict[str, float]]:
     """An evaluation: the loss of all examples, in one batch."""
     batch = CaptionCollator()(Examples(run).examples)
@@ -135,7 +154,10 @@ def tiny_run(
     accelerator.wait_for_everyone()
     if run.counting:
         objective = CountingObjective()
-    dataloader = tiny_dataloader(run, arguments.dataloader_num_workers)
+    if run.streamed:
+        dataloader = tiny_stream(run, accelerator, arguments.dataloader_num_workers)
+    else:
+        dataloader = tiny_dataloader(run, arguments.dataloader_num_workers)
     return train(tiny_model(run.dropout), arguments, dataloader, accelerator, objective=objective, **callbacks)
 
 

@@ -92,6 +92,40 @@ class LoopArguments:
 
 
 @dataclass
+class StreamingArguments:
+    """Reading the training data as it comes, where it is larger than the disk."""
+
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training data as it comes, never keeping all of it. The run has max_steps then."},
+    )
+    shuffle_buffer: int = field(
+        default=10000, metadata={"help": "Rows that are read at a time, and shuffled among themselves."}
+    )
+    tokenizer_rows: int = field(
+        default=100000, metadata={"help": "Train the tokenizer on so many of the first rows, where none is named."}
+    )
+    steps_per_epoch: int = field(
+        default=1000, metadata={"help": "Steps after which comes what follows an epoch: validation, a checkpoint."}
+    )
+
+    def __post_init__(self):
+        for name in ("shuffle_buffer", "tokenizer_rows", "steps_per_epoch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+
+    def check(self, loop_args: LoopArguments) -> None:
+        """Raises a ValueError if a run with these arguments cannot be streamed."""
+        if self.streaming and loop_args.max_steps is None:
+            raise ValueError("`streaming` needs `max_steps`: it is not known beforehand how long an epoch is.")
+        if self.streaming and loop_args.dataloader_num_workers > 1:
+            raise ValueError(
+                "`dataloader_num_workers` must be 0 or 1 with `streaming`, which has one order, "
+                f"got {loop_args.dataloader_num_workers}."
+            )
+
+
+@dataclass
 class DecoderArguments:
     """Fields of every decoder's configuration, under the same names."""
 

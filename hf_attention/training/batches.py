@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,7 +26,49 @@ class Share(NamedTuple):
     counts: bool = True
 
 
-class Batches:
+class Batches(ABC):
+    """The optimiser steps of a run, for one process, and the time that it waits for them."""
+
+    steps_per_epoch: int
+
+    def __init__(self):
+        self.waited = 0.0  # seconds
+
+    @abstractmethod
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[list[Share]]:
+        """The steps of an epoch.
+
+        Args:
+            epoch (`int`): its number, from 0.
+            done (`int`, *optional*, defaults to 0): the steps to leave out at its beginning.
+        """
+
+    def end_step(self) -> float:
+        """Told that the step is trained on; returns the seconds that it waited for its batches."""
+        waited, self.waited = self.waited, 0.0
+        return waited
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What a checkpoint must keep of this process, besides the step."""
+        return None
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Takes over what [`~Batches.state_dict`] gave.
+
+        Raises:
+            ValueError: if that was of a stream, and this is none, or the other way round.
+        """
+        if state is not None:
+            raise ValueError("The checkpoint comes from a run with `streaming`.")
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        started = time.perf_counter()
+        batch = next(batches, None)
+        self.waited += time.perf_counter() - started
+        return batch
+
+
+class SizedBatches(Batches):
     """The optimiser steps of each epoch of a data set with a length.
 
     The order of an epoch depends on seed and epoch alone. What is random within the data set itself (and not drawn by
@@ -43,6 +86,7 @@ class Batches:
     """
 
     def __init__(self, dataloader: DataLoader, accelerator: Accelerator, accumulation: int, seed: int):
+        super().__init__()
         processes, index = accelerator.num_processes, accelerator.process_index
         if len(dataloader) == 0:
             raise ValueError("There is no training data: `train_dataloader` is empty.")
@@ -53,7 +97,6 @@ class Batches:
         self.rounds = math.ceil(len(dataloader) / processes)  # batches of the process that has most
         self.own = len(range(index, len(dataloader), processes))  # of this one
         self.steps_per_epoch = math.ceil(self.rounds / accumulation)
-        self.waited = 0.0  # seconds
         self._samplers = [dataloader.batch_sampler, dataloader.sampler]
         for sampler in self._samplers:
             if isinstance(sampler, RandomSampler) and sampler.generator is None:
@@ -61,12 +104,6 @@ class Batches:
         self._dataloader = accelerator.prepare_data_loader(dataloader)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[list[Share]]:
-        """The steps of an epoch.
-
-        Args:
-            epoch (`int`): its number, from 0.
-            done (`int`, *optional*, defaults to 0): the steps to leave out at its beginning.
-        """
         start = done * self.accumulation
         batches = self._iterate(epoch, start)
         shares = []
@@ -84,13 +121,6 @@ class Batches:
                 shares = []
         if self._next(batches) is not None:
             raise self._wrong_length()
-
-    def state_dict(self) -> dict[str, Any] | None:
-        """What a checkpoint must keep besides the step."""
-        return None
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what [`~Batches.state_dict`] gave."""
 
     def _wrong_length(self) -> RuntimeError:
         return RuntimeError(
@@ -119,9 +149,3 @@ class Batches:
 
     def _epoch_seed(self, epoch: int) -> int:
         return int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0])
-
-    def _next(self, batches: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-        started = time.perf_counter()
-        batch = next(batches, None)
-        self.waited += time.perf_counter() - started
-        return batch

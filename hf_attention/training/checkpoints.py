@@ -226,8 +226,8 @@ class Checkpoints:
             own_state = load_file(self._objective_file(checkpoint))
             device = self.accelerator.device
             self.objective.load_state_dict({name: value.to(device) for name, value in own_state.items()})
-        if self._batches_file(checkpoint).is_file():
-            self.batches.load_state_dict(json.loads(self._batches_file(checkpoint).read_text()))
+        batches_file = self._batches_file(checkpoint)
+        self.batches.load_state_dict(json.loads(batches_file.read_text()) if batches_file.is_file() else None)
         self.scheduler.load_state_dict(saved["scheduler"])
         self.latest, self.latest_step = checkpoint, state.step
         return state

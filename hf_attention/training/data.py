@@ -3,12 +3,23 @@
 import csv
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, Image, NamedSplit, Translation, load_dataset, load_from_disk
+from datasets import (
+    Dataset,
+    DatasetDict,
+    Image,
+    IterableDataset,
+    IterableDatasetDict,
+    NamedSplit,
+    Translation,
+    load_dataset,
+    load_from_disk,
+)
 from PIL import Image as PILImage
 from pyarrow import ArrowException
 
@@ -19,28 +30,36 @@ logger = logging.getLogger(__name__)
 TRANSLATION_COLUMN = "translation"
 
 
-def load_splits(name: str, config_name: str | None = None) -> DatasetDict:
+def load_splits(
+    name: str, config_name: str | None = None, streaming: bool = False
+) -> DatasetDict | IterableDatasetDict:
     """Loads a data set from a Hub name, a folder that `load_dataset` reads, or one that `save_to_disk` wrote.
 
     Args:
         name (`str`): Hub name or folder.
         config_name (`str`, *optional*): configuration of the data set.
+        streaming (`bool`, *optional*, defaults to `False`): whether rows are read only when they are asked for.
 
     Returns:
-        `DatasetDict`: the splits.
+        `DatasetDict`, or with `streaming` `IterableDatasetDict`: the splits.
 
     Raises:
         ValueError: if a folder holds a single split saved without its name.
     """
     folder = Path(name)
     if (folder / "dataset_dict.json").is_file():
-        return load_from_disk(name)
+        splits = load_from_disk(name)
+        if not streaming:
+            return splits
+        return IterableDatasetDict({split: rows.to_iterable_dataset() for split, rows in splits.items()})
     if (folder / "state.json").is_file():
         raise ValueError(f"{name} holds one split without a name. Save a `DatasetDict` instead.")
-    return load_dataset(name, config_name)
+    return load_dataset(name, config_name, streaming=streaming)
 
 
-def load_text_splits(files: Mapping[str, str | Path | Sequence[str | Path]]) -> DatasetDict:
+def load_text_splits(
+    files: Mapping[str, str | Path | Sequence[str | Path]], streaming: bool = False
+) -> DatasetDict | IterableDatasetDict:
     """Loads splits from files of texts in UTF-8, which are read as they are: no empty or odd text is given a meaning.
 
     Args:
@@ -51,9 +70,11 @@ def load_text_splits(files: Mapping[str, str | Path | Sequence[str | Path]]) -> 
             - `.tsv`: with tabs, the names in the first line, and no quoting: a quotation mark is part of the text;
             - two plain files of any name, one text a line, whose lines belong together: they become the columns
               `source` and `target`.
+        streaming (`bool`, *optional*, defaults to `False`):
+            Whether rows are read only when they are asked for; so errors come late.
 
     Returns:
-        `DatasetDict`: the splits, to be read by [`text_pairs`].
+        `DatasetDict`, or with `streaming` `IterableDatasetDict`: the splits, to be read by [`text_pairs`].
 
     Raises:
         ValueError:
@@ -61,32 +82,51 @@ def load_text_splits(files: Mapping[str, str | Path | Sequence[str | Path]]) -> 
             files differ in their number of lines.
         FileNotFoundError: if there is no such file.
     """
-    return DatasetDict({split: _read_split(paths, split) for split, paths in files.items()})
+    readers = {split: _reader(paths, split) for split, paths in files.items()}
+    if streaming:
+        return IterableDatasetDict(
+            {
+                split: IterableDataset.from_generator(read, gen_kwargs=paths, split=NamedSplit(split))
+                for split, (read, paths) in readers.items()
+            }
+        )
+    return DatasetDict({split: _read_split(read, paths, split) for split, (read, paths) in readers.items()})
 
 
-def _read_split(paths: str | Path | Sequence[str | Path], split: str) -> Dataset:
+def _reader(
+    paths: str | Path | Sequence[str | Path], split: str
+) -> tuple[Callable[..., Iterator[dict[str, Any]]], dict[str, Path]]:
+    """What reads the rows of a split, and the files for it, by argument."""
     if isinstance(paths, str | Path):
         path = Path(paths)
         if path.suffix not in _ROWS_OF:
             raise ValueError(
                 f"{path} must end in one of {', '.join(_ROWS_OF)}; of plain text, pass two files, source and target."
             )
-        rows = list(_ROWS_OF[path.suffix](path))
-        columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
-    else:
-        if len(paths) != 2:
-            raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
-        path = paths[0]
-        source, target = (list(_read_lines(Path(path))) for path in paths)
-        if len(source) != len(target):
-            raise ValueError(
-                f"{paths[0]} has {len(source)} lines but {paths[1]} has {len(target)}: their lines must be pairs."
-            )
-        columns = {"source": source, "target": target}
+        return _ROWS_OF[path.suffix], {"path": path}
+    if len(paths) != 2:
+        raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
+    return _read_pairs, {"source": Path(paths[0]), "target": Path(paths[1])}
+
+
+def _read_split(read: Callable[..., Iterator[dict[str, Any]]], paths: dict[str, Path], split: str) -> Dataset:
+    rows = list(read(**paths))
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
     try:
         return Dataset.from_dict(columns, split=NamedSplit(split))
     except ArrowException as error:
-        raise ValueError(f"{path}: the values of a column differ in type. {error}") from error
+        raise ValueError(f"{paths['path']}: the values of a column differ in type. {error}") from error
+
+
+def _read_pairs(source: Path, target: Path) -> Iterator[dict[str, str]]:
+    lines = (_read_lines(source), _read_lines(target))
+    for number, pair in enumerate(zip_longest(*lines), 1):
+        if None in pair:
+            counts = [number - (text is None) + sum(1 for _ in rest) for text, rest in zip(pair, lines, strict=True)]
+            raise ValueError(
+                f"{source} has {counts[0]} lines but {target} has {counts[1]}: their lines must be pairs."
+            )
+        yield {"source": pair[0], "target": pair[1]}
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -142,15 +182,19 @@ _ROWS_OF = {
 }
 
 
-def get_split(splits: DatasetDict, name: str, max_samples: int | None = None) -> Dataset:
+def get_split(
+    splits: DatasetDict | IterableDatasetDict, name: str, max_samples: int | None = None
+) -> Dataset | IterableDataset:
     """The split `name`, or its first `max_samples` rows.
 
     Raises:
-        ValueError: if there is no such split, or it is empty.
+        ValueError: if there is no such split, or it is empty; of a stream only its rows will tell.
     """
     if name not in splits:
         raise ValueError(f"The data set has no split {name!r}. It has {sorted(splits)}.")
     dataset = splits[name]
+    if isinstance(dataset, IterableDataset):
+        return dataset if max_samples is None else dataset.take(max_samples)
     if len(dataset) == 0:
         raise ValueError(f"The split {name!r} is empty.")
     return dataset if max_samples is None else dataset.select(range(min(max_samples, len(dataset))))

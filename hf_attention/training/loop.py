@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, get_scheduler
 
 from .arguments import LoopArguments
 from .averaging import RunningAverage, choose_candidates, load_average, save_candidate
-from .batches import Batches, Share
+from .batches import Share, SizedBatches
 from .checkpoints import (
     BEST_FOLDER,
     Checkpoints,
@@ -31,6 +31,7 @@ from .checkpoints import (
 )
 from .interruption import StopSignals
 from .objective import Objective
+from .streaming import BatchStream, StreamedBatches
 from .tracking import Log, check_tracker
 
 
@@ -144,7 +145,8 @@ def train(
         arguments (`LoopArguments`): optimisation, checkpoints, log.
         train_dataloader (`DataLoader`):
             Not prepared. Batches hold `labels`, with -100 where there is none. Its batch sampler or sampler, if it
-            has `set_epoch`, is told the number of each epoch.
+            has `set_epoch`, is told the number of each epoch. Of a data set without a length, one of
+            [`~hf_attention.training.streaming.streamed_dataloader`].
         accelerator (`Accelerator`): see [`make_accelerator`].
         evaluate (`Callable`, *optional*):
             Takes the model in evaluation mode and returns metrics; called on every process. Without it, the last
@@ -171,7 +173,10 @@ def train(
     _check(arguments, accelerator, evaluate)
     objective = objective or Objective()
     set_seed(arguments.seed, device_specific=True)  # dropout differs between processes
-    batches = Batches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
+    if isinstance(train_dataloader.dataset, BatchStream):
+        batches = StreamedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps)
+    else:
+        batches = SizedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
@@ -229,8 +234,7 @@ def train(
                 if average is not None:
                     average.update(state.step)
                 state.step += 1
-                means = log.step(state.step, state.epoch + 1, loss, items, learning_rate, norm, batches.waited)
-                batches.waited = 0.0
+                means = log.step(state.step, state.epoch + 1, loss, items, learning_rate, norm, batches.end_step())
                 progress.update()
                 progress.set_postfix_str(
                     f"loss {means['loss']:.3f}, lr {learning_rate:.2g}, {means['tokens_per_second']:.0f} tokens/s"
