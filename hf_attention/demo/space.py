@@ -54,8 +54,9 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
         "sdk_version": gradio.__version__,
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "app_file": "app.py",
-        "models": [name for part, name in models.items() if names[part] == name],
     }
+    if on_hub := [name for part, name in models.items() if names[part] == name]:
+        card["models"] = on_hub
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(f"---\n{text}---\n\nModels that show where they look.\n", encoding="utf-8")
 
