@@ -1,4 +1,4 @@
-"""Which positions of the memory each generated token looked at."""
+"""Which positions each generated token looked at."""
 
 import re
 from collections.abc import Sequence
@@ -25,12 +25,21 @@ def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = 
 
     Returns:
         `torch.FloatTensor` of shape `(sequences, generated tokens, positions)`: Heads are averaged. The rows of the
-        padding after a sequence's end are zero. A decoder prefix is no generated token and has no row.
+        padding after a sequence's end are zero. A decoder prefix, or a prompt, is not generated and has no row.
+        Positions are those of the memory. Of a [`RecurrentLMForCausalLM`] they are the `attention_window` states of
+        the top layer before the step that chose the token, the last position being the one just before it: read as
+        token `i` of a text, `0` the first, that step has looked at the state after token `i - attention_window + p`
+        at position `p`, at the zero state where that is `-1`, and at nothing, with weight zero, before it.
 
     Raises:
-        ValueError: Where the outputs hold no attention weights.
+        ValueError: Where the outputs hold no attention weights, or weights over a text that grows: the self-attention
+            of other causal language models.
     """
-    steps = outputs.get("cross_attentions") if isinstance(outputs, dict) else None
+    steps = None
+    if isinstance(outputs, dict):
+        steps = outputs.get("cross_attentions")
+        if steps is None:
+            steps = outputs.get("attentions")
     if steps is None:
         raise ValueError(
             "The outputs hold no attention weights: call `generate(..., output_attentions=True, "
@@ -38,7 +47,12 @@ def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = 
         )
     if not all(steps):
         raise ValueError("The model does not attend: its configuration says `attention_type=None`.")
-    # Of a step that read several tokens (a prefix), the last predicts the generated one.
+    if len({layers[-1].shape[-1] for layers in steps}) > 1:
+        raise ValueError(
+            "The outputs hold self-attention over the text itself, which grows: its tokens share no positions that a "
+            "map could have."
+        )
+    # Of a step that read several tokens (a prefix, a prompt), the last predicts the generated one.
     maps = torch.stack([layers[-1][:, :, -1].mean(1) for layers in steps], 1)
     mask = outputs.get("generated_mask")
     beams = outputs.get("beam_indices")

@@ -37,7 +37,10 @@ class AttentionGenerationMixin(GenerationMixin):
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         outputs = super().generate(*args, **kwargs)
-        if isinstance(outputs, ModelOutput) and outputs.get("cross_attentions") is not None:
+        if not isinstance(outputs, ModelOutput):
+            return outputs
+        attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
+        if attentions is not None:
             generation_config = kwargs.get("generation_config") or self.generation_config
 
             def token_id(name):
@@ -47,7 +50,7 @@ class AttentionGenerationMixin(GenerationMixin):
 
             # Beam search may go on for longer than the sequences that it returns.
             beams = outputs.get("beam_indices")
-            num_tokens = len(outputs.cross_attentions) if beams is None else beams.shape[1]
+            num_tokens = len(attentions) if beams is None else beams.shape[1]
             tokens = outputs.sequences[:, -num_tokens:]
             is_end = torch.isin(tokens, token_id("eos_token_id"))
             is_padding = is_end.cumsum(-1) > is_end.int()  # behind the first end

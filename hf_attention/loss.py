@@ -69,10 +69,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         states_gradient = torch.empty_like(states)
         weight_gradient = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
         bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=weight_gradient.dtype)
+        cast_weight = weight.to(states.dtype)  # once, not in every chunk
         for start in range(0, len(states), CHUNK_SIZE):
             chunk = slice(start, start + CHUNK_SIZE)
             labels = targets[chunk].unsqueeze(1)
-            logits = F.linear(states[chunk], weight, bias).to(dtype)
+            logits = F.linear(states[chunk], cast_weight, bias).to(dtype)
             log_sums = logits.logsumexp(1, keepdim=True)
             losses = log_sums - (1 - label_smoothing) * logits.gather(1, labels)
             if label_smoothing:
@@ -88,7 +89,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 gradient *= factors
             total += losses.sum()
             gradient = gradient.to(states.dtype)
-            states_gradient[chunk] = gradient @ weight.to(states.dtype)
+            states_gradient[chunk] = gradient @ cast_weight
             weight_gradient += gradient.T @ states[chunk]
             if bias is not None:
                 bias_gradient += gradient.sum(0)

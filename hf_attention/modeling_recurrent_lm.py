@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache
 from .configuration_recurrent_lm import RecurrentLMConfig
@@ -173,6 +174,27 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             attentions=outputs.attentions,
         )
         return output if return_dict else output.to_tuple()
+
+    def _assisted_decoding(self, input_ids, *args, **kwargs):
+        # Of a causal language model's attention weights, transformers keeps the first, as many as tokens were read;
+        # those of a window that is not full are its last. So they are turned round meanwhile.
+        def turn(model, inputs, outputs):
+            outputs.attentions = tuple(weights.flip(-1) for weights in outputs.attentions or ()) or (None,)
+            return outputs
+
+        hook = self.register_forward_hook(turn)
+        try:
+            outputs = super()._assisted_decoding(input_ids, *args, **kwargs)
+        finally:
+            hook.remove()
+        if isinstance(outputs, ModelOutput) and outputs.get("attentions") is not None:
+            window = self.config.attention_window
+            num_tokens = outputs.sequences.shape[1] - input_ids.shape[1]
+            outputs.attentions = tuple(
+                tuple(F.pad(weights, (0, window - weights.shape[-1])).flip(-1) for weights in layers)
+                for layers in outputs.attentions or [()] * num_tokens
+            )
+        return outputs
 
     def _targets(
         self,

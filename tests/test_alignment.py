@@ -4,6 +4,7 @@ from common.factories import END, memory_mask, over_configurations, over_models,
 from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, generate, make_prefix, teacher_forced
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.testing import assert_close
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf_attention import attention_maps
 from hf_attention.alignment import merge_words
@@ -135,3 +136,18 @@ def test_bytes_become_letters():
 def test_maps_of_another_shape_are_not_merged():
     with pytest.raises(ValueError, match=r"\(2, 3\), got \(3, 2\)"):
         merge_words(["a", "b"], torch.ones(3, 2), ["c", "d", "e"])
+
+
+def test_self_attention_over_a_growing_text_is_refused():
+    config = GPT2Config(vocab_size=9, n_positions=16, n_embd=4, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2)
+    model = GPT2LMHeadModel._from_config(config, attn_implementation="eager")
+    outputs = model.generate(
+        torch.tensor([[3, 4]]),
+        min_new_tokens=3,
+        max_new_tokens=3,
+        pad_token_id=0,
+        output_attentions=True,
+        return_dict_in_generate=True,
+    )
+    with pytest.raises(ValueError, match="grows"):
+        attention_maps(outputs)

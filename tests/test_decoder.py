@@ -8,7 +8,10 @@ from common.factories import (
     make_tokens,
     memory_mask,
     over_configurations,
+    over_encoder_decoders,
     over_models,
+    prompt_length,
+    read,
     repeat,
     take,
 )
@@ -39,20 +42,18 @@ def weighted_sum(tensors: list[torch.Tensor], mask: torch.Tensor) -> torch.Tenso
 
 def check_against_reference(factory, settings: dict, padded: bool) -> None:
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
-    with torch.no_grad():
-        encoder_outputs = model.get_encoder()(**inputs)
-    memory = encoder_outputs.last_hidden_state.requires_grad_()
-    tokens = make_tokens(rows=4, length=4)
-    mask = None
+    tokens, mask, memory = make_tokens(rows=4, length=4), None, None
     if padded:
         tokens, mask = left_padded(tokens)
-    outputs = model(
-        encoder_outputs=encoder_outputs,
-        decoder_input_ids=tokens,
-        decoder_attention_mask=mask,
-        output_attentions=True,
-    )
-    logits, maps = ReferenceDecoder(model)(memory, encoder_outputs.memory_mask, tokens, mask)
+    if factory.has_encoder:
+        with torch.no_grad():
+            encoder_outputs = model.get_encoder()(**inputs)
+        memory = encoder_outputs.last_hidden_state.requires_grad_()
+        inputs = {"encoder_outputs": encoder_outputs}
+        logits, maps = ReferenceDecoder(model)(memory, encoder_outputs.memory_mask, tokens, mask)
+    else:
+        logits, maps = ReferenceDecoder(model).behind(inputs["input_ids"].repeat_interleave(2, 0), tokens, mask)
+    outputs = read(model, inputs, tokens, mask, output_attentions=True)
     results, expected = [outputs.logits, *outputs.cross_attentions], [logits] if maps is None else [logits, maps]
     assert len(results) == len(expected)
     real = torch.ones_like(tokens) if mask is None else mask
@@ -63,10 +64,12 @@ def check_against_reference(factory, settings: dict, padded: bool) -> None:
         assert_close(result[steps], reference[steps], **EXACT, msg=lambda m: f"{name_of(settings)}: {m}")
 
     parameters = {**dict(model.model.decoder.named_parameters()), **dict(model.lm_head.named_parameters())}
-    wanted = [memory, *parameters.values()]
+    if memory is not None:
+        parameters["memory"] = memory
+    wanted = list(parameters.values())
     gradients = torch.autograd.grad(weighted_sum(results, real), wanted, allow_unused=True)
     references = torch.autograd.grad(weighted_sum(expected, real), wanted, allow_unused=True)
-    for name, gradient, reference in zip(["memory", *parameters], gradients, references, strict=True):
+    for name, gradient, reference in zip(parameters, gradients, references, strict=True):
         if gradient is None:
             gradient = torch.zeros_like(reference)
         assert_close(gradient, reference, **EXACT, msg=lambda m, n=name: f"{name_of(settings)}, gradient of {n}: {m}")
@@ -90,17 +93,11 @@ def feed(model: PreTrainedModel, inputs: dict, tokens: torch.Tensor, mask: torch
     """Feeds tokens in chunks through a cache: the logits and the attention weights of all of them."""
     cache, start, logits, maps = None, 0, [], []
     for end in [*cuts, tokens.shape[1]]:
-        outputs = model(
-            **inputs,
-            decoder_input_ids=tokens[:, start:end],
-            # As generate() gives it: for the tokens before, too.
-            decoder_attention_mask=None if mask is None else mask[:, :end],
-            past_key_values=cache,
-            use_cache=True,
-            output_attentions=True,
-        )
+        # As generate() gives it: for the tokens before, too.
+        seen = None if mask is None else mask[:, :end]
+        outputs = read(model, inputs, tokens[:, start:end], seen, cache, use_cache=True, output_attentions=True)
         cache, start = outputs.past_key_values, end
-        assert cache.get_seq_length() == end
+        assert cache.get_seq_length() == prompt_length(model, inputs) + end
         logits.append(outputs.logits)
         maps.append(outputs.cross_attentions)
     if not maps[0]:
@@ -121,13 +118,7 @@ def assert_same(result: tuple, expected: tuple, real: torch.Tensor | None = None
 
 @torch.no_grad()
 def at_once(model, inputs, tokens, mask=None):
-    outputs = model(
-        **inputs,
-        decoder_input_ids=tokens,
-        decoder_attention_mask=mask,
-        use_cache=False,
-        output_attentions=True,
-    )
+    outputs = read(model, inputs, tokens, mask, use_cache=False, output_attentions=True)
     assert outputs.past_key_values is None
     return outputs.logits, outputs.cross_attentions[0] if outputs.cross_attentions else None
 
@@ -163,6 +154,8 @@ def test_a_row_of_a_batch_equals_the_row_alone(factory, settings):
 @over_configurations
 @torch.no_grad()
 def test_rows_that_share_a_memory_equal_the_memory_repeated(factory, settings):
+    if not factory.has_encoder:
+        pytest.skip("there is no memory to share")
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens = make_tokens(rows=6, length=4)
     assert_same(at_once(model, inputs, tokens), at_once(model, repeat(inputs, 3), tokens))
@@ -176,17 +169,18 @@ def test_what_is_masked_does_not_matter(factory, settings):
     tokens, mask = left_padded(make_tokens(rows=3, length=5))
     expected = at_once(model, inputs, tokens, mask)
     content = inputs[factory.content].clone()
-    content[inputs[factory.mask] == 0] = 55.0 if content.is_floating_point() else VOCABULARY - 1
+    if factory.has_encoder:
+        content[inputs[factory.mask] == 0] = 55.0 if content.is_floating_point() else VOCABULARY - 1
     other_tokens = tokens.masked_fill(mask == 0, VOCABULARY - 1)
     result = at_once(model, {**inputs, factory.content: content}, other_tokens, mask)
     assert_same(result, expected, mask)
-    if result[1] is not None:
+    if result[1] is not None and factory.has_encoder:
         masked = (memory_mask(model, inputs) == 0)[:, None, None].expand_as(result[1])
         assert (result[1][masked] == 0).all()
         assert_close(result[1].sum(-1), torch.ones_like(result[1][..., 0]))
 
 
-@over_models
+@over_encoder_decoders
 @torch.no_grad()
 def test_embeddings_in_place_of_tokens(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
@@ -195,14 +189,14 @@ def test_embeddings_in_place_of_tokens(factory):
     assert_same((outputs.logits, outputs.cross_attentions[0]), at_once(model, inputs, tokens))
 
 
-@over_models
+@over_encoder_decoders
 def test_rows_must_be_a_multiple_of_the_memories(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
     with pytest.raises(ValueError, match=r"\(3\).*\(2\)"):
         model(**inputs, decoder_input_ids=make_tokens(rows=3, length=4))
 
 
-@over_models
+@over_encoder_decoders
 def test_tokens_and_embeddings_together_are_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)
     tokens = make_tokens(rows=1, length=2)
@@ -212,15 +206,16 @@ def test_tokens_and_embeddings_together_are_refused(factory):
 
 @over_models
 def test_dropout_acts_in_training_only(factory):
-    for name in ("embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout"):
+    names = ("embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout")
+    for name in names if factory.has_encoder else names[:-1]:
         model, inputs = factory.make_model(**{name: 0.5}, num_hidden_layers=2), factory.make_inputs(2)
         tokens = make_tokens(rows=2, length=4)
         assert_same(at_once(model, inputs, tokens), at_once(model, inputs, tokens))
-        logits = [model.train()(**inputs, decoder_input_ids=tokens).logits for _ in range(2)]
+        logits = [read(model.train(), inputs, tokens).logits for _ in range(2)]
         assert not logits[0].equal(logits[1]), name
 
 
-@over_models
+@over_encoder_decoders
 @pytest.mark.parametrize(
     "settings",
     [
@@ -265,6 +260,8 @@ def test_gradients_equal_finite_differences(factory, settings):
 def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(factory, settings):
     model, inputs = factory.make_model(**settings).train(), factory.make_inputs(3)
     labels = make_tokens(rows=6, length=5)
+    if not factory.has_encoder:
+        inputs = {"input_ids": labels}
 
     def gradients() -> torch.Tensor:
         model.zero_grad()
@@ -283,17 +280,12 @@ def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(factory, setting
     assert_close(rough.norm(), exact.norm(), rtol=0.1, atol=0)
 
 
-def decode_steps(forward, model: PreTrainedModel, inputs: dict, tokens: torch.Tensor) -> list[torch.Tensor]:
-    encoder_outputs, cache, logits = model.get_encoder()(**inputs), RecurrentCache(), []
-    for step in range(tokens.shape[1]):
-        outputs = forward(
-            encoder_outputs=encoder_outputs,
-            decoder_input_ids=tokens[:, step : step + 1],
-            past_key_values=cache,
-            output_attentions=True,
-        )
-        logits.append(outputs.logits)
-    return logits
+def decode_steps(model: PreTrainedModel, inputs: dict, tokens: torch.Tensor) -> list[torch.Tensor]:
+    if model.config.is_encoder_decoder:
+        inputs = {"encoder_outputs": model.get_encoder()(**inputs)}
+    cache = RecurrentCache()
+    steps = tokens.split(1, 1)
+    return [read(model, inputs, step, past_key_values=cache, output_attentions=True).logits for step in steps]
 
 
 # Compiling takes long, and of the models it is the decoder alone that is run.
@@ -323,7 +315,7 @@ def decode_steps(forward, model: PreTrainedModel, inputs: dict, tokens: torch.Te
 def test_compiled_forward_is_not_compiled_again_from_step_to_step(factory, settings, backend):
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens = make_tokens(rows=2, length=12)
-    expected = decode_steps(model.forward, model, inputs, tokens)
+    expected = decode_steps(model, inputs, tokens)
     torch._dynamo.reset()
     counter = CompileCounterWithBackend(backend)
     compiled = torch.compile(model.forward, backend=counter, dynamic=True)
@@ -334,7 +326,8 @@ def test_compiled_forward_is_not_compiled_again_from_step_to_step(factory, setti
         counts.append(counter.frame_count)
         return outputs
 
-    for result, reference in zip(decode_steps(forward, model, inputs, tokens), expected, strict=True):
+    model.forward = forward
+    for result, reference in zip(decode_steps(model, inputs, tokens), expected, strict=True):
         assert_close(result, reference, **CLOSE)
     assert counts[0] > 0
     assert counts[-1] == counts[2], f"compiled graphs after each step: {counts}"

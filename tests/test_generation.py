@@ -2,7 +2,20 @@ import itertools
 
 import pytest
 import torch
-from common.factories import END, PAD, START, UNKNOWN, VOCABULARY, over_configurations, over_models, take, to_dtype
+from common.factories import (
+    END,
+    PAD,
+    START,
+    UNKNOWN,
+    VOCABULARY,
+    generation_inputs,
+    over_configurations,
+    over_encoder_decoders,
+    over_models,
+    prompt_length,
+    take,
+    to_dtype,
+)
 from common.strategies import (
     NEW_TOKENS,
     ONE_SEQUENCE,
@@ -16,7 +29,7 @@ from torch.testing import assert_close
 from transformers import DynamicCache, GenerationConfig, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
-from hf_attention import RecurrentCache
+from hf_attention import RecurrentCache, attention_maps
 
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -35,7 +48,7 @@ def test_scores_equal_a_teacher_forced_pass(factory, settings, with_prefix):
     model, inputs = factory.make_model(**settings), factory.make_inputs(3)
     for strategy in STRATEGIES:
         items = take(inputs, 1) if strategy in ONE_SEQUENCE else inputs
-        prefix = make_prefix(items[factory.mask].shape[0]) if with_prefix else None
+        prefix = make_prefix(items[factory.content].shape[0]) if with_prefix else None
         outputs = generate(factory, model, items, strategy, **(prefix or {}))
         logits, _, real = teacher_forced(model, items, outputs.sequences, prefix)
         beams = "beam" in strategy
@@ -224,9 +237,10 @@ def test_logits_processors(factory, strategy):
 def test_stopping_criteria(factory, strategy):
     class StopAtThree(StoppingCriteria):
         def __call__(self, input_ids, scores, **kwargs):
-            return torch.full((input_ids.shape[0],), input_ids.shape[1] >= 1 + 3)
+            return torch.full((input_ids.shape[0],), input_ids.shape[1] >= prompt + 1 + 3)
 
     model, inputs = factory.make_model(), factory.make_inputs(1)
+    prompt = prompt_length(model, inputs)
     outputs = generate(factory, model, inputs, strategy, min_new_tokens=6, stopping_criteria=[StopAtThree()])
     expected = generate(factory, model, inputs, "greedy", min_new_tokens=6).sequences
     # The candidates of a step are accepted together.
@@ -250,7 +264,7 @@ def test_streamer(factory, strategy):
 
     model, inputs, streamer = factory.make_model(), factory.make_inputs(1), Collector()
     outputs = generate(factory, model, inputs, strategy, streamer=streamer)
-    assert streamer.tokens == outputs.sequences[0].tolist()
+    assert streamer.tokens[prompt_length(model, inputs) :] == outputs.sequences[0].tolist()
     assert streamer.ended
 
 
@@ -259,12 +273,14 @@ def test_number_of_new_tokens(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
     with torch.no_grad():
         model.lm_head.bias[END] = -30
-    assert model.generate(**inputs).shape == (2, model.generation_config.max_length)
-    assert model.generate(**inputs, max_new_tokens=4).shape == (2, 5)
-    assert model.generate(**inputs, max_length=4).shape == (2, 4)
-    assert model.generate(**inputs, **make_prefix(2, 4), max_new_tokens=4).shape == (2, 8)
+    prompt, given = prompt_length(model, inputs), generation_inputs(model, inputs)
+    assert model.generate(**given).shape == (2, model.generation_config.max_length)
+    assert model.generate(**given, max_new_tokens=4).shape == (2, prompt + 5)
+    assert model.generate(**given, max_length=4).shape == (2, 4)
+    behind = generation_inputs(model, inputs, *make_prefix(2, 4).values())
+    assert model.generate(**behind, max_new_tokens=4).shape == (2, prompt + 8)
     config = GenerationConfig(max_new_tokens=3)
-    assert model.generate(**inputs, generation_config=config).shape == (2, 4)
+    assert model.generate(**given, generation_config=config).shape == (2, prompt + 4)
 
 
 @over_models
@@ -279,14 +295,14 @@ def test_bfloat16_weights(factory, strategy):
         more = {}
     outputs = generate(factory, model, inputs, strategy, **more)
     exact, _, real = teacher_forced(model.float(), to_dtype(inputs, torch.float32), outputs.sequences)
-    assert outputs.cross_attentions[0][0].dtype == torch.float32
+    assert attention_maps(outputs).dtype == torch.float32
     if "beam" not in strategy and not more:
         scores = model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)
         expected = log_probabilities(allowed(exact), outputs.sequences)
         assert_close(scores[real], expected[real], rtol=0.05, atol=0.15)
 
 
-@over_models
+@over_encoder_decoders
 def test_memory_in_place_of_inputs(factory):
     model, inputs = factory.make_model(), factory.make_inputs(3)
     with torch.no_grad():
@@ -307,7 +323,7 @@ def test_compiled_forward_generates_the_same(factory):
     torch._dynamo.reset()
 
 
-@over_models
+@over_encoder_decoders
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_are_no_numbers_are_reported(factory, value):
     model, inputs = factory.make_model(), factory.make_inputs(3)
@@ -328,7 +344,7 @@ def test_a_weight_that_is_no_number_is_reported(factory, strategy):
         generate(factory, model, inputs, strategy)
 
 
-@over_models
+@over_encoder_decoders
 def test_an_item_without_any_position_is_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(3)
     inputs[factory.mask][2] = 0
@@ -336,7 +352,7 @@ def test_an_item_without_any_position_is_refused(factory):
         model.generate(**inputs)
 
 
-@over_models
+@over_encoder_decoders
 def test_no_input_is_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)
     with pytest.raises(ValueError, match=factory.content):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from common.factories import END, VOCABULARY, make_tokens, memory_mask, over_models, repeat
+from common.factories import END, VOCABULARY, make_tokens, memory_mask, over_encoder_decoders, repeat
 from torch.testing import assert_close
 
 from hf_attention import loss
@@ -26,7 +26,7 @@ def hand_computed(logits: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, 
     return total
 
 
-@over_models
+@over_encoder_decoders
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("penalty", [0.0, 0.5])
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_training_loss_equals_a_computation_by_hand(factory, smoothing, penalty,
         assert_close(gradient, reference, rtol=1e-4, atol=1e-6)
 
 
-@over_models
+@over_encoder_decoders
 def test_evaluation_loss_is_the_plain_cross_entropy(factory):
     model = factory.make_model(label_smoothing=0.2, doubly_stochastic_penalty=0.5)
     inputs = repeat(factory.make_inputs(2), 2)
@@ -67,14 +67,14 @@ def test_evaluation_loss_is_the_plain_cross_entropy(factory):
     assert_close(outputs.loss, expected / (LABELS != -100).sum())
 
 
-@over_models
+@over_encoder_decoders
 def test_what_follows_the_last_label_does_not_matter(factory):
     model, inputs = factory.make_model(doubly_stochastic_penalty=0.5).train(), factory.make_inputs(2)
     longer = torch.cat([LABELS, torch.full((4, 3), -100)], 1)
     assert_close(model(**inputs, labels=longer).loss, model(**inputs, labels=LABELS).loss)
 
 
-@over_models
+@over_encoder_decoders
 def test_a_batch_without_labels_costs_nothing(factory):
     model, inputs = factory.make_model().train(), factory.make_inputs(2)
     loss = model(**inputs, labels=torch.full((2, 3), -100)).loss
@@ -82,7 +82,7 @@ def test_a_batch_without_labels_costs_nothing(factory):
     assert loss == 0
 
 
-@over_models
+@over_encoder_decoders
 def test_given_decoder_inputs_are_taken(factory):
     model, inputs = factory.make_model(), factory.make_inputs(4)
     tokens = make_tokens(rows=4, length=4)

@@ -1,4 +1,4 @@
-"""The recurrent language model against plain loops, in every configuration, and as a member of transformers."""
+"""What the recurrent language model has of its own (prompts, carried state, dropouts), also in transformers' hands."""
 
 import copy
 import inspect
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from common.configurations import combinations
-from common.factories import END, PAD, UNKNOWN, VOCABULARY, left_padded, make_tokens
+from common.factories import END, PAD, VOCABULARY, left_padded, make_tokens
 from common.reference import ReferenceDecoder
 from common.remote_code import run_without_the_package
-from common.strategies import NEW_TOKENS, ONE_SEQUENCE, STRATEGIES, log_probabilities
+from common.strategies import NEW_TOKENS, STRATEGIES
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -18,7 +18,6 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     DynamicCache,
-    GenerationConfig,
     PreTrainedTokenizerFast,
     TextIteratorStreamer,
     Trainer,
@@ -66,94 +65,15 @@ def make_model(**settings) -> RecurrentLMForCausalLM:
     return model.eval()
 
 
-def weighted_sum(tensors: list[torch.Tensor]) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return sum((tensor * torch.randn(tensor.shape, generator=generator).to(tensor)).sum() for tensor in tensors)
-
-
-@over_configurations
-@pytest.mark.parametrize("padded", [False, True], ids=["", "padded"])
-def test_values_and_gradients_equal_a_plain_loop(settings, padded):
-    model = make_model(**settings).double()
-    tokens, mask = make_tokens(rows=3, length=7), None
-    if padded:
-        tokens, mask = left_padded(tokens)
-    outputs = model(tokens, attention_mask=mask, output_attentions=True)
-    results, expected = [], []
-    for row in range(3):
-        start = 0 if mask is None else int((mask[row] == 0).sum())
-        logits, maps = ReferenceDecoder(model).row(None, tokens[row, start:].tolist())
-        results.append(outputs.logits[row, start:])
-        expected.append(logits)
-        if maps is None:
-            assert outputs.attentions == ()
-        else:
-            results.append(outputs.attentions[0][row, :, start:])
-            expected.append(maps)
-    for result, reference in zip(results, expected, strict=True):
-        assert_close(result, reference, **EXACT)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(weighted_sum(results), parameters)
-    references = torch.autograd.grad(weighted_sum(expected), parameters)
-    for name, gradient, reference in zip(names, gradients, references, strict=True):
-        assert_close(gradient, reference, **EXACT, msg=lambda text, name=name: f"{name}: {text}")
-
-
-@over_configurations
-@torch.no_grad()
-def test_chunks_and_single_tokens_through_a_cache_equal_the_whole(settings):
-    model = make_model(**settings).double()
-    words = make_tokens(rows=3, length=8)
-    for tokens, mask in ((words, None), left_padded(words)):
-        expected = model(tokens, attention_mask=mask, use_cache=False, output_attentions=True)
-        assert expected.past_key_values is None
-        for cuts in ([1, 2, 3, 4, 5, 6, 7], [4], [2, 7]):
-            cache, start, logits, maps = None, 0, [], []
-            for end in [*cuts, 8]:
-                seen = None if mask is None else mask[:, :end]
-                outputs = model(
-                    tokens[:, start:end], attention_mask=seen, past_key_values=cache, output_attentions=True
-                )
-                cache, start = outputs.past_key_values, end
-                assert isinstance(cache, RecurrentCache) and cache.get_seq_length() == end
-                logits.append(outputs.logits)
-                maps += outputs.attentions
-            real = torch.ones_like(tokens).bool() if mask is None else mask.bool()
-            assert_close(torch.cat(logits, 1)[real], expected.logits[real], **CLOSE)
-            if maps:
-                both = (torch.cat(maps, 2), expected.attentions[0])
-                assert_close(*(tensor.transpose(1, 2)[real] for tensor in both), **CLOSE)
-                assert_close(
-                    both[0].sum(-1).transpose(1, 2)[real], torch.ones_like(both[0][..., 0].transpose(1, 2)[real])
-                )
-
-
-@over_configurations
-@torch.no_grad()
-def test_cropped_tokens_have_never_been_and_rows_move(settings):
-    model = make_model(**settings).double()
-    tokens, other = make_tokens(rows=2, length=7), make_tokens(rows=2, length=4)[:, 1:]
-    for dropped in range(6):
-        cache = RecurrentCache()
-        model(tokens[:, :1], past_key_values=cache)
-        cache.activate_past_recording()
-        model(tokens[:, 1:6], past_key_values=cache)
-        cache.crop(-dropped)
-        kept = torch.cat([tokens[:, : 6 - dropped], other], 1)
-        assert_close(model(other, past_key_values=cache).logits, model(kept).logits[:, -3:], **CLOSE)
-    for move in ("reorder_cache", "batch_select_indices"):
-        cache, order = RecurrentCache(), torch.tensor([1, 1, 0])
-        model(tokens, past_key_values=cache)
-        getattr(cache, move)(order)
-        new = make_tokens(rows=3, length=3)
-        expected = model(torch.cat([tokens[order], new], 1)).logits[:, -3:]
-        assert_close(model(new, past_key_values=cache).logits, expected, **CLOSE)
-    cache = RecurrentCache()
-    model(tokens, past_key_values=cache)
-    cache.batch_repeat_interleave(2)
-    new = make_tokens(rows=4, length=3)
-    expected = model(torch.cat([tokens.repeat_interleave(2, 0), new], 1)).logits[:, -3:]
-    assert_close(model(new, past_key_values=cache).logits, expected, **CLOSE)
+@pytest.mark.parametrize("window", [1, 30])
+@pytest.mark.parametrize("order", ["before_rnn", "after_rnn"])
+def test_windows_of_any_length_equal_a_plain_loop(window, order):
+    model = make_model(attention_type="general", attention_order=order, attention_window=window).double()
+    prompts, tokens = make_tokens(rows=3, length=2), make_tokens(rows=3, length=5)
+    outputs = model(torch.cat([prompts, tokens], 1), output_attentions=True)
+    logits, maps = ReferenceDecoder(model).behind(prompts, tokens)
+    assert_close(outputs.logits[:, 2:], logits, **EXACT)
+    assert_close(outputs.attentions[0][:, :, 2:], maps, **EXACT)
 
 
 def held_bytes(cache: RecurrentCache) -> int:
@@ -178,47 +98,8 @@ def test_the_cache_does_not_grow(settings):
 
 @torch.no_grad()
 def generate(model, tokens, mask, strategy, **kwargs):
-    settings = dict(STRATEGIES[strategy])
-    if "assistant_model" in settings:
-        assistant = model if settings["assistant_model"] == "itself" else make_model(rnn_type="gru")
-        settings["assistant_model"] = assistant
-    kwargs = {"max_new_tokens": NEW_TOKENS, "output_scores": True, **settings, **kwargs}
+    kwargs = {"max_new_tokens": NEW_TOKENS, **STRATEGIES[strategy], **kwargs}
     return model.generate(tokens, attention_mask=mask, return_dict_in_generate=True, **kwargs)
-
-
-def allowed(logits: torch.Tensor) -> torch.Tensor:
-    logits = logits.clone()
-    logits[..., [PAD, UNKNOWN]] = -torch.inf
-    return logits
-
-
-@over_configurations
-@torch.no_grad()
-def test_scores_of_every_strategy_equal_one_pass(settings):
-    model = make_model(**settings)
-    for strategy in STRATEGIES:
-        rows = 1 if strategy in ONE_SEQUENCE else 3
-        prompt, mask = left_padded(make_tokens(rows, 4))
-        outputs = generate(model, prompt, mask, strategy)
-        sequences = outputs.sequences
-        times = sequences.shape[0] // rows
-        full_mask = F.pad(mask.repeat_interleave(times, 0), (0, sequences.shape[1] - 4), value=1)
-        logits = model(sequences[:, :-1], attention_mask=full_mask[:, :-1]).logits[:, 3:]
-        tokens = sequences[:, 4:]
-        real = ((tokens == END).cumsum(1) - (tokens == END).long()) == 0
-        beams = "beam" in strategy
-        expected = log_probabilities(logits if beams else allowed(logits), sequences).masked_fill(~real, 0)
-        if beams:
-            length_penalty = STRATEGIES[strategy].get("length_penalty", 1.0)
-            # Unlike an encoder-decoder's, the length is that of the generated tokens.
-            assert_close(
-                outputs.sequences_scores, expected.sum(1) / real.sum(1) ** length_penalty, rtol=1e-4, atol=1e-5
-            )
-        else:
-            scores = model.compute_transition_scores(sequences, outputs.scores, normalize_logits=True)
-            assert_close(scores.masked_fill(~real, 0), expected, rtol=1e-4, atol=1e-5)
-        if strategy in ("greedy", *ONE_SEQUENCE):
-            assert allowed(logits).argmax(-1)[real].equal(tokens[real]), strategy
 
 
 @over_configurations
@@ -265,15 +146,6 @@ def test_ways_into_generate():
     assert alone.equal(model.generate(torch.tensor([[END]]), max_new_tokens=4, min_new_tokens=4))
     with pytest.raises(ValueError, match="past_key_values"):
         model.generate(prompt, past_key_values=DynamicCache())
-
-
-@torch.no_grad()
-def test_attention_weights_of_generation():
-    model = make_model(attention_type="scaled_dot", num_attention_heads=2)
-    prompt = make_tokens(2, 4)
-    outputs = generate(model, prompt, None, "greedy", output_attentions=True, min_new_tokens=5, max_new_tokens=5)
-    expected = model(outputs.sequences[:, :-1], output_attentions=True).attentions[0]
-    assert_close(torch.cat([step[0] for step in outputs.attentions], 2), expected, **CLOSE)
 
 
 def test_the_loss_is_that_of_the_tokens_that_follow():
@@ -471,23 +343,8 @@ def test_streaming(tokenizer: PreTrainedTokenizerFast):
     assert "".join(streamer).split() == tokenizer.decode(outputs[0, 3:]).split()
 
 
-def test_padding_and_unknown_are_never_generated():
-    model = make_model()
-    with torch.no_grad():
-        model.lm_head.bias[[PAD, UNKNOWN]] = 30.0
-    for more in ({"max_new_tokens": 6}, {"generation_config": GenerationConfig(max_new_tokens=6)}):
-        tokens = model.generate(make_tokens(2, 3), **more)[:, 3:]
-        ended_before = (tokens == END).cumsum(1) - (tokens == END).long() > 0
-        assert not (torch.isin(tokens, torch.tensor([PAD, UNKNOWN])) & ~ended_before).any()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"attention_type": "additive"}, {"recurrent_weight_dropout": 1e-9}],
-    ids=["state", "window", "drop"],
-)
-def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(settings):
-    model = make_model(**settings).train()
+def test_a_training_step_with_weight_drop_in_bfloat16_is_close_to_one_in_float32():
+    model = make_model(recurrent_weight_dropout=1e-9).train()
     tokens = make_tokens(rows=4, length=9)
 
     def gradients() -> torch.Tensor:

@@ -5,15 +5,20 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
+from hf_attention.cache import RecurrentCache
 from hf_attention.configuration_attention import AttentionDecoderConfig
 from hf_attention.configuration_attention_captioner import AttentionCaptionerConfig
 from hf_attention.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from hf_attention.configuration_attention_vqa import AttentionVQAConfig
+from hf_attention.configuration_recurrent_lm import RecurrentLMConfig
 from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from hf_attention.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from hf_attention.modeling_attention_vqa import AttentionVQAForConditionalGeneration
+from hf_attention.modeling_recurrent_lm import RecurrentLMForCausalLM
 
 from .configurations import core, name_of, pairwise
 
@@ -32,13 +37,13 @@ class ModelFactory:
 
     Args:
         name: For the tests' names.
-        model_class: The generating model; it has `model.decoder`, `lm_head` and `get_encoder()`.
+        model_class: The generating model; it has `model.decoder`, `lm_head` and, where there is one, `get_encoder()`.
         config_class: Its configuration.
         settings: What the configuration needs besides the decoder's fields.
         make_inputs: From a number of items, the arguments for `forward` and `generate`. Ragged: items differ in how
-            many positions of their memory are real.
+            many positions of their memory are real. Of a model without an encoder, a prompt that all else follows.
         content: The one among the inputs that the memory is made of: features, or tokens.
-        mask: The one that masks its positions, or those of them that are made of `content`.
+        mask: The one that masks its positions, or those of them that are made of `content`. A prompt has none.
         adapt: From the decoder's settings, those of the configuration.
         end_bias: What makes some of the sentences of `make_model()` end before others.
         share: Of the configurations that every model's tests go over, every how many'th is not left to the slow tests.
@@ -50,10 +55,14 @@ class ModelFactory:
     settings: dict
     make_inputs: Callable[[int], dict[str, torch.Tensor]]
     content: str
-    mask: str
+    mask: str | None = None
     adapt: Callable[[dict], dict] = dict
     end_bias: float = 2.0
     share: int = 1
+
+    @property
+    def has_encoder(self) -> bool:
+        return self.config_class.is_encoder_decoder
 
     def make_config(self, **settings) -> AttentionDecoderConfig:
         settings = {**SIZES, **self.settings, **settings}
@@ -112,12 +121,22 @@ def make_questions(items: int) -> dict[str, torch.Tensor]:
     return {**make_regions(items), "input_ids": tokens.masked_fill(mask == 0, PAD), "attention_mask": mask}
 
 
+def make_prompts(items: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(70 + items)
+    return {"input_ids": torch.randint(END + 1, 7, (items, 2), generator=generator)}
+
+
 def size_encoder(settings: dict) -> dict:
     """An encoder that makes a memory of the size asked for."""
     settings = dict(settings)
     size = settings.pop("memory_size")
     directions = 1 if size % 2 else 2
     return {**settings, "encoder_hidden_size": size // directions, "encoder_bidirectional": directions == 2}
+
+
+def without_encoder(settings: dict) -> dict:
+    """What is left where there is no memory but the model's own states."""
+    return {k: v for k, v in settings.items() if k not in ("memory_size", "initial_state", "coverage")}
 
 
 FACTORIES = [
@@ -153,6 +172,17 @@ FACTORIES = [
         end_bias=2.5,
         share=3,
     ),
+    ModelFactory(
+        name="recurrent_lm",
+        model_class=RecurrentLMForCausalLM,
+        config_class=RecurrentLMConfig,
+        settings={"attention_type": "additive", "attention_window": 3},
+        make_inputs=make_prompts,
+        content="input_ids",
+        adapt=without_encoder,
+        end_bias=1.5,
+        share=3,
+    ),
 ]
 
 
@@ -171,6 +201,10 @@ def _params(factory: ModelFactory) -> list:
 
 
 over_models = pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
+# Those that look at a memory.
+over_encoder_decoders = pytest.mark.parametrize(
+    "factory", [factory for factory in FACTORIES if factory.has_encoder], ids=lambda factory: factory.name
+)
 # Each model in each configuration.
 over_configurations = pytest.mark.parametrize(
     ("factory", "settings"), [param for factory in FACTORIES for param in _params(factory)]
@@ -186,6 +220,59 @@ def to_dtype(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, t
 def memory_mask(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """The mask of all that the decoder attends to."""
     return model.get_encoder()(**inputs).memory_mask
+
+
+def prompt_length(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
+    """How many tokens the inputs themselves are, in front of those that the suite speaks of."""
+    return 0 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+
+
+def generation_inputs(
+    model: PreTrainedModel,
+    inputs: dict[str, torch.Tensor],
+    tokens: torch.LongTensor | None = None,
+    mask: torch.LongTensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """What `generate()` takes, to go on behind `tokens`: by default, the start token."""
+    if model.config.is_encoder_decoder:
+        given = {"decoder_input_ids": tokens, "decoder_attention_mask": mask}
+        return {**inputs, **{name: value for name, value in given.items() if value is not None}}
+    prompt = inputs["input_ids"]
+    tokens = make_tokens(prompt.shape[0], 1) if tokens is None else tokens
+    given = {"input_ids": torch.cat([prompt.repeat_interleave(tokens.shape[0] // prompt.shape[0], 0), tokens], 1)}
+    if mask is not None:
+        given["attention_mask"] = F.pad(mask, (prompt.shape[1], 0), value=1)
+    return given
+
+
+def read(
+    model: PreTrainedModel,
+    inputs: dict[str, torch.Tensor],
+    tokens: torch.LongTensor,
+    mask: torch.LongTensor | None = None,
+    past_key_values: RecurrentCache | None = None,
+    **kwargs,
+) -> Seq2SeqLMOutput:
+    """
+    Runs a model over tokens: a decoder's, or those behind the prompt, which is read with the first of them.
+
+    Args:
+        mask: Of the tokens, or of those before them, too.
+    """
+    if model.config.is_encoder_decoder:
+        given = {"decoder_input_ids": tokens, "decoder_attention_mask": mask}
+        return model(**inputs, **given, past_key_values=past_key_values, **kwargs)
+    given = generation_inputs(model, inputs, tokens, mask)
+    if past_key_values is not None and past_key_values.get_seq_length() > 0:
+        given["input_ids"] = tokens
+    outputs = model(**given, past_key_values=past_key_values, **kwargs)
+    new = slice(-tokens.shape[1], None)
+    attentions = outputs.attentions
+    return Seq2SeqLMOutput(
+        logits=outputs.logits[:, new],
+        past_key_values=outputs.past_key_values,
+        cross_attentions=None if attentions is None else tuple(weights[:, :, new] for weights in attentions),
+    )
 
 
 def take(inputs: dict[str, torch.Tensor], *items: int) -> dict[str, torch.Tensor]:

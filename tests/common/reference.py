@@ -182,6 +182,33 @@ class ReferenceDecoder:
                 maps.append(torch.nn.functional.pad(weights, (missing, 0)))
         return torch.stack(logits), torch.stack(maps, 1) if maps else None
 
+    def behind(
+        self, prompts: torch.LongTensor, tokens: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Of a model without an encoder.
+
+        Args:
+            prompts: `(rows, tokens)`, all of them real.
+            tokens: `(rows, target)`; what follows the prompts.
+            attention_mask: `(rows, target)`.
+
+        Returns:
+            As `__call__`, of `tokens` alone.
+        """
+        rows, length = tokens.shape
+        attention_mask = torch.ones_like(tokens) if attention_mask is None else attention_mask
+        config, weight = self.config, self.output.weight
+        logits = weight.new_zeros(rows, length, weight.shape[0])
+        maps = weight.new_zeros(rows, config.num_attention_heads, length, config.attention_window)
+        for row, prompt in enumerate(prompts.tolist()):
+            steps = attention_mask[row].nonzero().flatten()
+            row_logits, row_maps = self.row(None, [*prompt, *tokens[row, steps].tolist()])
+            logits[row, steps] = row_logits[len(prompt) :]
+            if row_maps is not None:
+                maps[row, :, steps] = row_maps[:, len(prompt) :]
+        return logits, None if config.attention_type is None else maps
+
     def __call__(
         self,
         memory: torch.Tensor,

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from .factories import END, ModelFactory, left_padded, make_tokens, repeat
+from .factories import END, ModelFactory, generation_inputs, left_padded, make_tokens, prompt_length, read, repeat
 
 
 NEW_TOKENS = 7
@@ -35,7 +35,7 @@ def make_prefix(rows: int, length: int = 4, ragged: bool = True) -> dict[str, to
 
 @torch.no_grad()
 def generate(factory: ModelFactory, model: PreTrainedModel, inputs: dict, strategy: str, **kwargs):
-    """A strategy's outputs, with scores and attention weights."""
+    """A strategy's outputs, with scores and attention weights; the sequences without a prompt that the inputs are."""
     settings = dict(STRATEGIES[strategy])
     if settings.get("assistant_model") == "itself":
         settings["assistant_model"] = model
@@ -45,7 +45,11 @@ def generate(factory: ModelFactory, model: PreTrainedModel, inputs: dict, strate
         assistant.lm_head.bias.copy_(model.lm_head.bias)
         settings["assistant_model"] = assistant
     kwargs = {"max_new_tokens": NEW_TOKENS, "output_attentions": True, "output_scores": True, **settings, **kwargs}
-    return model.generate(**inputs, return_dict_in_generate=True, **kwargs)
+    words = (kwargs.pop(name, None) for name in ("decoder_input_ids", "decoder_attention_mask"))
+    given = generation_inputs(model, inputs, *words)
+    outputs = model.generate(**given, return_dict_in_generate=True, **kwargs)
+    outputs.sequences = outputs.sequences[:, prompt_length(model, inputs) :]
+    return outputs
 
 
 @torch.no_grad()
@@ -66,13 +70,7 @@ def teacher_forced(
     if prefix is not None:
         mask = torch.ones_like(sequences[:, :-1])
         mask[:, :start] = prefix["decoder_attention_mask"].repeat_interleave(times, 0)
-    outputs = model(
-        **repeat(inputs, times),
-        decoder_input_ids=sequences[:, :-1],
-        decoder_attention_mask=mask,
-        use_cache=False,
-        output_attentions=True,
-    )
+    outputs = read(model, repeat(inputs, times), sequences[:, :-1], mask, use_cache=False, output_attentions=True)
     tokens = sequences[:, start:]
     ended_before = ((tokens == END).cumsum(1) - (tokens == END).long()) > 0
     maps = outputs.cross_attentions[0].mean(1)[:, start - 1 :] if outputs.cross_attentions else None
