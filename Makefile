@@ -1,4 +1,4 @@
-.PHONY: demo test test-slow style quality
+.PHONY: demo test test-slow test-browser style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,6 +17,11 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow $(ARGS)
+
+# Uses the web page in a real browser; needs chromium (Debian: apt-get install chromium).
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
+	$(PYTEST) tests/test_demo_browser.py $(ARGS)
 
 # Rewrite the files in the project's style.
 style: $(INSTALLED)
