@@ -197,13 +197,15 @@ def test_links_are_the_maxima_of_maps_merged_into_words(tmp_path, monkeypatch):
     wanted = [position % len(source.split()) for position in range(len(target.split()))]
     ids, target_ids = tokenizer(source)["input_ids"], tokenizer(target)["input_ids"]
     assert len(ids) > 1.5 * len(source.split())
-    # A little attention on each token of the wanted word, more than that on one token of another.
-    spaces = [token == "\u0120" for token in tokenizer.convert_ids_to_tokens(ids)]
-    of_source = [
-        None if spaces[number] else len(tokenizer.decode(ids[: number + 1]).split()) - 1
-        for number in range(len(ids) - 1)
-    ]
-    of_target = [len(tokenizer.decode(target_ids[: number + 1]).split()) - 1 for number in range(len(target_ids) - 1)]
+
+    def words_of(ids: list[int]) -> list[int]:
+        """By what the tokens up to each one spell; a space goes with the word behind it."""
+        spaces = [token == "\u0120" for token in tokenizer.convert_ids_to_tokens(ids)]
+        spelled = [len(tokenizer.decode(ids[: number + 1]).split()) for number in range(len(ids) - 1)]
+        return [count - 1 + is_space for count, is_space in zip(spelled, spaces, strict=False)]
+
+    of_source, of_target = words_of(ids), words_of(target_ids)
+    # On the tokens of the wanted word together there is the most attention, on each of them less than on the end.
     maps = torch.zeros(1, 1, len(target_ids), len(ids))
     for number, word in enumerate(of_target):
         columns = [column for column, other in enumerate(of_source) if other == wanted[word]]
