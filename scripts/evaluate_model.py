@@ -6,6 +6,13 @@ Scores a model, of this package or any other.
 `perplexity` is that of a text under a causal language model: the texts of a column, each followed by the tokenizer's
 end-of-sentence token, or joined by `--separator`. A recurrent model reads them as one stream, its state carried from
 segment to segment; any other predicts the last `--segment_length` tokens of each window of `--context`.
+
+    python scripts/evaluate_model.py captions --model runs/flickr8k --dataset_name $HF_ATTENTION_DATA/data/flickr8k
+    python scripts/evaluate_model.py translation --model runs/en-de --dataset_name $HF_ATTENTION_DATA/data/multi30k \\
+        --source_lang en --target_lang de
+    python scripts/evaluate_model.py answers --model runs/daquar --dataset_name $HF_ATTENTION_DATA/data/daquar
+
+These generate as the checkpoint's own generation settings say, and score as training does.
 """
 
 import json
@@ -16,23 +23,58 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    AutoModelForVisualQuestionAnswering,
+    AutoProcessor,
+    AutoTokenizer,
+    HfArgumentParser,
+    PreTrainedModel,
+)
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
-from hf_attention.training.data import check_column, get_split, load_splits
+from hf_attention.training.answering import AnsweringEvaluator, read_questions
+from hf_attention.training.captioning import CaptionEvaluator, PixelSource
+from hf_attention.training.data import check_column, check_images, get_split, load_splits, text_lists, text_pairs
 from hf_attention.training.language_modeling import TextPerplexity, WindowPerplexity, stream
+from hf_attention.training.translating import TranslationEvaluator
 
 
 @dataclass
-class PerplexityArguments:
-    """A causal language model and a text."""
+class EvaluationArguments:
+    """A model and a data set."""
 
     model: str = field(metadata={"help": "Hub name or folder of the model."})
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     split: str = "test"
-    text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
     max_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
+    json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
+
+    def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
+        """The model, to be evaluated."""
+        model = auto_class.from_pretrained(self.model, dtype=torch.float32, trust_remote_code=self.trust_remote_code)
+        return model.to(accelerator.device).eval()
+
+    def load_beside(self, auto_class: type) -> Any:
+        """What reads for the model: its tokenizer or processor."""
+        return auto_class.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
+
+    def load_split(self) -> Dataset:
+        """The rows to evaluate on."""
+        splits = load_splits(self.dataset_name, self.dataset_config_name)
+        return get_split(splits, self.split, self.max_samples)
+
+
+@dataclass
+class PerplexityArguments(EvaluationArguments):
+    """A causal language model and a text."""
+
+    text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
     separator: str | None = field(
         default=None, metadata={"help": "Join the texts by this, in place of an end-of-sentence token behind each."}
     )
@@ -44,19 +86,49 @@ class PerplexityArguments:
     context: int | None = field(
         default=None, metadata={"help": "Other models: tokens of a window. Default: all that the model can read."}
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
-    json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
+
+
+@dataclass
+class GenerationArguments(EvaluationArguments):
+    """A model that generates."""
+
+    batch_size: int = field(default=100, metadata={"help": "Texts at a time."})
+
+
+@dataclass
+class CaptionsArguments(GenerationArguments):
+    """A captioner and images with captions."""
+
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    caption_column: str = field(default="captions", metadata={"help": "Column of the captions, one or several a row."})
+
+
+@dataclass
+class TranslationArguments(GenerationArguments):
+    """A translator and pairs of sentences."""
+
+    source_column: str | None = field(default=None, metadata={"help": "Column of the sources."})
+    target_column: str | None = field(default=None, metadata={"help": "Column of the targets."})
+    source_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
+    target_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
+
+
+@dataclass
+class AnswersArguments(GenerationArguments):
+    """A model that answers questions about images."""
+
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    question_column: str = field(default="question", metadata={"help": "Column of the questions."})
+    answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
+    question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
 
 
 def perplexity(arguments: PerplexityArguments) -> dict[str, float]:
     """The perplexity of a text."""
     accelerator = Accelerator()
-    trust = {"trust_remote_code": arguments.trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model, **trust)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32, **trust)
-    model = model.to(accelerator.device).eval()
-    splits = load_splits(arguments.dataset_name, arguments.dataset_config_name)
-    split = get_split(splits, arguments.split, arguments.max_samples)
+    tokenizer = arguments.load_beside(AutoTokenizer)
+    model = arguments.load(AutoModelForCausalLM, accelerator)
+    split = arguments.load_split()
     check_column(split, arguments.text_column, "text_column")
     texts = list(split[arguments.text_column])
     if model.config.model_type == "recurrent_lm":
@@ -82,9 +154,51 @@ def perplexity(arguments: PerplexityArguments) -> dict[str, float]:
     return WindowPerplexity(tokens, accelerator.device, context, min(arguments.segment_length, context))(model)
 
 
+def captions(arguments: CaptionsArguments) -> dict[str, float]:
+    """CIDEr, BLEU and ROUGE-L of captions."""
+    accelerator, processor, split = Accelerator(), arguments.load_beside(AutoProcessor), arguments.load_split()
+    check_images(split, arguments.image_column)
+    source = PixelSource(split, arguments.image_column, processor.image_processor)
+    references = text_lists(split, arguments.caption_column, "caption_column")
+    evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.batch_size)
+    return evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
+
+
+def translation(arguments: TranslationArguments) -> dict[str, float]:
+    """BLEU and chrF of translations."""
+    accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
+    pairs = text_pairs(
+        arguments.load_split(),
+        source_column=arguments.source_column,
+        target_column=arguments.target_column,
+        source_lang=arguments.source_lang,
+        target_lang=arguments.target_lang,
+    )
+    evaluate = TranslationEvaluator(pairs, tokenizer, accelerator, arguments.batch_size)
+    return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator))
+
+
+def answers(arguments: AnswersArguments) -> dict[str, float]:
+    """Exact match and, with several annotators, the accuracy of the VQA data sets."""
+    accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    questions = read_questions(
+        arguments.load_split(),
+        arguments.image_column,
+        arguments.question_column,
+        arguments.answer_column,
+        question_pattern=arguments.question_pattern,
+    )
+    source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
+    evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.batch_size)
+    return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator))
+
+
 # What can be measured, and the arguments that it takes.
 EVALUATIONS: dict[str, tuple[type, Callable[[Any], dict[str, float]]]] = {
+    "answers": (AnswersArguments, answers),
+    "captions": (CaptionsArguments, captions),
     "perplexity": (PerplexityArguments, perplexity),
+    "translation": (TranslationArguments, translation),
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from accelerate.state import AcceleratorState
 from datasets import DatasetDict, Image
 from safetensors.torch import load_file
+from scores import evaluate_model
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -136,6 +137,9 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     test = scenes["test"]
     captions = [answer[0]["generated_text"] for answer in captioner(test["image"][:])]
     assert caption_metrics(captions, test["captions"][:]) == pytest.approx(results["test"], abs=1e-3)
+    assert evaluate_model("captions", output_dir, dataset_name=folder / "scenes") == pytest.approx(
+        results["test"], abs=1e-3
+    )
     assert results["seed"] == 0
     assert "--mirror True" in results["command"]
 
@@ -177,6 +181,20 @@ def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path
     captions = processor.batch_decode(model.generate(**images), skip_special_tokens=True)
     assert all(captions)
     assert json.loads(result.stdout.splitlines()[-1])["generation"]["num_beams"] == 2
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path: Path, frozen: bool) -> None:
+    """Within a buffer, images mirrored as before; a frozen backbone sees them as they come."""
+    backbone = {"backbone": folder / "backbone"} if frozen else {"backbone_config": folder / "config"}
+    options = {"streaming": True, "shuffle_buffer": 15, "tokenizer_rows": 30, "steps_per_epoch": 7, "max_steps": 14}
+    options |= {**backbone, "mirror": True, "checkpointing_steps": 12, "save_total_limit": 9}
+    train_captioner(**options, output_dir=tmp_path / "whole")
+    checkpoint = tmp_path / "whole" / "checkpoint-12"
+    assert json.loads((checkpoint / "batches_0.json").read_text())["done"] > 0
+    train_captioner(**options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
+    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed")
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
 @pytest.mark.parametrize("baseline", ["others", "greedy"])

@@ -15,6 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict, load_from_disk
 from safetensors.torch import load_file
+from scores import evaluate_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from hf_attention.toy_language import make_translations
@@ -168,36 +169,17 @@ def test_two_processes_take_the_steps_of_one(folder: Path, train_lm: Callable, t
     assert two["validation"]["loss"] == pytest.approx(one["validation"]["loss"], rel=1e-3)
 
 
-@pytest.fixture(scope="module")
-def evaluate_model():
-    module = load_script("evaluate_model")
-
-    def run(*arguments, **options) -> dict:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-        module.main([*arguments, *words])
-
-    return run
-
-
-def test_scores_of_a_saved_model(train_lm: Callable, evaluate_model: Callable, folder: Path, tmp_path: Path):
+def test_scores_of_a_saved_model(train_lm: Callable, folder: Path, tmp_path: Path):
     results = train_lm(output_dir=tmp_path, num_train_epochs=1, do_test=True)
     for segment_length in (3, 50):
-        evaluate_model(
-            "perplexity",
-            model=tmp_path,
-            dataset_name=folder,
-            segment_length=segment_length,
-            json=tmp_path / "scores.json",
-        )
-        scores = json.loads((tmp_path / "scores.json").read_text())
+        scores = evaluate_model("perplexity", tmp_path, dataset_name=folder, segment_length=segment_length)
         assert scores["tokens"] == results["test"]["tokens"]
         assert scores["perplexity"] == pytest.approx(results["test"]["perplexity"], rel=1e-5)
     with pytest.raises(ValueError, match="context"):
-        evaluate_model("perplexity", model=tmp_path, dataset_name=folder, context=5)
+        evaluate_model("perplexity", tmp_path, dataset_name=folder, context=5)
 
 
-def test_scores_of_another_model(train_lm: Callable, evaluate_model: Callable, folder: Path, tmp_path: Path):
+def test_scores_of_another_model(train_lm: Callable, folder: Path, tmp_path: Path):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     train_lm(output_dir=tmp_path, num_train_epochs=1)
@@ -206,9 +188,8 @@ def test_scores_of_another_model(train_lm: Callable, evaluate_model: Callable, f
     other = tmp_path / "gpt2"
     model.save_pretrained(other)
     tokenizer.save_pretrained(other)
-    evaluate_model("perplexity", model=other, dataset_name=folder, segment_length=10, json=other / "scores.json")
-    scores = json.loads((other / "scores.json").read_text())
+    scores = evaluate_model("perplexity", other, dataset_name=folder, segment_length=10)
     assert 0.5 * len(tokenizer) < scores["perplexity"] < 2 * len(tokenizer)
     for options in ({"context": 21}, {"columns": 2}):
         with pytest.raises(ValueError, match=next(iter(options))):
-            evaluate_model("perplexity", model=other, dataset_name=folder, **options)
+            evaluate_model("perplexity", other, dataset_name=folder, **options)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from datasets import DatasetDict, load_from_disk
+from safetensors.torch import load_file
+from scores import evaluate_model
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
@@ -73,9 +75,12 @@ def from_dataset(folder: Path) -> dict:
     return {"dataset_name": folder / "sentences", "source_lang": "en", "target_lang": TOY_LANGUAGE}
 
 
+def log(output_dir: Path) -> list[dict]:
+    return [*map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())]
+
+
 def losses(output_dir: Path) -> list[float]:
-    lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
-    return [line["loss"] for line in lines if "loss" in line]
+    return [line["loss"] for line in log(output_dir) if "loss" in line]
 
 
 def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
@@ -100,6 +105,7 @@ def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: C
     texts = [answer["translation_text"] for answer in translator([row["en"] for row in rows])]
     scores = translation_metrics(texts, [row[TOY_LANGUAGE] for row in rows])
     assert scores == pytest.approx(results["test"], abs=0.5)  # scored in bfloat16
+    assert evaluate_model("translation", output_dir, **from_dataset(folder)) == pytest.approx(scores)
     with pytest.raises(ValueError, match="not empty"):
         train_seq2seq(**options)
 
@@ -170,6 +176,29 @@ def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
     assert {"README.md", "results.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize("files", [False, True])
+def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: Path, files: bool) -> None:
+    """Within a buffer of the second pass."""
+    data = from_dataset(folder)
+    if files:
+        pairs = {
+            name: [folder / f"{name}.{code}" for code in ("en", TOY_LANGUAGE)] for name in ("train", "validation")
+        }
+        data = {f"{name}_files": paths for name, paths in pairs.items()}
+    options = {"streaming": True, "shuffle_buffer": 50, "tokenizer_rows": 100, "steps_per_epoch": 9, "max_steps": 18}
+    options |= {**data, "checkpointing_steps": 15, "save_total_limit": 9}
+    train_seq2seq(**options, output_dir=tmp_path / "whole")
+    checkpoint = tmp_path / "whole" / "checkpoint-15"
+    position = json.loads((checkpoint / "batches_0.json").read_text())
+    assert position["pass"] == 1 and position["done"] > 0
+    train_seq2seq(**options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+    assert sum("bleu" in line for line in log(tmp_path / "whole")) == 2
+    found = losses(tmp_path / "whole")
+    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -181,6 +210,8 @@ def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
         ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
         ({"scheduled_sampling": 2}, r"`scheduled_sampling` must lie in \[0, 1\], got 2"),
         ({"task": "chat", "tune_generation": True}, "`task='chat'` has none"),
+        ({"streaming": True}, "`streaming` needs `max_steps`"),
+        ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
     ],
 )
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:

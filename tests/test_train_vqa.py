@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from datasets import Dataset, DatasetDict
+from scores import evaluate_model
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
 
 from hf_attention.scene_questions import make_scene_questions
@@ -112,6 +113,7 @@ def test_frozen_backbone(
     pairs = [{"image": row["image"], "question": row["question"]} for row in test]
     answers = [records[0]["answer"] for records in vqa(pairs, batch_size=16, top_k=1)]
     assert answer_metrics(answers, [[answer] for answer in test["answer"]]) == pytest.approx(results["test"])
+    assert evaluate_model("answers", output_dir, dataset_name=folder / "questions") == pytest.approx(results["test"])
     if "min_answer_count" in options:
         known = set(vqa.model.config.label2id)
         assert results["known_answers"] == len(known) < len(set(questions["train"]["answer"]))
