@@ -37,15 +37,15 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"--model={folder}"
 
 
-def run(path: Path, *arguments: str) -> dict[str, float]:
-    """The times that a benchmark found; each ratio is that of its times."""
+def run(path: Path, *arguments: str, unit: str = "milliseconds") -> dict[str, float]:
+    """What a benchmark measured; each ratio is that of its numbers."""
     command = [sys.executable, BENCHMARK, *arguments, "--repeats=1", "--threads=1", f"--json={path}"]
     subprocess.run(command, check=True)
     numbers = json.loads(path.read_text())
     for name, ratio in numbers["ratios"].items():
         numerator, denominator = name.split(" / ")
-        assert ratio == pytest.approx(numbers["milliseconds"][numerator] / numbers["milliseconds"][denominator])
-    return numbers["milliseconds"]
+        assert ratio == pytest.approx(numbers[unit][numerator] / numbers[unit][denominator])
+    return numbers[unit]
 
 
 def test_decoder(tmp_path: Path) -> None:
@@ -66,3 +66,18 @@ def test_train_seq2seq(sentences: str, tmp_path: Path) -> None:
 def test_translate(sentences: str, translator: str, tmp_path: Path) -> None:
     languages = ["--source_lang=en", f"--target_lang={TOY_LANGUAGE}"]
     assert len(run(tmp_path / "numbers.json", "translate", sentences, translator, *languages, "--batch=3")) == 2
+
+
+def test_loop(tmp_path: Path) -> None:
+    """Both loops find the same losses, or it fails."""
+    assert len(run(tmp_path / "numbers.json", "loop", "--batch=3", "--target=4", "--positions=5", *TINY)) == 2
+
+
+def test_memory(tmp_path: Path) -> None:
+    sizes = ["--batch=8", "--target=30", "--positions=5", "--vocabulary=20000", *TINY[:3]]
+    found = run(tmp_path / "numbers.json", "memory", *sizes, unit="MiB")
+    logits = 8 * 30 * 20000 * 4 / 2**20
+    step, all_logits = found.values()
+    # The probabilities, and the logits that are kept beside their gradient.
+    assert all_logits > 2 * logits
+    assert step < 0.7 * all_logits

@@ -360,7 +360,12 @@ class TextPairArguments:
     separate_vocabularies: bool = field(
         default=False, metadata={"help": "One vocabulary a side instead of a joint one."}
     )
-    bpe_dropout: float = field(default=0.0, metadata={"help": "Probability to leave out a merge, in training."})
+    bpe_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "Probability to leave out a merge, in training. No seed governs it: runs are not repeatable."
+        },
+    )
     scheduled_sampling: float = field(
         default=0.0,
         metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},

@@ -117,6 +117,9 @@ def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastToke
     """A copy that leaves each merge out with a probability, so that a text is cut differently every time (BPE-dropout,
     Provilkov et al. 2020). It is for encoding while training: save and evaluate with the tokenizer itself.
 
+    The `tokenizers` library draws the merges to leave out, from a generator that takes no seed: the same run gives
+    other weights the next time.
+
     Args:
         tokenizer (`PreTrainedTokenizerFast`):
             A BPE tokenizer. Of one with a target vocabulary, [`AttentionSeq2SeqTokenizer`], both sides drop.
