@@ -197,20 +197,6 @@ def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path:
     assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path: Path, frozen: bool) -> None:
-    """Within a buffer, images mirrored as before; a frozen backbone sees them as they come."""
-    backbone = {"backbone": folder / "backbone"} if frozen else {"backbone_config": folder / "config"}
-    options = {"streaming": True, "shuffle_buffer": 15, "tokenizer_rows": 30, "steps_per_epoch": 7, "max_steps": 14}
-    options |= {**backbone, "mirror": True, "checkpointing_steps": 12, "save_total_limit": 9}
-    train_captioner(**options, output_dir=tmp_path / "whole")
-    checkpoint = tmp_path / "whole" / "checkpoint-12"
-    assert json.loads((checkpoint / "batches_0.json").read_text())["done"] > 0
-    train_captioner(**options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
-    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed")
-    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
-
-
 @pytest.mark.parametrize("baseline", ["others", "greedy"])
 def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Path, baseline: str) -> None:
     options = {**SELF_CRITICAL, "model_name_or_path": captioner, "baseline": baseline, "num_train_epochs": 2}
