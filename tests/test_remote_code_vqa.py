@@ -35,7 +35,8 @@ else:
 vqa = pipeline("visual-question-answering", folder, device="cpu", trust_remote_code=True)
 records = vqa(image=image, question=question, output_attentions=True)
 records = [
-    {"answer": each["answer"], "score": each.get("score"), "attentions": each["attentions"].tolist()} for each in records
+    {"answer": each["answer"], "score": each.get("score"), "attentions": each["attentions"].tolist()}
+    for each in records
 ]
 print("RECORDS " + json.dumps(records))
 model.save_pretrained(out + "/again")

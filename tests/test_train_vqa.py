@@ -127,13 +127,10 @@ def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path
             output_dir=tmp_path / name,
             num_train_epochs=1,
             attention_form="none",
-            learned_positions=False,
             **options,
         )
     with pytest.raises(ValueError, match="blind"):
-        train_vqa(
-            backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True, learned_positions=False
-        )
+        train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True)
 
 
 def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:

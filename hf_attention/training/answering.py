@@ -343,8 +343,8 @@ class BlindSource:
         self.source = source
 
     def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image: one region of zeros."""
-        return {"region_features": torch.zeros(1, self.source.features.shape[-1])}
+        """The model's input for one image: its regions, all zeros."""
+        return {name: torch.zeros_like(value) for name, value in self.source.inputs(row, mirrored).items()}
 
 
 class AnsweringEvaluator:
