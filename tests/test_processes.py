@@ -54,23 +54,17 @@ def check(tmp_path: Path, **run) -> None:
     """Two processes take the steps of one, and resume where they were."""
     options = {"checkpointing_steps": "4", "save_total_limit": 9, "average_checkpoints": 2}
     resume = {**options, "resume_from_checkpoint": str(tmp_path / "whole" / "checkpoint-4")}
-    # At step 6 the last of an epoch's four steps is two steps away.
-    options = {**options, "checkpointing_steps": "6"}
-    streamed = [
-        (tmp_path / "stream", {**RANDOM, **run, "streamed": True}, options),
-        (
-            tmp_path / "stream-resumed",
-            {**RANDOM, **run, "streamed": True},
-            {**options, "resume_from_checkpoint": str(tmp_path / "stream" / "checkpoint-6")},
-        ),
-    ]
+    stream = {**RANDOM, **run, "streamed": True}
+    every_five = {**options, "checkpointing_steps": "5"}
+    goes_on = {**every_five, "resume_from_checkpoint": str(tmp_path / "stream" / "checkpoint-5")}
     output = finish(
         launch(
             (tmp_path / "two", run, {}),
             (tmp_path / "parts", {**run, "batch_size": 2}, {"gradient_accumulation_steps": 2}),
             (tmp_path / "whole", {**RANDOM, **run}, options),
             (tmp_path / "resumed", {**RANDOM, **run}, resume),
-            *streamed,
+            (tmp_path / "stream", stream, every_five),
+            (tmp_path / "stream-resumed", stream, goes_on),
         )
     )
     tiny_run(tmp_path / "one", RunArguments(batch_size=8))
