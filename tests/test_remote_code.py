@@ -40,6 +40,7 @@ def answer(folder: str, image: str, **trust) -> tuple[dict[str, torch.Tensor], l
     captioner = pipeline("image-to-text", folder, device="cpu", **trust)
     records = captioner(image, max_new_tokens=6, output_attentions=True)
     tensors["pipeline_attentions"] = records[0].pop("attentions")
+    tensors["regions"], tensors["grid"] = records[0].pop("regions"), torch.tensor(records[0].pop("grid"))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, records
 
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     tokenizer_args = TokenizerArguments(
         tokenizer_type=DEFAULTS["tokenizer_type"], vocab_size=args.vocab_size, min_count=DEFAULTS["min_count"]
     )
-    tokenizer = make_tokenizer(tokenizer_args, pairs, separate=False)
+    tokenizer = make_tokenizer(tokenizer_args, lambda: pairs, separate=False)
     pairs = pairs.shuffle(seed=0).select(range(min(args.pairs, len(pairs))))
     model_args = Seq2SeqModelArguments(
         encoder_hidden_size=args.encoder_hidden_size, hidden_size=args.hidden_size, memory_dropout=0.0
