@@ -63,8 +63,8 @@ from hf_attention.training.streaming import first_rows, streamed_dataloader
 from hf_attention.training.tokenization import train_tokenizer
 
 
-# Fewer rows than texts allow: images are larger.
-DEFAULTS = {"shuffle_buffer": 1000, "tokenizer_rows": 10000}
+# For images, which wait for the disk, and of which a buffer holds fewer than of texts.
+DEFAULTS = {"dataloader_num_workers": 1, "shuffle_buffer": 1000, "tokenizer_rows": 10000}
 
 
 def make_tokenizer(
