@@ -76,23 +76,9 @@ class ImageToTextPipeline(Pipeline):
         processor: ProcessorMixin | None = None,
         **kwargs: Any,
     ) -> None:
-        name = model.name_or_path or type(model).__name__
         if not model.can_generate():
             raise ValueError(f"image-to-text needs a model that generates text; {type(model).__name__} does not.")
-        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
-        image_processor = getattr(processor, "image_processor", None) if image_processor is None else image_processor
-        for part, argument, auto_class in (
-            (tokenizer, "tokenizer", "AutoTokenizer"),
-            (image_processor, "image_processor", "AutoImageProcessor"),
-        ):
-            if part is None:
-                raise ValueError(
-                    f"image-to-text found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
-                    f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
-                )
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
-            raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
+        tokenizer, image_processor = find_parts("image-to-text", model, tokenizer, image_processor, processor)
         super().__init__(
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
@@ -267,6 +253,32 @@ class ImageToTextPipeline(Pipeline):
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def find_parts(
+    task: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    image_processor: BaseImageProcessor | None,
+    processor: ProcessorMixin | None,
+) -> tuple[PreTrainedTokenizerBase, BaseImageProcessor]:
+    """Tokenizer and image processor, the processor's where none is given; the errors name what is missing."""
+    name = model.name_or_path or type(model).__name__
+    tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
+    image_processor = getattr(processor, "image_processor", None) if image_processor is None else image_processor
+    for part, argument, auto_class in (
+        (tokenizer, "tokenizer", "AutoTokenizer"),
+        (image_processor, "image_processor", "AutoImageProcessor"),
+    ):
+        if part is None:
+            raise ValueError(
+                f"{task} found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
+                f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
+            )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
+        raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
+    return tokenizer, image_processor
 
 
 def read_image(image: Any, timeout: float | None) -> Image.Image:

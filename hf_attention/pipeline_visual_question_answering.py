@@ -19,7 +19,7 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from .alignment import attention_maps
-from .pipeline_image_to_text import read_image
+from .pipeline_image_to_text import find_parts, read_image
 from .regions import ImageRegions
 
 
@@ -83,14 +83,9 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         processor: ProcessorMixin | None = None,
         **kwargs: Any,
     ) -> None:
-        name = model.name_or_path or type(model).__name__
-        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
-        image_processor = getattr(processor, "image_processor", None) if image_processor is None else image_processor
-        for part, argument in ((tokenizer, "tokenizer"), (image_processor, "image_processor")):
-            if part is None:
-                raise ValueError(
-                    f"visual-question-answering found no {argument} for {name!r}: pass `{argument}=` or `processor=`."
-                )
+        tokenizer, image_processor = find_parts(
+            "visual-question-answering", model, tokenizer, image_processor, processor
+        )
         super().__init__(
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )

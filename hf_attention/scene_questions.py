@@ -6,7 +6,6 @@ with a stream of random numbers of their own: pictures and captions stay as they
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .scenes import COLOURS, HELD_OUT_PAIRS, SHAPES, SPLITS, Scene, choose, make_scene, relation
+from .scenes import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, choose, relation, scene_splits, to_png
 
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ def make_scene_questions(
         - `boxes`: of the objects that the answer depends on, in pixels, see [`SceneObject`];
         - `held_out` (`bool`): whether one of these is of a colour and shape that training never shows together.
     """
-    from datasets import Dataset, DatasetDict, Features, List, Value
+    from datasets import Features, List, Value
     from datasets import Image as ImageFeature
 
     features = Features(
@@ -201,29 +200,20 @@ def make_scene_questions(
             "held_out": Value("bool"),
         }
     )
-    counts = dict(zip(SPLITS, (train, validation, test, held_out), strict=True))
-    splits = {}
-    for split, count in counts.items():
-        if count < 0:
-            raise ValueError(f"`{split}` must be zero or above, got {count}.")
-        if count:
-            rows = [
-                row
-                for index in range(count)
-                for row in _rows(
-                    make_scene(seed, split, index, image_size), f"{split}-{index:05d}", questions_per_scene
-                )
-            ]
-            splits[split] = Dataset.from_list(rows, features=features)
-    return DatasetDict(splits)
+    return scene_splits(
+        (train, validation, test, held_out),
+        lambda scene, image_id: _rows(scene, image_id, questions_per_scene),
+        features,
+        seed,
+        image_size,
+    )
 
 
 def _rows(scene: Scene, image_id: str, count: int) -> list[dict[str, Any]]:
-    file = io.BytesIO()
-    scene.draw().save(file, format="PNG")
+    image = {"bytes": to_png(scene.draw()), "path": f"{image_id}.png"}
     return [
         {
-            "image": {"bytes": file.getvalue(), "path": f"{image_id}.png"},
+            "image": image,
             "image_id": image_id,
             "question": question.text,
             "answer": question.answer,

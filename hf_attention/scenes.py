@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageStat
 
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import DatasetDict, Features
 
 
 COLOURS = {
@@ -379,7 +379,7 @@ def make_scenes(
         - `objects`: a list of `{"shape", "colour", "size", "box"}` from the back to the front, see [`SceneObject`];
         - `ground` (`str`).
     """
-    from datasets import Dataset, DatasetDict, Features, List, Value
+    from datasets import Features, List, Value
     from datasets import Image as ImageFeature
 
     features = Features(
@@ -399,24 +399,65 @@ def make_scenes(
             "ground": Value("string"),
         }
     )
-    counts = dict(zip(SPLITS, (train, validation, test, held_out), strict=True))
+    return scene_splits(
+        (train, validation, test, held_out),
+        lambda scene, image_id: [_row(scene, image_id, captions_per_scene)],
+        features,
+        seed,
+        image_size,
+    )
+
+
+def scene_splits(
+    counts: Sequence[int],
+    rows_of: Callable[[Scene, str], list[dict[str, Any]]],
+    features: Features,
+    seed: int,
+    image_size: int,
+) -> DatasetDict:
+    """Makes a data set from what is told of each scene.
+
+    Args:
+        counts (`Sequence[int]`): how many scenes each of `SPLITS` has; a split of 0 is left out.
+        rows_of (`Callable`): takes a scene and its name, such as `"train-00012"`, and returns its rows.
+        features (`datasets.Features`): the columns.
+        seed (`int`): another seed, other scenes.
+        image_size (`int`): side of the pictures in pixels.
+
+    Returns:
+        `datasets.DatasetDict`
+
+    Raises:
+        ValueError: if a count is negative; it is named as the split.
+    """
+    from datasets import Dataset, DatasetDict
+
     splits = {}
-    for split, count in counts.items():
+    for split, count in zip(SPLITS, counts, strict=True):
         if count < 0:
             raise ValueError(f"`{split}` must be zero or above, got {count}.")
         if count:
-            rows = [_row(make_scene(seed, split, i, image_size), split, i, captions_per_scene) for i in range(count)]
+            rows = [
+                row
+                for index in range(count)
+                for row in rows_of(make_scene(seed, split, index, image_size), f"{split}-{index:05d}")
+            ]
             splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict(splits)
 
 
-def _row(scene: Scene, split: str, index: int, captions_per_scene: int) -> dict[str, Any]:
+def to_png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
     file = io.BytesIO()
-    scene.draw().save(file, format="PNG")
+    picture.save(file, format="PNG")
+    return file.getvalue()
+
+
+def _row(scene: Scene, image_id: str, captions_per_scene: int) -> dict[str, Any]:
     captions = describe(scene, captions_per_scene)
     return {
-        "image": {"bytes": file.getvalue(), "path": None},
-        "image_id": f"{split}-{index:05d}",
+        "image": {"bytes": to_png(scene.draw()), "path": None},
+        "image_id": image_id,
         "captions": [caption.text for caption in captions],
         "mentions": [[vars(mention) for mention in caption.mentions] for caption in captions],
         "objects": [vars(thing) for thing in scene.objects],

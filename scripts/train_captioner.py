@@ -52,9 +52,9 @@ from hf_attention.training.captioning import (
     RegionSource,
     caption_dataloader,
     caption_labels,
-    tune_generation,
 )
 from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, text_lists
+from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run

@@ -33,8 +33,8 @@ from hf_attention.training.arguments import (
     TextPairArguments,
     TokenizerArguments,
 )
-from hf_attention.training.captioning import tune_generation
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
+from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run
 from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_captioner
 import torch
+from common.scripts import load_script
 from PIL import Image
 
 from hf_attention import (
@@ -23,10 +23,7 @@ from hf_attention.toy_language import TOY_LANGUAGE, make_translations
 from hf_attention.training.tokenization import train_tokenizer
 
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate_attention.py"
-_specification = importlib.util.spec_from_file_location("evaluate_attention", SCRIPT)
-script = importlib.util.module_from_spec(_specification)
-_specification.loader.exec_module(script)
+script = load_script("evaluate_attention")
 
 # A grid of 4x4 over a picture of 32x32.
 GRID = torch.tensor([[8.0 * c, 8.0 * r, 8.0 * c + 8, 8.0 * r + 8] for r in range(4) for c in range(4)])

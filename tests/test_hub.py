@@ -1,7 +1,6 @@
 """Pushing and downloading, against the server of `hub_server`: the client is `huggingface_hub` as it is."""
 
 import contextlib
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ import huggingface_hub
 import pytest
 import torch
 from common.remote_code import run_without_the_package
+from common.scripts import SCRIPTS, command_line, run_script
 from hub_server import Hub
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -31,7 +31,6 @@ from hf_attention.training.arguments import HubArguments
 from hf_attention.training.hub import HubError, HubPublisher, prepare_repository, push_folder
 
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 MINE, OTHERS = "hf_tokenofmine", "hf_tokenofanother"
 SMALL = {
     "embedding_size": 16,
@@ -99,20 +98,6 @@ def save_captioner(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_captioner(tmp_path_factory.mktemp("captioner"))
-
-
-def run_script(name: str, *arguments: object) -> None:
-    """Runs a script of this project in the client's process."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
-        module.main()
-
-
-def options(**values: object) -> list[object]:
-    return [part for name, value in values.items() for part in (f"--{name}", value)]
 
 
 def push_captioner(name: str, weights_of: Path) -> torch.Tensor:
@@ -410,7 +395,7 @@ def run(hub: Hub, client: Callable, tmp_path_factory: pytest.TempPathFactory) ->
     """The folder of a run of the training script, which has its data from the Hub and pushes there, and its output."""
     client(push_sentences, "me/pairs")
     folder = tmp_path_factory.mktemp("runs") / "translator"
-    arguments = options(**SMALL, output_dir=folder, hub_model_id="me/translator", hub_strategy="every_save")
+    arguments = command_line(**SMALL, output_dir=folder, hub_model_id="me/translator", hub_strategy="every_save")
     result = subprocess.run(
         [sys.executable, SCRIPTS / "train_seq2seq.py", *map(str, arguments), "--push_to_hub", "--do_test"],
         env=os.environ
@@ -456,7 +441,7 @@ def test_a_script_trains_from_the_hub_and_pushes_there(hub: Hub, run: tuple[Path
 
 
 def test_a_name_without_rights_is_refused_before_the_training(hub: Hub, client: Callable, tmp_path: Path) -> None:
-    arguments = options(**SMALL, output_dir=tmp_path / "run", hub_model_id="other/translator")
+    arguments = command_line(**SMALL, output_dir=tmp_path / "run", hub_model_id="other/translator")
     hub.requests.clear()
     with pytest.raises(HubError, match="'other/translator' on the Hub cannot be written to"):
         client(run_script, "train_seq2seq", *arguments, "--push_to_hub")

@@ -130,7 +130,7 @@ def test_a_translator_names_its_languages(tmp_path: Path) -> None:
     signatures = translation_signatures()
     write_results(tmp_path, {"validation": {"bleu": 31.0, "chrf": 55.0}, "signatures": signatures})
     data = TextPairArguments(
-        train_files=["/home/me/a.jsonl"], validation_files=["b.jsonl"], source_lang="en", target_lang="de"
+        train_files=[str(tmp_path / "a.jsonl")], validation_files=["b.jsonl"], source_lang="en", target_lang="de"
     )
     card = write_model_card(tmp_path, "translation", [data, HubArguments()], name="me/translator", picture="map.png")
     assert card.data.language == ["en", "de"] and card.data.pipeline_tag == "translation"

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from common.scripts import SCRIPTS, command_line, logged, run_script
 from datasets import DatasetDict, Image
 from safetensors.torch import load_file
 from scores import evaluate_model
@@ -28,7 +27,6 @@ from hf_attention.scenes import make_scenes
 from hf_attention.training.caption_metrics import caption_metrics
 
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_captioner.py"
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
 NEW_MODEL = {
     "embedding_size": 16,
@@ -64,57 +62,45 @@ def folder(scenes: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def command_line(folder: Path, **options) -> list[str]:
-    new_model = {} if "model_name_or_path" in options else NEW_MODEL
-    given = {
+def settings(folder: Path, **given) -> dict:
+    """The script's options: those given, and what they leave open."""
+    new_model = {} if "model_name_or_path" in given else NEW_MODEL
+    return {
         "dataset_name": folder / "scenes",
         "features_dir": folder / "features",
         **new_model,
         **TRAINING,
-        **options,
+        **given,
     }
-    return [part for name, value in given.items() for part in (f"--{name}", str(value))]
 
 
-def run_script(folder: Path, **options) -> None:
-    """In this process."""
-    spec = importlib.util.spec_from_file_location("train_captioner", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(SCRIPT), *command_line(folder, **options)])
-        module.main()
+def run_here(folder: Path, **given) -> None:
+    run_script("train_captioner", **settings(folder, **given))
 
 
-def run_in_two_processes(folder: Path, **options) -> subprocess.CompletedProcess:
+def run_in_two_processes(folder: Path, **given) -> subprocess.CompletedProcess:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     return subprocess.run(
-        [*launcher, SCRIPT, *command_line(folder, **options)],
+        [*launcher, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **given))],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "true"},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent), "ACCELERATE_USE_CPU": "true"},
     )
 
 
 @pytest.fixture
 def train_captioner(folder: Path) -> Callable:
     """Runs the script with the options given."""
-    return partial(run_script, folder)
+    return partial(run_here, folder)
 
 
 @pytest.fixture(scope="module")
 def captioner(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A captioner trained on captions, its backbone frozen."""
     output_dir = tmp_path_factory.mktemp("captioner") / "run"
-    run_script(folder, backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=5)
+    run_here(folder, backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=5)
     return output_dir
-
-
-def losses(output_dir: Path) -> list[float]:
-    lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
-    return [line["loss"] for line in lines if "loss" in line]
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -125,7 +111,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     output_dir = tmp_path / "run"
     options = {"backbone": folder / "backbone", "output_dir": output_dir}
     train_captioner(**options, num_train_epochs=5, mirror=True, tune_generation=True, do_test=True)
-    found = losses(output_dir)
+    found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
     # The folder is a model like any other, and gives the captions that were scored.
@@ -163,14 +149,14 @@ def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path
     options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru"}
     options |= {"tokenizer_type": "bpe", "vocab_size": 300, "num_beams": 2, "mixed_precision": "bf16"}
     result = subprocess.run(
-        [sys.executable, SCRIPT, *command_line(folder, **options)],
+        [sys.executable, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **options))],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
     )
     assert result.returncode == 0, result.stderr
-    found = losses(output_dir)
+    found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
     processor = AutoProcessor.from_pretrained(output_dir)
     model = AutoModelForImageTextToText.from_pretrained(output_dir)
@@ -202,7 +188,7 @@ def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Pat
     options = {**SELF_CRITICAL, "model_name_or_path": captioner, "baseline": baseline, "num_train_epochs": 2}
     options |= {"mirror": True, "save_total_limit": 2, "mixed_precision": "bf16", "validation_num_beams": 2}
     train_captioner(**options, output_dir=tmp_path / "run")
-    rewards = [-loss for loss in losses(tmp_path / "run")]
+    rewards = [-loss for loss in logged(tmp_path / "run", "loss")]
     assert len(rewards) == 20 and all(0 <= reward <= 10 for reward in rewards) and max(rewards) > 0
     before, after = weights_of(captioner), weights_of(tmp_path / "run")
     changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
@@ -212,7 +198,7 @@ def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Pat
     shutil.copytree(tmp_path / "run", tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "checkpoint-20")
     train_captioner(**options, output_dir=tmp_path / "again", resume_from_checkpoint="latest")
-    assert losses(tmp_path / "again")[-10:] == losses(tmp_path / "run")[-10:]
+    assert logged(tmp_path / "again", "loss")[-10:] == logged(tmp_path / "run", "loss")[-10:]
     for name, weight in weights_of(tmp_path / "again").items():
         assert torch.equal(weight, after[name]), name
 
@@ -286,7 +272,7 @@ def test_self_critical_in_two_processes(folder: Path, captioner: Path, tmp_path:
     result = run_in_two_processes(folder, **options, output_dir=tmp_path / "run")
     assert result.returncode == 0, result.stderr
     # 40 images, 4 a batch and process.
-    rewards = [-loss for loss in losses(tmp_path / "run")]
+    rewards = [-loss for loss in logged(tmp_path / "run", "loss")]
     assert len(rewards) == 5 and all(0 < reward <= 10 for reward in rewards)
     before, after = weights_of(captioner), weights_of(tmp_path / "run")
     assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])

@@ -1,6 +1,5 @@
 """The script that trains language models: it learns, resumes, and two processes do what one does."""
 
-import importlib.util
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from common.scripts import SCRIPTS, command_line, logged, run_script
 from datasets import Dataset, DatasetDict, load_from_disk
 from safetensors.torch import load_file
 from scores import evaluate_model
@@ -21,7 +20,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from hf_attention.toy_language import make_translations
 
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = {
     "embedding_size": 16,
     "hidden_size": 16,
@@ -52,37 +50,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load_script(name: str):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def command_line(folder: Path, **options) -> list[str]:
-    options = {"dataset_name": folder, **SMALL, **options}
-    return [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-
-
 @pytest.fixture
-def train_lm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs the script in this process, with the options given."""
-    module = load_script("train_lm")
+def train_lm(folder: Path) -> Callable:
+    """Runs the script with the options given."""
 
-    def run(**options) -> dict:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        monkeypatch.setattr(sys, "argv", ["train_lm.py", *command_line(folder, **options)])
-        module.main()
-        return json.loads((Path(options["output_dir"]) / "results.json").read_text())
+    def run(**given) -> dict:
+        run_script("train_lm", **{"dataset_name": folder, **SMALL, **given})
+        return json.loads((Path(given["output_dir"]) / "results.json").read_text())
 
     return run
-
-
-def logged(output_dir: Path, name: str) -> list[float]:
-    lines = map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())
-    return [line[name] for line in lines if name in line]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +128,7 @@ def test_two_processes_take_the_steps_of_one(folder: Path, train_lm: Callable, t
         )
     else:
         options["columns"] = 2
-    arguments = command_line(folder, **options, output_dir=tmp_path / "two")
+    arguments = command_line(**{"dataset_name": folder, **SMALL, **options}, output_dir=tmp_path / "two")
     result = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", SCRIPTS / "train_lm.py", *arguments],
         capture_output=True,

@@ -1,13 +1,12 @@
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
+from common.scripts import log, logged, run_script
 from datasets import DatasetDict, load_from_disk
 from safetensors.torch import load_file
 from scores import evaluate_model
@@ -18,7 +17,6 @@ from hf_attention.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_transla
 from hf_attention.training.translation_metrics import translation_metrics
 
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_seq2seq.py"
 SMALL = {
     "embedding_size": 16,
     "hidden_size": 32,
@@ -53,41 +51,20 @@ def folder(sentences: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def train_seq2seq(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Runs the script in this process, with the options given."""
-    spec = importlib.util.spec_from_file_location("train_seq2seq", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(**options) -> None:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        arguments = []
-        for name, value in {**SMALL, **options}.items():
-            values = value if isinstance(value, list) else [value]
-            arguments += [f"--{name}", *map(str, values)]
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-        module.main()
-
-    return run
+def train_seq2seq() -> Callable:
+    """Runs the script with the options given."""
+    return partial(run_script, "train_seq2seq", **SMALL)
 
 
 def from_dataset(folder: Path) -> dict:
     return {"dataset_name": folder / "sentences", "source_lang": "en", "target_lang": TOY_LANGUAGE}
 
 
-def log(output_dir: Path) -> list[dict]:
-    return [*map(json.loads, (output_dir / "log.jsonl").read_text().splitlines())]
-
-
-def losses(output_dir: Path) -> list[float]:
-    return [line["loss"] for line in log(output_dir) if "loss" in line]
-
-
 def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     options = {**from_dataset(folder), "output_dir": output_dir, "bpe_dropout": 0.1, "mixed_precision": "bf16"}
     train_seq2seq(**options, num_train_epochs=3, tune_generation=True, do_test=True)
-    found = losses(output_dir)
+    found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
     # The folder is a model like any other, and gives the translations that were scored.
@@ -171,7 +148,7 @@ def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable
 def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
     """All that a run leaves, after two steps; nothing is asked of the Hub, for which there is no token here."""
     train_seq2seq(**from_dataset(folder), output_dir=tmp_path, dry_run=True, push_to_hub=True)
-    assert len(losses(tmp_path)) == 2
+    assert len(logged(tmp_path, "loss")) == 2
     AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     assert {"README.md", "results.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
 
@@ -195,7 +172,7 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
     assert sum("bleu" in line for line in log(tmp_path / "whole")) == 2
-    found = losses(tmp_path / "whole")
+    found = logged(tmp_path / "whole", "loss")
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
 
 

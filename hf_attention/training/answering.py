@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from datasets import Dataset, Image
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .captioning import PixelSource, RegionSource
 from .collators import stack_inputs
 from .data import check_column, text_lists
+from .evaluation import texts_of_rows
 from .objective import Objective
 from .sampling import CaptionBatchSampler, CaptionGroup
 
@@ -380,34 +379,22 @@ class AnsweringEvaluator:
         """The model's answers, in the order of the questions; `generate_kwargs` go to a generating head."""
         accelerator, questions = self.accelerator, self.questions
         collator = AnsweringCollator(self.tokenizer.pad_token_id)
-        texts = []
-        with accelerator.split_between_processes(list(range(len(questions)))) as rows:
-            starts = tqdm(
-                range(0, len(rows), self.batch_size),
-                desc="answers",
-                leave=False,
-                disable=not accelerator.is_local_main_process,
-            )
-            for start in starts:
-                part = rows[start : start + self.batch_size]
-                ids = self.tokenizer(
-                    [questions.texts[row] for row in part], truncation=True, max_length=self.max_length
-                )["input_ids"]
-                inputs = collator(
-                    [
-                        {**self.source.inputs(questions.image[row]), "input_ids": [words]}
-                        for row, words in zip(part, ids, strict=True)
-                    ]
-                )
-                inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
-                with accelerator.autocast():
-                    if model.can_generate():
-                        sequences = model.generate(**inputs, **generate_kwargs)
-                        texts += self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
-                    else:
-                        best = model(**inputs).logits.argmax(-1).tolist()
-                        texts += [model.config.id2label[number] for number in best]
-        return gather_object(texts)
+
+        def texts_of_batch(rows: list[int]) -> list[str]:
+            texts = [questions.texts[row] for row in rows]
+            ids = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+            examples = [
+                {**self.source.inputs(questions.image[row]), "input_ids": [words]}
+                for row, words in zip(rows, ids, strict=True)
+            ]
+            inputs = {name: value.to(accelerator.device) for name, value in collator(examples).items()}
+            with accelerator.autocast():
+                if model.can_generate():
+                    sequences = model.generate(**inputs, **generate_kwargs)
+                    return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+                return [model.config.id2label[number] for number in model(**inputs).logits.argmax(-1).tolist()]
+
+        return texts_of_rows(range(len(questions)), texts_of_batch, accelerator, self.batch_size, "answers")
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         """The scores of the model's answers, see [`answer_metrics`]."""

@@ -1,21 +1,20 @@
 """What training a captioner adds to the loop: its images, its examples, and validation by generated captions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
 from .arguments import CaptionDataArguments
 from .caption_metrics import caption_metrics
 from .collators import CaptionCollator, stack_inputs
 from .data import read_image
+from .evaluation import texts_of_rows
 from .sampling import CaptionBatchSampler, CaptionGroup
 
 
@@ -143,46 +142,16 @@ class CaptionEvaluator:
     def captions(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
         """The generated captions, in the order of the images; `generate_kwargs` go to `model.generate`."""
         accelerator = self.accelerator
-        texts = []
-        with accelerator.split_between_processes(list(range(len(self.source)))) as rows:
-            starts = tqdm(
-                range(0, len(rows), self.batch_size),
-                desc="captions",
-                leave=False,
-                disable=not accelerator.is_local_main_process,
-            )
-            for start in starts:
-                inputs = stack_inputs([self.source.inputs(row) for row in rows[start : start + self.batch_size]])
-                inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
-                with accelerator.autocast():
-                    sequences = model.generate(**inputs, **generate_kwargs)
-                texts += self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
-        return gather_object(texts)
+
+        def texts_of_batch(rows: list[int]) -> list[str]:
+            inputs = stack_inputs([self.source.inputs(row) for row in rows])
+            inputs = {name: value.to(accelerator.device) for name, value in inputs.items()}
+            with accelerator.autocast():
+                sequences = model.generate(**inputs, **generate_kwargs)
+            return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+
+        return texts_of_rows(range(len(self.source)), texts_of_batch, accelerator, self.batch_size, "captions")
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         """The scores of the generated captions, see [`caption_metrics`]."""
         return caption_metrics(self.captions(model, **generate_kwargs), self.references)
-
-
-def tune_generation(
-    model: PreTrainedModel,
-    evaluator: CaptionEvaluator,
-    metric: str = "cider",
-    num_beams: Iterable[int] = (3, 5),
-    length_penalties: Iterable[float] = (0.5, 0.7, 1.0, 1.3),
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Chooses beams and length penalty by a grid over a validation split.
-
-    Args:
-        model (`PreTrainedModel`): in evaluation mode.
-        evaluator (`CaptionEvaluator`): of the validation split.
-        metric (`str`, *optional*, defaults to `"cider"`): the metric to choose by; more is better.
-        num_beams (`Iterable[int]`, *optional*): numbers of beams.
-        length_penalties (`Iterable[float]`, *optional*): exponents of the length.
-
-    Returns:
-        `tuple[dict, dict]`: the best arguments of `generate()`, and their scores.
-    """
-    grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
-    scored = [(settings, evaluator(model, **settings)) for settings in grid]
-    return max(scored, key=lambda pair: pair[1][metric])

@@ -5,13 +5,12 @@ from collections.abc import Iterable
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
 from .arguments import TextPairArguments
+from .evaluation import texts_of_rows
 from .sampling import LengthBatchSampler
 from .tokenization import with_bpe_dropout
 from .translation_metrics import chat_metrics, translation_metrics
@@ -140,30 +139,23 @@ class TextPairEvaluator:
     def texts(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
         """The generated texts, in the order of the sources; `generate_kwargs` go to `model.generate`."""
         accelerator = self.accelerator
+
+        def texts_of_batch(rows: list[int]) -> list[str]:
+            inputs = self.tokenizer(
+                [self.sources[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=self.max_source_length,
+                return_tensors="pt",
+            ).to(accelerator.device)
+            with accelerator.autocast():
+                sequences = model.generate(
+                    inputs["input_ids"], attention_mask=inputs["attention_mask"], **generate_kwargs
+                )
+            return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+
         order = sorted(range(len(self.sources)), key=lambda row: len(self.sources[row]))
-        texts = []
-        with accelerator.split_between_processes(order) as rows:
-            starts = tqdm(
-                range(0, len(rows), self.batch_size),
-                desc="sentences",
-                leave=False,
-                disable=not accelerator.is_local_main_process,
-            )
-            for start in starts:
-                batch = rows[start : start + self.batch_size]
-                inputs = self.tokenizer(
-                    [self.sources[row] for row in batch],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.max_source_length,
-                    return_tensors="pt",
-                ).to(accelerator.device)
-                with accelerator.autocast():
-                    sequences = model.generate(
-                        inputs["input_ids"], attention_mask=inputs["attention_mask"], **generate_kwargs
-                    )
-                texts += zip(batch, self.tokenizer.batch_decode(sequences, skip_special_tokens=True), strict=True)
-        return [text for _, text in sorted(gather_object(texts))]
+        return texts_of_rows(order, texts_of_batch, accelerator, self.batch_size, "sentences")
 
     @torch.no_grad()
     def perplexity(self, model: PreTrainedModel) -> float:

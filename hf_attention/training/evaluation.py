@@ -1,0 +1,61 @@
+"""Validation by generated texts: batches shared out over processes, and the choice of beams and length penalty."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+
+def texts_of_rows(
+    rows: Sequence[int],
+    texts_of_batch: Callable[[list[int]], list[str]],
+    accelerator: Accelerator,
+    batch_size: int,
+    description: str,
+) -> list[str]:
+    """The text of each row, batch by batch, each process a share.
+
+    Args:
+        rows (`Sequence[int]`): all the numbers from zero on, in the order in which to take them.
+        texts_of_batch (`Callable`): takes the numbers of a batch and returns as many texts.
+        accelerator (`Accelerator`): the processes.
+        batch_size (`int`): rows at a time.
+        description (`str`): what the progress bar says.
+
+    Returns:
+        `list[str]`: by number, on every process.
+    """
+    texts = []
+    with accelerator.split_between_processes(list(rows)) as share:
+        starts = range(0, len(share), batch_size)
+        for start in tqdm(starts, desc=description, leave=False, disable=not accelerator.is_local_main_process):
+            batch = share[start : start + batch_size]
+            texts += zip(batch, texts_of_batch(batch), strict=True)
+    return [text for _, text in sorted(gather_object(texts))]
+
+
+def tune_generation(
+    model: PreTrainedModel,
+    evaluator: Callable[..., dict[str, float]],
+    metric: str = "cider",
+    num_beams: Iterable[int] = (3, 5),
+    length_penalties: Iterable[float] = (0.5, 0.7, 1.0, 1.3),
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Chooses beams and length penalty by a grid over a validation split.
+
+    Args:
+        model (`PreTrainedModel`): in evaluation mode.
+        evaluator (`Callable`): takes the model and arguments of `generate()`, returns scores on the validation split.
+        metric (`str`, *optional*, defaults to `"cider"`): the metric to choose by; more is better.
+        num_beams (`Iterable[int]`, *optional*): numbers of beams.
+        length_penalties (`Iterable[float]`, *optional*): exponents of the length.
+
+    Returns:
+        `tuple[dict, dict]`: the best arguments of `generate()`, and their scores.
+    """
+    grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
+    scored = [(settings, evaluator(model, **settings)) for settings in grid]
+    return max(scored, key=lambda pair: pair[1][metric])

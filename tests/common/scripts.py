@@ -1,0 +1,48 @@
+"""Running the project's scripts in this process, and reading what a training run wrote."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from accelerate.state import AcceleratorState
+
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def load_script(name: str) -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def command_line(**values: object) -> list[str]:
+    """The words of a command line; a list becomes several words behind one option."""
+    words = []
+    for name, value in values.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def run_script(name: str, *arguments: object, **values: object) -> None:
+    """Runs a script with these words behind its name, and these options."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), *command_line(**values)])
+        load_script(name).main()
+
+
+def log(output_dir: Path) -> list[dict]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (output_dir / "log.jsonl").read_text().splitlines()]
+
+
+def logged(output_dir: Path, name: str) -> list[float]:
+    """What a run's log holds under this name, line by line."""
+    return [line[name] for line in log(output_dir) if name in line]
