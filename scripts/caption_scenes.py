@@ -47,7 +47,7 @@ class DemoArguments:
     train_scenes: int = field(default=8000, metadata={"help": "Scenes to train on."})
     test_scenes: int = field(default=500, metadata={"help": "Unseen scenes to score, of either kind."})
     num_train_epochs: int = field(default=3, metadata={"help": "Passes over the captions of the training scenes."})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
+    learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
     attention_type: str = field(default="scaled_dot", metadata={"help": "additive, dot, general or scaled_dot."})
     grid: int = field(
