@@ -63,8 +63,8 @@ from hf_attention.training.streaming import first_rows, streamed_dataloader
 from hf_attention.training.tokenization import train_tokenizer
 
 
-# For images, which wait for the disk, and of which a buffer holds fewer than of texts.
-DEFAULTS = {"dataloader_num_workers": 1, "shuffle_buffer": 1000, "tokenizer_rows": 10000}
+# The workers and the buffer are for images, which wait for the disk, and of which a buffer holds fewer than of texts.
+DEFAULTS = {"learning_rate": 2e-3, "dataloader_num_workers": 1, "shuffle_buffer": 1000, "tokenizer_rows": 10000}
 
 
 def make_tokenizer(
@@ -200,6 +200,7 @@ def main() -> None:
     model.generation_config.max_length = data_args.max_target_length + 1  # with the start token
     model.generation_config.num_beams = data_args.num_beams
     model.generation_config.length_penalty = data_args.length_penalty
+    model.generation_config.no_repeat_ngram_size = data_args.no_repeat_ngram_size
 
     def source(dataset: Dataset, mirror: bool = False) -> PixelSource | RegionSource:
         return make_source(
@@ -262,6 +263,8 @@ def main() -> None:
         model.generation_config.update(**settings)
     else:
         scores = validation(model)
+    if data_args.no_repeat_ngram_size > 0:
+        settings = {**settings, "no_repeat_ngram_size": data_args.no_repeat_ngram_size}
     results = {
         "metric_tokenizer": METRIC_TOKENIZER,
         "best_epoch": result.state.best_epoch,

@@ -110,7 +110,9 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     options = {"backbone": folder / "backbone", "output_dir": output_dir}
-    train_captioner(**options, num_train_epochs=5, mirror=True, tune_generation=True, do_test=True)
+    train_captioner(
+        **options, num_train_epochs=5, mirror=True, tune_generation=True, no_repeat_ngram_size=2, do_test=True
+    )
     found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
@@ -119,7 +121,9 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     captioner = pipeline("image-to-text", model=str(output_dir))
     assert captioner.image_processor.size == {"height": 32, "width": 32}
     assert not captioner.image_processor.do_center_crop
-    assert captioner.model.generation_config.num_beams == results["generation"]["num_beams"]
+    settings = captioner.model.generation_config.to_dict()
+    assert {**settings, **results["generation"]} == settings
+    assert results["generation"]["no_repeat_ngram_size"] == 2
     test = scenes["test"]
     captions = [answer[0]["generated_text"] for answer in captioner(test["image"][:])]
     assert caption_metrics(captions, test["captions"][:]) == pytest.approx(results["test"], abs=1e-3)

@@ -258,6 +258,10 @@ class CaptionDataArguments:
     )
     num_beams: int = field(default=3, metadata={"help": "Beams stored with the model where they are not tuned."})
     length_penalty: float = field(default=0.7, metadata={"help": "The same, of the length's exponent."})
+    no_repeat_ngram_size: int = field(
+        default=0,
+        metadata={"help": "The same: so many tokens in a row are generated once at most; 0: as often as may be."},
+    )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
 

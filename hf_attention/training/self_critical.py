@@ -149,9 +149,16 @@ class SelfCriticalObjective(Objective):
         self, policy: PreTrainedModel, inputs: Mapping[str, torch.Tensor], samples: int | None = None
     ) -> torch.LongTensor:
         """Samples of each image in turn, or its greedy caption."""
-        kwargs = {"do_sample": False}
-        if samples is not None:  # what the model's own settings say must not change the distribution
-            kwargs = {"do_sample": True, "num_return_sequences": samples, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        # What the model's own settings say must not change the distribution.
+        kwargs = {"do_sample": False, "no_repeat_ngram_size": 0}
+        if samples is not None:
+            kwargs |= {
+                "do_sample": True,
+                "num_return_sequences": samples,
+                "temperature": 1.0,
+                "top_k": 0,
+                "top_p": 1.0,
+            }
         with self.accelerator.autocast():
             return policy.generate(**inputs, num_beams=1, **kwargs)
 
