@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 # Positions whose logits are made at a time: few enough to stay in a processor's cache.
-CHUNK_SIZE = 512
+CHUNK_SIZE = 256
 
 
 def summed_token_loss(
@@ -73,15 +73,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(states), CHUNK_SIZE):
             chunk = slice(start, start + CHUNK_SIZE)
             labels = targets[chunk].unsqueeze(1)
-            logits = F.linear(states[chunk], cast_weight, bias).to(dtype)
-            log_sums = logits.logsumexp(1, keepdim=True)
-            losses = log_sums - (1 - label_smoothing) * logits.gather(1, labels)
+            log_probabilities = F.linear(states[chunk], cast_weight, bias).log_softmax(1, dtype=dtype)
+            losses = (label_smoothing - 1) * log_probabilities.gather(1, labels)
             if label_smoothing:
-                losses -= label_smoothing * logits.mean(1, keepdim=True)
+                losses -= label_smoothing * log_probabilities.mean(1, keepdim=True)
             # The gradient of the logits: their probabilities less the target's.
-            gradient = logits.sub_(log_sums).exp_()
+            gradient = log_probabilities.exp_()
             if label_smoothing:
-                gradient -= label_smoothing / logits.shape[1]
+                gradient -= label_smoothing / gradient.shape[1]
             gradient.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
             if label_weights is not None:
                 factors = label_weights[chunk].unsqueeze(1).to(dtype)
