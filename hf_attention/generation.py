@@ -16,14 +16,16 @@ class AttentionGenerationMixin(GenerationMixin):
     def set_generation_defaults(self, max_length: int) -> None:
         """
         Gives a new model's `generation_config` what these models need: a length, and never to generate the padding or
-        the unknown token.
+        the unknown token, unless that token ends a sentence too.
 
         Args:
             max_length (`int`): The most tokens to generate, the start token included.
         """
+        ends = self.config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
         never = [self.config.pad_token_id, self.config.unk_token_id]
         self.generation_config.max_length = max_length
-        self.generation_config.suppress_tokens = [token for token in never if token is not None]
+        self.generation_config.suppress_tokens = [token for token in never if token is not None and token not in ends]
 
     def make_cache(self) -> RecurrentCache:
         """The empty cache that generation starts with."""

@@ -194,6 +194,18 @@ def test_padding_and_unknown_are_never_generated(factory, strategy):
 
 
 @over_models
+@pytest.mark.parametrize("name", ["pad_token_id", "unk_token_id"])
+def test_one_token_for_the_end_and_for_padding_or_unknown_words(factory, name):
+    """As tokenizers have it that know but one special token: it ends a sentence none the less."""
+    model = factory.make_model(**{name: END})
+    with torch.no_grad():
+        model.lm_head.bias[END] = 30.0
+    inputs = factory.make_inputs(2)
+    outputs = generate(factory, model, inputs, "greedy")
+    assert len(outputs.scores) == 1 and (outputs.sequences[:, -1] == END).all()
+
+
+@over_models
 def test_sampling_follows_the_distribution(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)
     times = 4000
