@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 from transformers import (
     BaseImageProcessor,
@@ -19,6 +19,7 @@ from transformers import (
 from transformers.image_utils import load_image
 
 from .alignment import attention_maps
+from .pictures import as_rgb
 from .regions import ImageRegions
 
 
@@ -298,6 +299,10 @@ def read_image(image: Any, timeout: float | None) -> Image.Image:
             f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
         )
     try:
+        if isinstance(image, str) and os.path.isfile(image):
+            image = Image.open(image)
+        if isinstance(image, Image.Image):
+            return as_rgb(ImageOps.exif_transpose(image))
         return load_image(image, timeout=timeout)
     except Exception as error:  # each decoder has errors of its own
         if (

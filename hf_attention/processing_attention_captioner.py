@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 from PIL import Image, ImageOps
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
+
+from .pictures import as_rgb
 
 
 class AttentionCaptionerProcessor(ProcessorMixin):
@@ -101,10 +102,7 @@ def _as_rgb(images: ImageInput) -> ImageInput:
         return [_as_rgb(image) for image in images]
     if not isinstance(images, Image.Image):
         return images
-    image = ImageOps.exif_transpose(images)
-    if image.mode.startswith("I;16"):  # Pillow's own conversion makes white of everything above 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
+    return as_rgb(ImageOps.exif_transpose(images))
 
 
 AttentionCaptionerProcessor.register_for_auto_class()

@@ -218,6 +218,14 @@ def test_images_of_every_mode(mode: str, foreign: ImageToTextPipeline) -> None:
     assert foreign(picture) == foreign(picture.convert("RGB"))
 
 
+def test_grey_of_16_bits(foreign: ImageToTextPipeline, tmp_path: Path) -> None:
+    grey = np.asarray(PICTURES["checks"].convert("L"))
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    shallow = foreign.preprocess(Image.fromarray(grey))
+    for deep in (str(tmp_path / "deep.png"), Image.open(tmp_path / "deep.png")):
+        assert torch.equal(foreign.preprocess(deep)["pixel_values"], shallow["pixel_values"])
+
+
 def test_image_is_turned_as_its_exif_says(foreign: ImageToTextPipeline, tmp_path: Path) -> None:
     turned = PICTURES["circle"].transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()

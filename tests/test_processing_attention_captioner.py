@@ -194,6 +194,7 @@ def test_save_and_load(processor: AttentionCaptionerProcessor, tmp_path: Path) -
     assert names == {
         "processor_config.json",
         "processing_attention_captioner.py",
+        "pictures.py",
         "tokenizer.json",
         "tokenizer_config.json",
     }

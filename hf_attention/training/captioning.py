@@ -10,6 +10,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
+from ..pictures import as_rgb
 from .arguments import CaptionDataArguments
 from .caption_metrics import caption_metrics
 from .collators import CaptionCollator, stack_inputs
@@ -37,7 +38,7 @@ class PixelSource:
 
     def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
         """The model's input for one image: `pixel_values` (channels, height, width)."""
-        image = read_image(self.dataset, row, self.column).convert("RGB")
+        image = as_rgb(read_image(self.dataset, row, self.column))
         pixel_values = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
+from ..pictures import as_rgb
 from .data import read_image
 
 
@@ -69,7 +70,7 @@ def stored_region_features(
                 disable=not show_progress,
             ):
                 rows = range(start, min(start + batch_size, len(dataset)))
-                images = [read_image(dataset, row, image_column).convert("RGB") for row in rows]
+                images = [as_rgb(read_image(dataset, row, image_column)) for row in rows]
                 pixel_values = image_processor(images=images, return_tensors="pt")["pixel_values"]
                 if mirrored:
                     pixel_values = pixel_values.flip(-1)
