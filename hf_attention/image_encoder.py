@@ -29,6 +29,11 @@ def grid_shape(features: torch.Tensor, config: PreTrainedConfig, image_size: tup
         ValueError: Where the features are no grid.
     """
     if features.ndim == 4:
+        if _covers(features.shape[1:3], image_size) and not _covers(features.shape[2:], image_size):
+            raise ValueError(
+                f"A backbone of type {config.model_type!r} gives features of shape {tuple(features.shape)} for an "
+                f"image of {image_size[0]}x{image_size[1]}: its channels come last, not behind the batch."
+            )
         return features.shape[2], features.shape[3]
     size = patch_size(config)
     if features.ndim != 3 or size is None:
@@ -49,6 +54,12 @@ def grid_shape(features: torch.Tensor, config: PreTrainedConfig, image_size: tup
             f"{image_size[0]}x{image_size[1]}, where a grid of {rows}x{columns} patches was expected."
         )
     return rows, columns
+
+
+def _covers(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
+    """Whether a grid of square regions has so many rows and columns, give or take a region at the edge."""
+    (rows, columns), (height, width) = grid, image_size
+    return abs(rows * width - columns * height) <= max(height, width)
 
 
 def patch_size(config: PreTrainedConfig) -> tuple[int, int] | None:
