@@ -266,7 +266,8 @@ class ImageEncoder(nn.Module):
             [`EncoderOutput`]
 
         Raises:
-            ValueError: Where not exactly one of `pixel_values` and `region_features` is given, or a shape is wrong.
+            ValueError: Where not exactly one of `pixel_values` and `region_features` is given, a shape is wrong, or
+                all regions of an image are masked.
         """
         if (pixel_values is None) == (region_features is None):
             raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
@@ -282,6 +283,9 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"`region_mask` must have shape {(batch, regions)}, got {tuple(region_mask.shape)}.")
         if region_boxes is not None and region_boxes.shape != (batch, regions, 4):
             raise ValueError(f"`region_boxes` must have shape {(batch, regions, 4)}, got {tuple(region_boxes.shape)}.")
+        if region_mask is not None and not (has_region := region_mask.bool().any(1)).all():
+            rows = (~has_region).nonzero().flatten().tolist()
+            raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to attend to.")
 
         if self.config.project_regions:
             region_features = region_features.to(self.projection[0].weight.dtype)

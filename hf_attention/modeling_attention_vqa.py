@@ -165,9 +165,6 @@ class AttentionVQAEncoder(nn.Module):
             raise ValueError(
                 f"Every image needs as many questions as the next: got {len(input_ids)} questions and {images} images."
             )
-        if region_mask is not None and not region_mask.any(1).all():
-            rows = (~region_mask.bool().any(1)).nonzero().flatten().tolist()
-            raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to look at.")
         if self.config.normalize_regions:
             if region_features is None:
                 region_features, pixel_values = self.image_encoder.extract_regions(pixel_values), None

@@ -330,6 +330,7 @@ def test_region_dropout_in_training_only() -> None:
         ({"region_features": torch.zeros(2, 3, 4)}, r"`region_features` must have shape .*5.*got \(2, 3, 4\)"),
         ({"region_features": torch.zeros(3, 5)}, r"`region_features` must have shape .*got \(3, 5\)"),
         ({"region_mask": torch.ones(2, 4)}, r"`region_mask` must have shape \(2, 3\), got \(2, 4\)"),
+        ({"region_mask": torch.tensor([[0, 1, 0], [0, 0, 0]])}, r"images \[1\] of the batch are masked as a whole"),
         ({"region_boxes": torch.zeros(2, 3, 5)}, r"`region_boxes` must have shape \(2, 3, 4\), got \(2, 3, 5\)"),
         ({"region_boxes": None}, "`box_positions`: pass `region_boxes`"),
     ],
