@@ -24,7 +24,6 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import (
     AutoConfig,
-    AutoTokenizer,
     BaseImageProcessor,
     HfArgumentParser,
     PreTrainedTokenizerFast,
@@ -60,7 +59,7 @@ from hf_attention.training.loop import train
 from hf_attention.training.run import Run
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
 from hf_attention.training.streaming import first_rows, streamed_dataloader
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 
 
 # The workers and the buffer are for images, which wait for the disk, and of which a buffer holds fewer than of texts.
@@ -72,7 +71,7 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """The ready tokenizer, or one trained on captions."""
     if arguments.tokenizer_name is not None:
-        return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+        return load_tokenizer(arguments.tokenizer_name)
     texts = (text for texts in read_captions() for text in texts)
     return train_tokenizer(
         texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase

@@ -18,7 +18,7 @@ from itertools import chain
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from torch.utils.data import DataLoader
-from transformers import AutoTokenizer, HfArgumentParser, PreTrainedTokenizerFast
+from transformers import HfArgumentParser, PreTrainedTokenizerFast
 
 from hf_attention import (
     AttentionSeq2SeqConfig,
@@ -39,7 +39,7 @@ from hf_attention.training.loop import train
 from hf_attention.training.run import Run
 from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
 from hf_attention.training.streaming import first_rows, streamed_dataloader
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 from hf_attention.training.translating import (
     ChatEvaluator,
     TextPairEvaluator,
@@ -76,7 +76,10 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer:
     """The ready tokenizer, or one trained on pairs: joint, or with a vocabulary a side."""
     if arguments.tokenizer_name is not None:
-        return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+        tokenizer = load_tokenizer(arguments.tokenizer_name)
+        if separate and not hasattr(tokenizer, "target_tokenizer"):
+            raise ValueError(f"The tokenizer {arguments.tokenizer_name!r} has no vocabulary a side.")
+        return tokenizer
     pairs = read_pairs()
 
     def trained(*columns: str) -> PreTrainedTokenizerFast:

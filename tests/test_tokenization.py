@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_attention.training.tokenization import train_tokenizer, with_bpe_dropout
+from hf_attention.training.tokenization import load_tokenizer, train_tokenizer, with_bpe_dropout
 
 
 SENTENCES = [
@@ -33,6 +34,21 @@ def decoded(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
 def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedTokenizerFast:
     train(request.param).save_pretrained(tmp_path)
     return AutoTokenizer.from_pretrained(tmp_path)
+
+
+def test_a_ready_tokenizer_closes_its_texts(tmp_path: Path) -> None:
+    """Else a model trained with it would never stop."""
+    tokenizer = train("bpe")
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path)("a") == tokenizer("a")
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="does not close a text with its end token, '</s>'"):
+        load_tokenizer(tmp_path)
+    tokenizer.bos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no bos_token"):
+        load_tokenizer(tmp_path)
 
 
 def test_the_text_comes_back(tokenizer: PreTrainedTokenizerFast) -> None:

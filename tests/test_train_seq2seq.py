@@ -14,6 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
 from hf_attention.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
+from hf_attention.training.tokenization import train_tokenizer
 from hf_attention.training.translation_metrics import translation_metrics
 
 
@@ -194,6 +195,15 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
+
+
+def test_a_ready_tokenizer_of_one_vocabulary_gives_no_two(
+    folder: Path, train_seq2seq: Callable, tmp_path: Path
+) -> None:
+    train_tokenizer(["a dog runs"]).save_pretrained(tmp_path / "joint")
+    options = {"tokenizer_name": tmp_path / "joint", "separate_vocabularies": True}
+    with pytest.raises(ValueError, match="joint' has no vocabulary a side"):
+        train_seq2seq(**from_dataset(folder), output_dir=tmp_path / "run", **options)
 
 
 @pytest.mark.slow

@@ -85,6 +85,27 @@ def train_tokenizer(
     )
 
 
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """Loads a ready tokenizer for texts to be learned: it closes them, so that the model learns where to stop.
+
+    Args:
+        name (`str`): name on the Hub, or folder.
+
+    Raises:
+        ValueError: if the tokenizer lacks a special token that a decoder needs, or does not close a text.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    missing = [token for token in ("pad_token", "bos_token", "eos_token") if getattr(tokenizer, token) is None]
+    if missing:
+        raise ValueError(f"The tokenizer {name!r} has no {' and no '.join(missing)}.")
+    if tokenizer(text_target="a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
+        raise ValueError(
+            f"The tokenizer {name!r} does not close a text with its end token, {tokenizer.eos_token!r}: a model would "
+            "not learn where to stop. Its post-processor must add it."
+        )
+    return tokenizer
+
+
 def tokenizer_of_run(
     make: Callable[[], PreTrainedTokenizerFast],
     output_dir: str | Path,
