@@ -190,6 +190,9 @@ class ImageToTextPipeline(Pipeline):
             inputs["input_ids"] = torch.tensor([[self.tokenizer.cls_token_id, *words]])
         elif self.processor is not None:
             inputs = self.processor(images=image, text=prompt, return_tensors="pt", **layout)
+        elif self.model.config.is_encoder_decoder:
+            # The tokenizer would close the text, and a decoder begins with a token of its own.
+            raise ValueError(f"A {model_type} model takes a `prompt` through its processor: pass `processor=`.")
         else:
             inputs = self.image_processor(images=image, return_tensors="pt", **layout)
             inputs.update(self.tokenizer(prompt, return_tensors="pt"))

@@ -427,6 +427,13 @@ def test_assistant_changes_no_word(folders: dict[str, Path], captioner: ImageToT
         assert assisted(picture) == captioner(picture)
 
 
+def test_prompt_needs_the_processor_of_the_captioner(captioner: ImageToTextPipeline) -> None:
+    """The tokenizer alone would put the closing token behind the prompt."""
+    parts = {"tokenizer": captioner.tokenizer, "image_processor": captioner.image_processor}
+    with pytest.raises(ValueError, match="attention_captioner .* pass `processor=`"):
+        ImageToTextPipeline(captioner.model, **parts)(PICTURES["circle"], prompt="a red circle")
+
+
 def test_captioner_from_objects(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
     model = AutoModelForImageTextToText.from_pretrained(folders["captioner"])
     processor = AttentionCaptionerProcessor.from_pretrained(folders["captioner"])
