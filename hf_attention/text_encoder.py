@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from .decoder import Dropout
+from .dropout import Dropout
 from .modeling_attention import EncoderOutput
 
 
