@@ -11,7 +11,8 @@ from transformers.modeling_outputs import Seq2SeqLMOutput, SequenceClassifierOut
 
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
-from .decoder import AttentionDecoder, Dropout
+from .decoder import AttentionDecoder
+from .dropout import Dropout
 from .generation import AttentionGenerationMixin
 from .image_encoder import ImageEncoder, infer_region_shape, load_encoder
 from .modeling_attention import (

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .attention import masked_softmax
-from .decoder import Dropout
+from .dropout import Dropout
 
 
 def gated_tanh(inputs: torch.Tensor) -> torch.Tensor:
