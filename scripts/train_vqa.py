@@ -56,7 +56,7 @@ from hf_attention.training.data import check_images, get_split, load_splits
 from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def make_tokenizer(
     """The ready tokenizer, that of the pretrained text encoder, or one trained on the questions, and the answers."""
     name = arguments.tokenizer_name or model_args.question_encoder
     if name is not None:
-        return AutoTokenizer.from_pretrained(name)
+        return load_tokenizer(name) if model_args.head == "generating" else AutoTokenizer.from_pretrained(name)
     texts = list(questions.texts)
     if model_args.head == "generating":
         texts += [most_common(given) for given in questions.answers]

@@ -10,6 +10,7 @@ import torch
 from common.scripts import SCRIPTS, logged, run_script
 from datasets import Dataset, DatasetDict
 from scores import evaluate_model
+from tokenizers import processors
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
 
 from hf_attention.scene_questions import make_scene_questions
@@ -23,6 +24,7 @@ from hf_attention.training.answering import (
     read_questions,
     split_by_image,
 )
+from hf_attention.training.tokenization import train_tokenizer
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
@@ -115,6 +117,18 @@ def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path
         )
     with pytest.raises(ValueError, match="blind"):
         train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True)
+
+
+def test_a_ready_tokenizer_closes_answers_in_words(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    """Else the model would never stop answering. One that chooses among answers need not stop."""
+    tokenizer = train_tokenizer(["what colour is the star ?"])
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    tokenizer.save_pretrained(tmp_path / "open")
+    options = {"tokenizer_name": tmp_path / "open", "backbone": folder / "backbone", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match="does not close a text"):
+        train_vqa(**options, output_dir=tmp_path / "words", head="generating")
+    train_vqa(**options, output_dir=tmp_path / "choice")
+    assert (tmp_path / "choice" / "model.safetensors").is_file()
 
 
 def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
