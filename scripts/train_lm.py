@@ -9,6 +9,7 @@ with `--push_to_hub` the Hub has them too.
 """
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -20,6 +21,7 @@ from hf_attention.training.arguments import (
     LanguageModelArguments,
     LanguageModelOptimizerArguments,
     LoopArguments,
+    PretrainedLanguageModelArguments,
     TextArguments,
     TokenizerArguments,
 )
@@ -82,11 +84,36 @@ def make_model(arguments: LanguageModelArguments, tokenizer: PreTrainedTokenizer
     return RecurrentLMForCausalLM(config)
 
 
+def load_model(
+    name: str, arguments: LanguageModelArguments, tokenizer_args: TokenizerArguments
+) -> tuple[RecurrentLMForCausalLM, PreTrainedTokenizerFast]:
+    """A trained model with its tokenizer, and the dropout and label smoothing of this run. What describes a new one is
+    refused."""
+    regularisation = {
+        field: value
+        for field, value in arguments.config_kwargs().items()
+        if "dropout" in field or field == "label_smoothing"
+    }
+    tokenizer_defaults = {
+        entry.name: DEFAULTS[entry.name] for entry in fields(TokenizerArguments) if entry.name in DEFAULTS
+    }
+    if arguments != LanguageModelArguments(**regularisation) or tokenizer_args != TokenizerArguments(
+        **tokenizer_defaults
+    ):
+        raise ValueError(
+            "With `model_name_or_path`, the tokenizer and the model's form and sizes are those of that model: leave "
+            "their arguments out."
+        )
+    model = RecurrentLMForCausalLM.from_pretrained(name, **regularisation)
+    return model, AutoTokenizer.from_pretrained(name)
+
+
 def main() -> None:
     parser = HfArgumentParser(
         (
             LoopArguments,
             TextArguments,
+            PretrainedLanguageModelArguments,
             TokenizerArguments,
             LanguageModelArguments,
             LanguageModelOptimizerArguments,
@@ -96,7 +123,7 @@ def main() -> None:
     )
     parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args_into_dataclasses()
-    loop_args, data_args, tokenizer_args, model_args, optimizer_args, hub_args = arguments
+    loop_args, data_args, pretrained_args, tokenizer_args, model_args, optimizer_args, hub_args = arguments
     if optimizer_args.optimizer == "nt_asgd" and loop_args.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
     logging.basicConfig(level=logging.WARNING)
@@ -105,8 +132,11 @@ def main() -> None:
 
     splits = load_splits(data_args.dataset_name, data_args.dataset_config_name)
     texts = load_texts(splits, data_args.train_split, data_args, data_args.max_train_samples)
-    tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, texts))
-    model = make_model(model_args, tokenizer)
+    if pretrained_args.model_name_or_path is not None:
+        model, tokenizer = load_model(pretrained_args.model_name_or_path, model_args, tokenizer_args)
+    else:
+        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, texts))
+        model = make_model(model_args, tokenizer)
     optimizer = None
     if optimizer_args.optimizer == "nt_asgd":
         optimizer = NTASGD(

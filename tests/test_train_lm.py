@@ -115,6 +115,27 @@ def test_a_run_that_was_cut_off_within_an_epoch(train_lm: Callable, tmp_path: Pa
         assert weight.equal(resumed[name]), name
 
 
+def test_going_on_from_a_trained_model(folder: Path, train_lm: Callable, tmp_path: Path):
+    first = train_lm(output_dir=tmp_path / "first")
+    options = {
+        "dataset_name": folder,
+        "model_name_or_path": tmp_path / "first",
+        "num_train_epochs": 2,
+        "eval_columns": 2,
+    }
+    still = {"output_dir": tmp_path / "still", "learning_rate": 0, "hidden_dropout": 0.25}
+    run_script("train_lm", **options, **still)
+    results = json.loads((tmp_path / "still" / "results.json").read_text())
+    assert results["validation"] == first["validation"], "a rate of 0 leaves the model as it was"
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "still")
+    assert (model.config.hidden_dropout, model.config.hidden_size) == (0.25, SMALL["hidden_size"])
+    run_script("train_lm", **options, output_dir=tmp_path / "second", columns=4, segment_length=10, learning_rate=1e-2)
+    assert logged(tmp_path / "second", "perplexity")[-1] < first["validation"]["perplexity"]
+    for wrong in ({"hidden_size": 32}, {"min_count": 2}):
+        with pytest.raises(ValueError, match="With `model_name_or_path`, .* leave their arguments out"):
+            run_script("train_lm", **options, output_dir=tmp_path / "wrong", **wrong)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"reset_state": True}], ids=["stream", "sentences"])
 def test_two_processes_take_the_steps_of_one(folder: Path, train_lm: Callable, tmp_path: Path, options: dict):

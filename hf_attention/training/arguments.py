@@ -539,6 +539,19 @@ class LanguageModelArguments(DecoderArguments):
 
 
 @dataclass
+class PretrainedLanguageModelArguments:
+    """A language model trained before."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name or folder of a trained model to go on from, with its tokenizer and its sizes; dropout and "
+            "label smoothing are those of this run."
+        },
+    )
+
+
+@dataclass
 class TextArguments:
     """A running text, and how it is cut into batches."""
 
