@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
+from .pictures import as_rgb
+
 
 # Nothing is fetched: style, script and picture are within. A word is a button, so that keyboard and finger reach it.
 _PAGE = """<!DOCTYPE html>
@@ -148,7 +150,7 @@ def attention_page(
 def _draw_image(image: Image.Image, regions: list[list[float]]) -> str:
     """The picture under a veil, which has a hole as deep as its weight for each region."""
     width, height = image.size
-    image = image.convert("RGB")
+    image = as_rgb(image)
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)

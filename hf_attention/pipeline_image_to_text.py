@@ -1,10 +1,13 @@
 """The `image-to-text` task: one sentence, or several, about a picture."""
 
+import base64
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.utils import httpx
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 from transformers import (
@@ -16,7 +19,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
-from transformers.image_utils import load_image
 
 from .alignment import attention_maps
 from .pictures import as_rgb
@@ -285,6 +287,13 @@ def find_parts(
     return tokenizer, image_processor
 
 
+def _read_bytes(source: str, timeout: float | None) -> bytes:
+    """What lies at an address, or is written in base64."""
+    if source.startswith(("http://", "https://")):
+        return httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status().content
+    return base64.decodebytes(source.partition(",")[2 if source.startswith("data:image/") else 0].encode())
+
+
 def read_image(image: Any, timeout: float | None) -> Image.Image:
     """The image as RGB, turned as its EXIF says; the errors name what could not be read."""
     if isinstance(image, os.PathLike):
@@ -302,11 +311,9 @@ def read_image(image: Any, timeout: float | None) -> Image.Image:
             f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
         )
     try:
-        if isinstance(image, str) and os.path.isfile(image):
-            image = Image.open(image)
-        if isinstance(image, Image.Image):
-            return as_rgb(ImageOps.exif_transpose(image))
-        return load_image(image, timeout=timeout)
+        if isinstance(image, str):
+            image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))
+        return as_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # each decoder has errors of its own
         if (
             isinstance(image, str)

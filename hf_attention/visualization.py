@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .pictures import as_rgb
 from .region_maps import spread_weights
 
 
@@ -138,7 +139,7 @@ def plot_caption_attention(
     highest = _check_highest(highest, weights)
     _warn_of_missing_letters([*tokens, title or ""])
 
-    image = image.convert("RGB")
+    image = as_rgb(image)
     image_size = image.size
     image.thumbnail((2 * _MAP_PIXELS, 2 * _MAP_PIXELS))
     panel_height = _PANEL_INCHES * min(max(image_size[1] / image_size[0], 0.25), 4)

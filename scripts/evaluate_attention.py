@@ -42,6 +42,7 @@ from transformers import (
 )
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
+from hf_attention.pictures import as_rgb
 from hf_attention.regions import ImageRegions
 from hf_attention.scene_questions import make_scene_questions
 from hf_attention.scenes import COLOURS, SHAPES, make_scenes
@@ -122,7 +123,7 @@ def pointing(looks: Sequence[Look]) -> dict[str, float]:
 
 def blank(image: Image.Image, regions: torch.Tensor) -> Image.Image:
     """The picture with some regions in its mean colour."""
-    pixels = np.array(image.convert("RGB"))
+    pixels = np.array(as_rgb(image))
     mean = pixels.reshape(-1, 3).mean(0).round().astype(np.uint8)
     for left, top, right, bottom in regions.round().int().tolist():
         pixels[top:bottom, left:right] = mean

@@ -222,7 +222,8 @@ def test_grey_of_16_bits(foreign: ImageToTextPipeline, tmp_path: Path) -> None:
     grey = np.asarray(PICTURES["checks"].convert("L"))
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     shallow = foreign.preprocess(Image.fromarray(grey))
-    for deep in (str(tmp_path / "deep.png"), Image.open(tmp_path / "deep.png")):
+    data = base64.b64encode((tmp_path / "deep.png").read_bytes()).decode()
+    for deep in (str(tmp_path / "deep.png"), data, Image.open(tmp_path / "deep.png")):
         assert torch.equal(foreign.preprocess(deep)["pixel_values"], shallow["pixel_values"])
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..pictures import as_rgb
 from ..region_maps import spread_weights
 
 
@@ -108,7 +109,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int],
         opacity = np.where(is_seen, _DARK[1] * (1 - brightness), _UNSEEN[1])
         bands = [Image.fromarray(np.rint(band).astype(np.uint8)) for band in (grey, opacity)]
         layers.append(f'<img class="map" alt="" src="{_data_uri(Image.merge("LA", bands), "PNG")}">')
-    shown = image.convert("RGB")
+    shown = as_rgb(image)
     shown.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     if max(image.size) <= _PICTURE_SIDE / 2:
         source = _data_uri(image, "PNG")
