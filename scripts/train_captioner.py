@@ -43,6 +43,8 @@ from hf_attention.training.arguments import (
     SelfCriticalArguments,
     StreamingArguments,
     TokenizerArguments,
+    changed_options,
+    refuse_options,
 )
 from hf_attention.training.caption_metrics import METRIC_TOKENIZER
 from hf_attention.training.captioning import (
@@ -71,6 +73,7 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """The ready tokenizer, or one trained on captions."""
     if arguments.tokenizer_name is not None:
+        refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
         return load_tokenizer(arguments.tokenizer_name)
     texts = (text for texts in read_captions() for text in texts)
     return train_tokenizer(
@@ -116,19 +119,12 @@ def load_captioner(
     model_args: CaptionModelArguments,
     decoder_args: CaptionDecoderArguments,
     tokenizer_args: TokenizerArguments,
-    image_size: int | None,
+    data_args: CaptionDataArguments,
 ) -> tuple[AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor]:
-    """A trained captioner with its processor. What describes a new one is refused."""
-    if (
-        decoder_args != CaptionDecoderArguments()
-        or tokenizer_args != TokenizerArguments()
-        or image_size is not None
-        or not model_args.learned_positions
-    ):
-        raise ValueError(
-            "With `model_name_or_path`, decoder, tokenizer, positions and image size are those of that captioner: "
-            "leave their arguments out."
-        )
+    """A trained captioner with its processor."""
+    given = changed_options(decoder_args) | changed_options(tokenizer_args, DEFAULTS)
+    given |= changed_options(data_args) & {"image_size"} | changed_options(model_args) & {"learned_positions"}
+    refuse_options("model_name_or_path", given)
     model = AttentionCaptionerForConditionalGeneration.from_pretrained(
         model_args.model_name_or_path, freeze_backbone=not model_args.train_backbone, freeze_batch_norms=True
     )
@@ -187,7 +183,7 @@ def main() -> None:
         return captions_of(first_rows(train_set, stream_args.tokenizer_rows)) if captions is None else captions
 
     if model_args.model_name_or_path is not None:
-        model, processor = load_captioner(model_args, decoder_args, tokenizer_args, data_args.image_size)
+        model, processor = load_captioner(model_args, decoder_args, tokenizer_args, data_args)
         image_processor, tokenizer = processor.image_processor, processor.tokenizer
     else:
         tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, read_captions))

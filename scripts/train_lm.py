@@ -9,7 +9,6 @@ with `--push_to_hub` the Hub has them too.
 """
 
 import logging
-from dataclasses import fields
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -24,6 +23,8 @@ from hf_attention.training.arguments import (
     PretrainedLanguageModelArguments,
     TextArguments,
     TokenizerArguments,
+    changed_options,
+    refuse_options,
 )
 from hf_attention.training.data import check_column, get_split, load_splits
 from hf_attention.training.language_modeling import (
@@ -36,7 +37,7 @@ from hf_attention.training.language_modeling import (
 from hf_attention.training.loop import train
 from hf_attention.training.nt_asgd import NTASGD
 from hf_attention.training.run import Run
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 
 
 # For some million words, where it differs from the arguments' own defaults.
@@ -60,10 +61,12 @@ def load_texts(splits: DatasetDict, name: str, arguments: TextArguments, max_sam
     return list(split[arguments.text_column])
 
 
-def make_tokenizer(arguments: TokenizerArguments, texts: list[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(arguments: TokenizerArguments, texts: list[str], padding: bool) -> PreTrainedTokenizerFast:
     """The ready tokenizer, or one trained on the texts, whose own end of sentence parts them."""
     if arguments.tokenizer_name is not None:
-        return AutoTokenizer.from_pretrained(arguments.tokenizer_name)
+        refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
+        special_tokens = ("eos_token", "pad_token") if padding else ("eos_token",)
+        return load_tokenizer(arguments.tokenizer_name, special_tokens, closes_texts=False)
     return for_running_text(
         train_tokenizer(
             texts, arguments.tokenizer_type, arguments.vocab_size, arguments.min_count, arguments.lowercase
@@ -87,23 +90,14 @@ def make_model(arguments: LanguageModelArguments, tokenizer: PreTrainedTokenizer
 def load_model(
     name: str, arguments: LanguageModelArguments, tokenizer_args: TokenizerArguments
 ) -> tuple[RecurrentLMForCausalLM, PreTrainedTokenizerFast]:
-    """A trained model with its tokenizer, and the dropout and label smoothing of this run. What describes a new one is
-    refused."""
+    """A trained model with its tokenizer, and the dropout and label smoothing of this run."""
     regularisation = {
         field: value
         for field, value in arguments.config_kwargs().items()
         if "dropout" in field or field == "label_smoothing"
     }
-    tokenizer_defaults = {
-        entry.name: DEFAULTS[entry.name] for entry in fields(TokenizerArguments) if entry.name in DEFAULTS
-    }
-    if arguments != LanguageModelArguments(**regularisation) or tokenizer_args != TokenizerArguments(
-        **tokenizer_defaults
-    ):
-        raise ValueError(
-            "With `model_name_or_path`, the tokenizer and the model's form and sizes are those of that model: leave "
-            "their arguments out."
-        )
+    given = (changed_options(arguments) - regularisation.keys()) | changed_options(tokenizer_args, DEFAULTS)
+    refuse_options("model_name_or_path", given)
     model = RecurrentLMForCausalLM.from_pretrained(name, **regularisation)
     return model, AutoTokenizer.from_pretrained(name)
 
@@ -135,7 +129,7 @@ def main() -> None:
     if pretrained_args.model_name_or_path is not None:
         model, tokenizer = load_model(pretrained_args.model_name_or_path, model_args, tokenizer_args)
     else:
-        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, texts))
+        tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, texts, data_args.reset_state))
         model = make_model(model_args, tokenizer)
     optimizer = None
     if optimizer_args.optimizer == "nt_asgd":

@@ -32,6 +32,8 @@ from hf_attention.training.arguments import (
     StreamingArguments,
     TextPairArguments,
     TokenizerArguments,
+    changed_options,
+    refuse_options,
 )
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
 from hf_attention.training.evaluation import tune_generation
@@ -76,6 +78,7 @@ def make_tokenizer(
 ) -> PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer:
     """The ready tokenizer, or one trained on pairs: joint, or with a vocabulary a side."""
     if arguments.tokenizer_name is not None:
+        refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
         tokenizer = load_tokenizer(arguments.tokenizer_name)
         if separate and not hasattr(tokenizer, "target_tokenizer"):
             raise ValueError(f"The tokenizer {arguments.tokenizer_name!r} has no vocabulary a side.")

@@ -17,7 +17,6 @@ from transformers import (
     AutoConfig,
     AutoModelForVisualQuestionAnswering,
     AutoProcessor,
-    AutoTokenizer,
     BaseImageProcessor,
     HfArgumentParser,
     PreTrainedModel,
@@ -51,6 +50,8 @@ from hf_attention.training.arguments import (
     LoopArguments,
     QuestionDataArguments,
     TokenizerArguments,
+    changed_options,
+    refuse_options,
 )
 from hf_attention.training.data import check_images, get_split, load_splits
 from hf_attention.training.images import make_image_processor, make_source
@@ -110,7 +111,11 @@ def make_tokenizer(
     """The ready tokenizer, that of the pretrained text encoder, or one trained on the questions, and the answers."""
     name = arguments.tokenizer_name or model_args.question_encoder
     if name is not None:
-        return load_tokenizer(name) if model_args.head == "generating" else AutoTokenizer.from_pretrained(name)
+        argument = "tokenizer_name" if arguments.tokenizer_name is not None else "question_encoder"
+        refuse_options(argument, changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
+        if model_args.head == "generating":
+            return load_tokenizer(name)
+        return load_tokenizer(name, ("pad_token",), closes_texts=False)
     texts = list(questions.texts)
     if model_args.head == "generating":
         texts += [most_common(given) for given in questions.answers]
@@ -134,6 +139,7 @@ def make_model(
         "vocab_size": len(tokenizer),
         **{name: value for name, value in ids.items() if value is not None},
         "freeze_backbone": not model_args.train_backbone,
+        "freeze_batch_norms": model_args.backbone is not None,
         **fields.config_kwargs(),
     }
     if generating:
@@ -154,6 +160,23 @@ def make_model(
     blank = image_processor(images=torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         return make(model.eval().get_encoder().image_encoder.extract_regions(blank).shape[1])
+
+
+def load_model(
+    model_args: AnsweringModelArguments,
+    fields: AnsweringFieldsArguments,
+    tokenizer_args: TokenizerArguments,
+    data_args: QuestionDataArguments,
+) -> tuple[AttentionVQAForQuestionAnswering | AttentionVQAForConditionalGeneration, AttentionVQAProcessor]:
+    """A trained model, with the head that it has, and its processor."""
+    given = changed_options(fields) | changed_options(tokenizer_args, DEFAULTS)
+    given |= changed_options(data_args) & {"image_size", "max_answers", "min_answer_count"}
+    given |= changed_options(model_args) & {"head", "question_encoder", "learned_positions"}
+    refuse_options("model_name_or_path", given)
+    model = AutoModelForVisualQuestionAnswering.from_pretrained(
+        model_args.model_name_or_path, freeze_backbone=not model_args.train_backbone, freeze_batch_norms=True
+    )
+    return model, AutoProcessor.from_pretrained(model_args.model_name_or_path)
 
 
 def main() -> None:
@@ -180,8 +203,7 @@ def main() -> None:
     questions = load_questions(data_args, loop_args.eval_samples(data_args.max_eval_samples))
     answers = answer_vocabulary(questions["train"].answers, data_args.max_answers, data_args.min_answer_count)
     if model_args.model_name_or_path is not None:
-        model = AutoModelForVisualQuestionAnswering.from_pretrained(model_args.model_name_or_path)
-        processor = AutoProcessor.from_pretrained(model_args.model_name_or_path)
+        model, processor = load_model(model_args, fields, tokenizer_args, data_args)
     else:
         tokenizer = run.tokenizer(lambda: make_tokenizer(tokenizer_args, model_args, questions["train"]))
         image_processor = make_image_processor(model_args.backbone, data_args.image_size)

@@ -132,7 +132,7 @@ def test_going_on_from_a_trained_model(folder: Path, train_lm: Callable, tmp_pat
     run_script("train_lm", **options, output_dir=tmp_path / "second", columns=4, segment_length=10, learning_rate=1e-2)
     assert logged(tmp_path / "second", "perplexity")[-1] < first["validation"]["perplexity"]
     for wrong in ({"hidden_size": 32}, {"min_count": 2}):
-        with pytest.raises(ValueError, match="With `model_name_or_path`, .* leave their arguments out"):
+        with pytest.raises(ValueError, match=f"Leave out `{next(iter(wrong))}`: with `model_name_or_path`"):
             run_script("train_lm", **options, output_dir=tmp_path / "wrong", **wrong)
 
 

@@ -197,13 +197,13 @@ def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, op
         train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
 
 
-def test_a_ready_tokenizer_of_one_vocabulary_gives_no_two(
-    folder: Path, train_seq2seq: Callable, tmp_path: Path
-) -> None:
+def test_a_ready_tokenizer_of_one_vocabulary_gives_no_two(folder: Path, tmp_path: Path) -> None:
     train_tokenizer(["a dog runs"]).save_pretrained(tmp_path / "joint")
     options = {"tokenizer_name": tmp_path / "joint", "separate_vocabularies": True}
     with pytest.raises(ValueError, match="joint' has no vocabulary a side"):
-        train_seq2seq(**from_dataset(folder), output_dir=tmp_path / "run", **options)
+        run_script("train_seq2seq", **from_dataset(folder), output_dir=tmp_path / "run", **options)
+    with pytest.raises(ValueError, match="Leave out `vocab_size`: with `tokenizer_name`"):
+        run_script("train_seq2seq", **from_dataset(folder), output_dir=tmp_path / "run", **options, vocab_size=99)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +27,23 @@ from hf_attention.training.tokenization import train_tokenizer
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
-SMALL = {
+NEW_MODEL = {
     "image_size": 32,
     "embedding_size": 16,
     "encoder_hidden_size": 32,
     "hidden_size": 32,
     "attention_size": 16,
     "memory_size": 32,
+    "label_smoothing": 0,
+    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "question_dropout", "joint_dropout"], 0.0),
+}
+TRAINING = {
     "warmup_steps": 3,
     "logging_steps": 1,
     "learning_rate": 1e-2,
     "batch_size": 32,
     "questions_per_image": 4,
-    "label_smoothing": 0,
     "ema_decay": 0.5,
-    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "question_dropout", "joint_dropout"], 0.0),
 }
 
 
@@ -66,9 +67,13 @@ def folder(questions: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def train_vqa(folder: Path) -> Callable:
     """Runs the script with the options given."""
-    return partial(
-        run_script, "train_vqa", dataset_name=folder / "questions", features_dir=folder / "features", **SMALL
-    )
+
+    def run(**given) -> None:
+        new_model = {} if "model_name_or_path" in given else NEW_MODEL
+        folders = {"dataset_name": folder / "questions", "features_dir": folder / "features"}
+        run_script("train_vqa", **folders, **{**new_model, **TRAINING, **given})
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -127,14 +132,20 @@ def test_a_ready_tokenizer_closes_answers_in_words(folder: Path, train_vqa: Call
     options = {"tokenizer_name": tmp_path / "open", "backbone": folder / "backbone", "num_train_epochs": 1}
     with pytest.raises(ValueError, match="does not close a text"):
         train_vqa(**options, output_dir=tmp_path / "words", head="generating")
+    with pytest.raises(ValueError, match="Leave out `lowercase`: with `tokenizer_name`"):
+        train_vqa(**options, output_dir=tmp_path / "choice", lowercase=True)
     train_vqa(**options, output_dir=tmp_path / "choice")
     assert (tmp_path / "choice" / "model.safetensors").is_file()
 
 
 def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
-    train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "first", num_train_epochs=1)
-    train_vqa(model_name_or_path=tmp_path / "first", output_dir=tmp_path / "second", num_train_epochs=1)
+    train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "first", num_train_epochs=4)
+    options = {"model_name_or_path": tmp_path / "first", "train_backbone": True, "num_train_epochs": 1}
+    train_vqa(**options, output_dir=tmp_path / "second")
     assert logged(tmp_path / "second", "loss")[0] < logged(tmp_path / "first", "loss")[0]
+    for option in ({"attention_form": "top_down"}, {"head": "generating"}, {"min_count": 2}, {"max_answers": 3}):
+        with pytest.raises(ValueError, match=f"Leave out `{next(iter(option))}`: with `model_name_or_path`"):
+            train_vqa(model_name_or_path=tmp_path / "first", output_dir=tmp_path / "third", **option)
 
 
 @pytest.fixture(scope="module")

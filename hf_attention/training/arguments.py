@@ -1,11 +1,37 @@
 """The arguments of the training scripts, as dataclasses for `transformers.HfArgumentParser`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
 DRY_RUN_STEPS = 2
 DRY_RUN_SAMPLES = 16
+
+
+def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -> set[str]:
+    """The names of the options that differ from their defaults.
+
+    Args:
+        arguments: An instance of one of the classes below.
+        defaults (`Mapping`, *optional*): The script's own, in place of the class's.
+    """
+    defaults = {entry.name: entry.default for entry in fields(arguments)} | dict(defaults or {})
+    return {entry.name for entry in fields(arguments) if getattr(arguments, entry.name) != defaults[entry.name]}
+
+
+def refuse_options(argument: str, given: set[str]) -> None:
+    """
+    Args:
+        argument (`str`): The option that names something ready made.
+        given (`set[str]`): Those of the options given that only say how to make one.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if given:
+        names = ", ".join(f"`{name}`" for name in sorted(given))
+        raise ValueError(f"Leave out {names}: with `{argument}`, they are those of what it names.")
 
 
 @dataclass
@@ -155,13 +181,11 @@ class DecoderArguments:
     label_smoothing: float = 0.1
     tie_word_embeddings: bool = False
 
-    def __post_init__(self):
-        if self.context_gate is None:
-            self.context_gate = self.attention_type != "none" and self.attention_order == "before_rnn"
-
     def config_kwargs(self) -> dict[str, Any]:
         """The fields as keyword arguments of a configuration."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if self.context_gate is None:
+            values["context_gate"] = self.attention_type != "none" and self.attention_order == "before_rnn"
         return {name: None if value == "none" else value for name, value in values.items()}
 
 
@@ -200,7 +224,7 @@ class Seq2SeqModelArguments(DecoderArguments):
 
 @dataclass
 class TokenizerArguments:
-    """The tokenizer: a ready one, or one trained on the training texts."""
+    """The tokenizer: a ready one, or one trained on the training texts by the other options."""
 
     tokenizer_name: str | None = field(default=None, metadata={"help": "Name or folder of a ready tokenizer."})
     tokenizer_type: Literal["word", "word_punct", "space", "bpe", "unigram"] = field(
@@ -271,7 +295,7 @@ class CaptionModelArguments:
 
     model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "Name or folder of a trained captioner to go on from, with its processor and its sizes."},
+        metadata={"help": "Name or folder of a trained model to go on from, with its processor and its sizes."},
     )
     backbone: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision model."})
     backbone_config: str | None = field(
@@ -292,7 +316,7 @@ class CaptionModelArguments:
         if [self.backbone, self.backbone_config, self.model_name_or_path].count(None) != 2:
             raise ValueError(
                 "Give either `backbone` (pretrained), `backbone_config` (from scratch), or `model_name_or_path` (a "
-                "trained captioner)."
+                "trained model)."
             )
         if self.backbone_config is not None:
             self.train_backbone = True

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -85,20 +85,28 @@ def train_tokenizer(
     )
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """Loads a ready tokenizer for texts to be learned: it closes them, so that the model learns where to stop.
+def load_tokenizer(
+    name: str,
+    special_tokens: Sequence[str] = ("pad_token", "bos_token", "eos_token"),
+    closes_texts: bool = True,
+) -> PreTrainedTokenizerFast:
+    """Loads a ready tokenizer.
 
     Args:
         name (`str`): name on the Hub, or folder.
+        special_tokens (`Sequence[str]`, *optional*):
+            The special tokens that it must have; by default those that a decoder needs.
+        closes_texts (`bool`, *optional*, defaults to `True`):
+            Whether it must end a text with its `eos_token`, so that a model learns where to stop.
 
     Raises:
-        ValueError: if the tokenizer lacks a special token that a decoder needs, or does not close a text.
+        ValueError: if the tokenizer lacks such a token, or does not close a text.
     """
     tokenizer = AutoTokenizer.from_pretrained(name)
-    missing = [token for token in ("pad_token", "bos_token", "eos_token") if getattr(tokenizer, token) is None]
+    missing = [token for token in special_tokens if getattr(tokenizer, token) is None]
     if missing:
         raise ValueError(f"The tokenizer {name!r} has no {' and no '.join(missing)}.")
-    if tokenizer(text_target="a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
+    if closes_texts and tokenizer(text_target="a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
         raise ValueError(
             f"The tokenizer {name!r} does not close a text with its end token, {tokenizer.eos_token!r}: a model would "
             "not learn where to stop. Its post-processor must add it."
