@@ -149,8 +149,8 @@ def attention_page(
 
 def _draw_image(image: Image.Image, regions: list[list[float]]) -> str:
     """The picture under a veil, which has a hole as deep as its weight for each region."""
-    width, height = image.size
     image = as_rgb(image)
+    width, height = image.size
     image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=88)

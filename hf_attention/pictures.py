@@ -1,16 +1,29 @@
 """Pictures as Pillow knows them, of any mode."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """
-    The picture in RGB: 16 bits of grey become 8, and what lies under a transparent pixel shows.
+    The picture in RGB, turned as its EXIF says. 16 bits of grey become 8; what lies under a transparent pixel shows.
 
     Args:
-        image (`PIL.Image.Image`): A picture of any mode.
+        image (`PIL.Image.Image`): A picture of any mode but F.
+
+    Raises:
+        ValueError: Where it is of floating-point numbers, or of whole ones beyond 16 bits: how bright are they?
     """
-    if image.mode.startswith("I;16"):  # Pillow's own conversion makes white of everything above 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # Pillow's own conversion makes white of everything above 255
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ValueError(
+                f"A picture has grey levels from {grey.min()} to {grey.max()}: convert it to 8 or 16 bits."
+            )
+        if image.mode != "I" or grey.max() > 0xFF:
+            grey = grey >> 8
+        image = Image.fromarray(grey.astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("A picture is of floating-point numbers (Pillow's mode F): convert it to 8 bits.")
     return image.convert("RGB")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.utils import httpx
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from transformers import (
     BaseImageProcessor,
@@ -313,7 +313,7 @@ def read_image(image: Any, timeout: float | None) -> Image.Image:
     try:
         if isinstance(image, str):
             image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))
-        return as_rgb(ImageOps.exif_transpose(image))
+        return as_rgb(image)
     except Exception as error:  # each decoder has errors of its own
         if (
             isinstance(image, str)

@@ -123,21 +123,16 @@ class Text2TextGenerationPipeline(Pipeline):
             forward_params["tokenizer"] = self.tokenizer
             forward_params["assistant_tokenizer"] = self.assistant_tokenizer
         # Kept apart from the arguments of generate(), which may hold one of the same name.
-        if output_attentions is not None:
-            forward_params["return_maps"] = output_attentions
-
         postprocess_params: dict[str, Any] = {}
-        if replace_unknown:
-            # What shall be replaced must be generated first: the unknown token is let through.
-            suppressed = generate_kwargs.get("suppress_tokens", self.model.generation_config.suppress_tokens) or []
-            unknown = self._target_tokenizer.unk_token_id
-            forward_params |= {"return_maps": True, "suppress_tokens": [id for id in suppressed if id != unknown]}
-            preprocess_params["return_words"] = True
-            postprocess_params |= {"replace_unknown": True, "return_maps": bool(output_attentions)}
+        if output_attentions is not None:
+            forward_params["return_maps"] = postprocess_params["return_maps"] = output_attentions
+        if replace_unknown is not None:
+            preprocess_params["return_words"] = replace_unknown
+            forward_params["replace_unknown"] = postprocess_params["replace_unknown"] = replace_unknown
         if return_tensors is not None or return_text is not None:
             postprocess_params["return_tensors"] = bool(return_tensors)
             postprocess_params["return_text"] = not return_tensors if return_text is None else return_text
-            if not any(postprocess_params.values()):
+            if not (postprocess_params["return_tensors"] or postprocess_params["return_text"]):
                 raise ValueError("`return_text=False` leaves nothing to return: add `return_tensors=True`.")
         if clean_up_tokenization_spaces is not None:
             postprocess_params["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
@@ -260,7 +255,11 @@ class Text2TextGenerationPipeline(Pipeline):
         return True
 
     def _forward(
-        self, model_inputs: Mapping[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
+        self,
+        model_inputs: Mapping[str, torch.Tensor],
+        return_maps: bool = False,
+        replace_unknown: bool = False,
+        **generate_kwargs: Any,
     ) -> dict[str, torch.Tensor]:
         model_inputs = dict(model_inputs)
         source_words = model_inputs.pop("source_words", None)
@@ -269,7 +268,12 @@ class Text2TextGenerationPipeline(Pipeline):
         overrides = {}
         if language is not None and "forced_bos_token_id" not in generate_kwargs:
             overrides["forced_bos_token_id"] = language[0] if isinstance(language, list) else language
-        if return_maps:
+        if replace_unknown:
+            # What shall be replaced must be generated first: the unknown token is let through.
+            suppressed = generate_kwargs.get("suppress_tokens", self.model.generation_config.suppress_tokens) or []
+            unknown = self._target_tokenizer.unk_token_id
+            generate_kwargs["suppress_tokens"] = [id for id in suppressed if id != unknown]
+        if return_maps or replace_unknown:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
         generate_kwargs = self._prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
 
@@ -283,12 +287,13 @@ class Text2TextGenerationPipeline(Pipeline):
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row a source, so that a batch falls apart into sources however many sequences each of them has.
         answers = {"sequences": sequences.unflatten(0, (sources, -1))}
-        if return_maps:
+        if return_maps or replace_unknown:
             try:
                 maps = attention_maps(outputs, asked.get("eos_token_id"))
             except ValueError as error:
+                argument = "output_attentions" if return_maps else "replace_unknown"
                 raise ValueError(
-                    f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over the source. "
+                    f"`{argument}=True`: this {type(self.model).__name__} gave no attention over the source. "
                     "Either it has none, or its implementation keeps the weights to itself "
                     '(`model_kwargs={"attn_implementation": "eager"}` gives them).'
                 ) from error
@@ -306,7 +311,7 @@ class Text2TextGenerationPipeline(Pipeline):
         return_text: bool = True,
         clean_up_tokenization_spaces: bool = False,
         replace_unknown: bool = False,
-        return_maps: bool = True,
+        return_maps: bool = False,
     ) -> list[dict[str, Any]]:
         sequences = model_outputs["sequences"].flatten(0, 1)
         records: list[dict[str, Any]] = []
@@ -329,7 +334,7 @@ class Text2TextGenerationPipeline(Pipeline):
                 length = int(weights.any(-1).sum())  # after the end the rows are zero
                 weights = weights[:length, read].clone()
                 tokens = self._target_tokenizer.convert_ids_to_tokens(generated[:length].tolist())
-                if replace_unknown:
+                if replace_unknown and return_text:
                     words = model_outputs["source_words"]
                     record[f"{self.return_name}_text"] = self._with_words(tokens, weights, words)
                 if return_maps:

@@ -213,13 +213,15 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         if not isinstance(inputs["question"], str):
             raise TypeError(f"A question must be a string, got {_describe(inputs['question'])}.")
         image = read_image(inputs["image"], timeout)
-        question = self.tokenizer(inputs["question"], return_tensors="pt", padding=padding, truncation=truncation)
+        limit = self._max_question_length()
+        options: dict[str, Any] = {"padding": padding, "truncation": truncation}
+        if limit is not None and self.tokenizer.model_max_length > limit and truncation in (True, "longest_first"):
+            options["max_length"] = limit
+        question = self.tokenizer(inputs["question"], return_tensors="pt", **options)
         length = question["input_ids"].shape[1]
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and length > limit:
             raise ValueError(
-                f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it, to "
-                "the tokenizer's `model_max_length`."
+                f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it."
             )
         features = self.image_processor(images=image, return_tensors="pt")
         inputs = BatchFeature({**question, **features}).to(self.dtype)
@@ -227,6 +229,15 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             regions, grid = self._image_regions(image)
             inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
         return inputs
+
+    def _max_question_length(self) -> int | None:
+        """How many tokens the model has positions for, where they are a table."""
+        config = self.model.config
+        config = getattr(config, "question_encoder_config", None) or config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and "roberta" in config.model_type:
+            limit -= config.pad_token_id + 1  # its positions begin behind that of the padding
+        return limit
 
     def _forward(
         self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
@@ -240,6 +251,11 @@ class VisualQuestionAnsweringPipeline(Pipeline):
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
+            if not outputs.logits.isfinite().all():
+                raise ValueError(
+                    "The scores of the answers are not finite: the image, its features or the model's weights hold "
+                    "NaN or infinite values."
+                )
             answers = {"logits": outputs.logits, **places}
             if return_maps and not outputs.attentions:
                 raise ValueError(

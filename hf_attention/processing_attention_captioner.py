@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
@@ -102,7 +102,7 @@ def _as_rgb(images: ImageInput) -> ImageInput:
         return [_as_rgb(image) for image in images]
     if not isinstance(images, Image.Image):
         return images
-    return as_rgb(ImageOps.exif_transpose(images))
+    return as_rgb(images)
 
 
 AttentionCaptionerProcessor.register_for_auto_class()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedConfig
 
 from .image_encoder import grid_shape, infer_features, patch_size
@@ -85,7 +85,8 @@ class ImageRegions:
     def __call__(self, image: Image.Image | tuple[int, int]) -> tuple[torch.Tensor, tuple[int, int]]:
         """
         Args:
-            image (`PIL.Image.Image` or `tuple[int, int]`): An image, or its width and height.
+            image (`PIL.Image.Image` or `tuple[int, int]`):
+                An image, which is turned as its EXIF says, or its width and height.
 
         Returns:
             `tuple`: left, top, right and bottom of each region in pixels of the image, a `torch.FloatTensor` of shape
@@ -96,7 +97,7 @@ class ImageRegions:
         Raises:
             ValueError: Where the image processor does something else than resize, crop and pad along the axes.
         """
-        size = image if isinstance(image, tuple) else image.size
+        size = image if isinstance(image, tuple) else ImageOps.exif_transpose(image).size
         if size not in self._placements:
             self._placements[size] = measure_placement(self.image_processor, size)
         placement = self._placements[size]

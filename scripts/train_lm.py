@@ -120,6 +120,8 @@ def main() -> None:
     loop_args, data_args, pretrained_args, tokenizer_args, model_args, optimizer_args, hub_args = arguments
     if optimizer_args.optimizer == "nt_asgd" and loop_args.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
+    if optimizer_args.optimizer == "nt_asgd" and loop_args.average_checkpoints:
+        raise ValueError("`optimizer` nt_asgd averages weights itself: leave out `average_checkpoints`.")
     logging.basicConfig(level=logging.WARNING)
     run = Run(loop_args, hub_args)
     accelerator = run.accelerator

@@ -35,6 +35,7 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
+from hf_attention.training.batches import SizedBatches
 from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
 from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.loop import train
@@ -186,12 +187,6 @@ def main() -> None:
         return TranslationEvaluator(pairs[split], tokenizer, accelerator, *settings)
 
     validation = evaluator("validation")
-    objective = None
-    if data_args.scheduled_sampling > 0:
-        epochs = loop_args.num_train_epochs
-        if stream_args.streaming:
-            epochs = math.ceil(loop_args.max_steps / stream_args.steps_per_epoch)
-        objective = ScheduledSamplingObjective(accelerator, data_args.scheduled_sampling, epochs)
 
     def batches(pairs: Dataset, num_workers: int = 0) -> DataLoader:
         return text_pair_dataloader(pairs, tokenizer, data_args, seed=loop_args.seed, num_workers=num_workers)
@@ -203,6 +198,16 @@ def main() -> None:
         )
     else:
         dataloader = batches(pairs["train"], num_workers)
+    objective = None
+    if data_args.scheduled_sampling > 0:
+        epochs = loop_args.num_train_epochs
+        if loop_args.max_steps is not None:
+            steps = stream_args.steps_per_epoch
+            if not stream_args.streaming:
+                accumulation = loop_args.gradient_accumulation_steps
+                steps = SizedBatches(dataloader, accelerator, accumulation, loop_args.seed).steps_per_epoch
+            epochs = math.ceil(loop_args.max_steps / steps)
+        objective = ScheduledSamplingObjective(accelerator, data_args.scheduled_sampling, epochs)
     result = train(
         model,
         loop_args,

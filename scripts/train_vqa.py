@@ -39,6 +39,7 @@ from hf_attention.training.answering import (
     answer_vocabulary,
     answering_dataloader,
     image_ids,
+    mirrored_text,
     most_common,
     read_questions,
     split_by_image,
@@ -234,7 +235,7 @@ def main() -> None:
 
     validation = evaluator("validation")
     generating = model.can_generate()
-    train_source, asked, labels = source("train"), questions["train"], None
+    train_source, asked, labels, mirrored_labels = source("train"), questions["train"], None, None
     unknown = {}
     if not generating:
         label2id = model.config.label2id
@@ -247,7 +248,10 @@ def main() -> None:
         labels = answer_labels(asked.answers, label2id, model.config.problem_type)
         known = [row for row, label in enumerate(labels) if label is not None]
         labels, asked = [labels[row] for row in known], asked.select(known)
-    dataset = AnsweringDataset(train_source, asked, labels, processor.tokenizer, data_args.max_length)
+        if data_args.mirror:
+            mirrored = [[mirrored_text(answer) for answer in given] for given in asked.answers]
+            mirrored_labels = answer_labels(mirrored, label2id, model.config.problem_type)
+    dataset = AnsweringDataset(train_source, asked, labels, processor.tokenizer, data_args.max_length, mirrored_labels)
     dataloader = answering_dataloader(
         dataset,
         data_args.batch_size,

@@ -60,7 +60,7 @@ def test_the_tokenizer_of_a_running_text(tokenizer: PreTrainedTokenizerFast, tmp
         assert batch["input_ids"][0][0] == end == one.bos_token_id
         assert batch["input_ids"][0][2:] == [1, 1]
         assert batch["attention_mask"][1] == [0, 0, 1, 1]
-        assert one.decode(batch["input_ids"][0][1:2]) == "a"
+        assert one.decode(batch["input_ids"][0][1:2]) == " a"
     tokens = stream(TEXTS, tokenizer)
     assert tokens[0] == end and len(tokens) == 1 + sum(len(text.split()) + 1 for text in TEXTS)
     assert tokenizer.decode(tokens).split() == ["</s>", *" </s> ".join([*TEXTS, ""]).split()]

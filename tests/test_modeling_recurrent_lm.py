@@ -332,7 +332,25 @@ def test_pipeline(tokenizer: PreTrainedTokenizerFast):
         assert records[0]["generated_text"] == record["generated_text"]
         assert record["generated_text"].startswith(text)
         ids = model.generate(torch.tensor([tokenizer(text)["input_ids"]]), max_new_tokens=5, do_sample=False)
-        assert record["generated_text"] == tokenizer.decode(ids[0], skip_special_tokens=True)
+        assert record["generated_text"] == tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("tokenizer_type", ["word", "word_punct", "space", "bpe", "unigram"])
+def test_a_text_goes_on_behind_its_last_word(tokenizer_type: str):
+    tokenizer = for_running_text(train_tokenizer(["the cat sat", "the mat", "a cat"] * 20, tokenizer_type, 300))
+    model = make_model(vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id)
+    generator = pipeline("text-generation", model=model, tokenizer=tokenizer, device="cpu")
+    continuation = tokenizer("the mat", add_special_tokens=False)["input_ids"]
+
+    prompt = tokenizer("a cat")["input_ids"]
+
+    def only(_, ids: torch.Tensor) -> list[int]:
+        return [continuation[len(ids) - len(prompt)]]
+
+    (record,) = generator(
+        "a cat", max_new_tokens=len(continuation), do_sample=False, prefix_allowed_tokens_fn=only, eos_token_id=-1
+    )
+    assert record["generated_text"] == "a cat the mat"
 
 
 def test_streaming(tokenizer: PreTrainedTokenizerFast):

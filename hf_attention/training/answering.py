@@ -1,5 +1,6 @@
 """What training an answering model adds to the loop: questions about shared images, answers and their scores."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ def read_questions(
         image_column, question_column, answer_column (`str`):
             Its columns. Answers are one string, or a list with one for each annotator.
         image_id_column (`str`, *optional*):
-            A column that is equal where the image is. By default, images from the same file are the same.
+            A column that is equal where the image is. By default, images of the same bytes, or from the same file, are
+            the same.
         question_pattern (`str`, *optional*): a regular expression; what it matches is cut out of the questions.
 
     Raises:
@@ -90,12 +92,27 @@ def read_questions(
 
 
 def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
-    """What tells the images of a split apart: a column, or their files; of an image in no file, its row."""
+    """What tells the images of a split apart: a column, their bytes, their files, or (made on the way) their rows."""
     if image_id_column is not None:
         check_column(dataset, image_id_column, "image_id_column")
         return list(dataset[image_id_column])
     encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
-    return [entry["path"] or row for row, entry in enumerate(encoded[image_column])]
+
+    def key(row: int, image: Mapping[str, Any]) -> Any:
+        # Of an image that lies in the data set itself, the path is but a name, and another may have the same.
+        return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
+
+    return [key(row, entry[image_column]) for row, entry in enumerate(encoded)]
+
+
+def mirrored_text(text: str) -> str:
+    """The text of a mirrored image: left and right change places."""
+
+    def swapped(match: re.Match) -> str:
+        word = MIRRORED[match[0].lower()]
+        return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
+
+    return re.sub(r"\b(left|right)\b", swapped, text, flags=re.IGNORECASE)
 
 
 def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -189,7 +206,7 @@ def answer_labels(
 class AnsweringDataset(torch.utils.data.Dataset):
     """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
 
-    In a mirrored image the words left and right change places, in the questions and in generated answers.
+    In a mirrored image the words left and right change places, in questions and answers.
 
     Args:
         source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
@@ -198,6 +215,9 @@ class AnsweringDataset(torch.utils.data.Dataset):
             The labels of each question. Without, they are the tokens of its most common answer.
         tokenizer (`PreTrainedTokenizerFast`): tokenizes the questions, and the answers.
         max_length (`int`): longer texts are cut.
+        mirrored_labels (`Sequence`, *optional*):
+            The labels in a mirrored image: `None` for a question that does not count there, its answer being unknown.
+            Needed where there are `labels` and images are mirrored.
     """
 
     def __init__(
@@ -207,10 +227,12 @@ class AnsweringDataset(torch.utils.data.Dataset):
         labels: Sequence[torch.Tensor] | None,
         tokenizer: PreTrainedTokenizerFast,
         max_length: int,
+        mirrored_labels: Sequence[torch.Tensor | None] | None = None,
     ):
         self.source = source
         self.questions = questions
         self.labels = labels
+        self.mirrored_labels = mirrored_labels
         self.tokenizer = tokenizer
         self.max_length = max_length
         by_image: dict[int, list[int]] = {}
@@ -223,13 +245,19 @@ class AnsweringDataset(torch.utils.data.Dataset):
 
     def _tokens(self, text: str, mirrored: bool) -> list[int]:
         if mirrored:
-            text = re.sub(r"\b(left|right)\b", lambda match: MIRRORED[match[0]], text)
+            text = mirrored_text(text)
         return self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
         rows, mirrored = [self.rows[group.image][number] for number in group.captions], group.mirrored
         if self.labels is None:
             labels = [torch.tensor(self._tokens(most_common(self.questions.answers[row]), mirrored)) for row in rows]
+        elif mirrored:
+            known = [self.mirrored_labels[row] for row in rows]
+            labels = [
+                torch.full_like(self.labels[row], -100) if label is None else label
+                for row, label in zip(rows, known, strict=True)
+            ]
         else:
             labels = [self.labels[row] for row in rows]
         return {

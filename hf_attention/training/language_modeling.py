@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tokenizers import processors
+from tokenizers import Regex, decoders, models, processors
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -24,12 +24,20 @@ from .sampling import LengthBatchSampler
 
 def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer of a language model: its texts begin with the end of the sentence before, `</s>`, where they go
-    on, and are padded on the left.
+    on, and are padded on the left. Decoded words keep the space before them: what is generated is put behind the text
+    that it goes on from.
 
     Args:
         tokenizer (`PreTrainedTokenizerFast`): as [`~hf_attention.training.tokenization.train_tokenizer`] makes it.
     """
     backend, end = tokenizer.backend_tokenizer, tokenizer.eos_token
+    if isinstance(backend.model, models.WordLevel) and backend.decoder is None:  # whole words
+        steps = [decoders.Replace(Regex("^"), " "), decoders.Fuse()]
+    elif isinstance(backend.model, models.BPE):
+        steps = [decoders.ByteLevel()]
+    else:
+        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
     )
