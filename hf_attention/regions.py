@@ -155,17 +155,19 @@ def measure_placement(image_processor: BaseImageProcessor, image_size: tuple[int
     width, height = image_size
     if width < 1 or height < 1:
         raise ValueError(f"`image_size` must be (width, height) of at least one pixel, got {image_size}.")
-    times = -(-_SHORTEST_PROBE // min(image_size))
+    across = down = -(-_SHORTEST_PROBE // min(image_size))
+    if across * down * width * height > _LARGEST_PROBE:  # a thin one: its short side alone
+        across, down = -(-_SHORTEST_PROBE // width), -(-_SHORTEST_PROBE // height)
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     slant = (x + y) / 2
     placed, probe_size = _process(image_processor, slant), image_size
-    if times > 1 and times**2 * width * height <= _LARGEST_PROBE:
+    if max(across, down) > 1 and across * down * width * height <= _LARGEST_PROBE:
         # Enlarged, the image gives the same, up to a pixel, where it is resized; else it is measured as it is.
-        enlarged = _process(image_processor, slant.repeat(times, 0).repeat(times, 1))
+        enlarged = _process(image_processor, slant.repeat(down, 0).repeat(across, 1))
         if enlarged.shape == placed.shape:
             contrast = np.ptp(_process(image_processor, np.arange(2.0).repeat(32)[None].repeat(64, 0)))
             if np.abs(enlarged - placed).max() < contrast * 0.75 / min(image_size):
-                probe_size = (width * times, height * times)
+                probe_size = (width * across, height * down)
     (left, placed_width), (top, placed_height) = _Probe(image_processor, probe_size).measure()
     return Placement(image_size, placed.shape, (left, top), (placed_width, placed_height))
 

@@ -120,7 +120,7 @@ def test_sentences_from_the_zero_state(tokenizer: PreTrainedTokenizerFast):
             length = int((targets != -100).sum())
             assert inputs[0] == targets[length - 1] == tokenizer.eos_token_id
             assert inputs[1:length].equal(targets[: length - 1])
-            found.append(tokenizer.decode(targets[: length - 1]))
+            found.append(tokenizer.decode(targets[: length - 1]).strip())
     assert sorted(found) == sorted(TEXTS)
 
 

@@ -223,8 +223,12 @@ def test_grey_of_16_bits(foreign: ImageToTextPipeline, tmp_path: Path) -> None:
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     shallow = foreign.preprocess(Image.fromarray(grey))
     data = base64.b64encode((tmp_path / "deep.png").read_bytes()).decode()
-    for deep in (str(tmp_path / "deep.png"), data, Image.open(tmp_path / "deep.png")):
+    wide = Image.fromarray(grey.astype(np.int32) * 257)  # as Pillow opens some files
+    for deep in (str(tmp_path / "deep.png"), data, Image.open(tmp_path / "deep.png"), wide):
         assert torch.equal(foreign.preprocess(deep)["pixel_values"], shallow["pixel_values"])
+    for vague in (Image.fromarray(grey / np.float32(255)), Image.fromarray(grey.astype(np.int32) << 20)):
+        with pytest.raises(ValueError, match="convert it to 8"):
+            foreign(vague)
 
 
 def test_image_is_turned_as_its_exif_says(foreign: ImageToTextPipeline, tmp_path: Path) -> None:

@@ -8,11 +8,22 @@ import tiny_vqa_models
 import torch
 from datasets import Dataset
 from PIL import Image
-from tiny_vqa import make_model, make_processor
-from transformers import AutoImageProcessor, AutoModelForVisualQuestionAnswering, AutoTokenizer, pipeline
+from tiny_vqa import WORDS, make_model, make_processor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForVisualQuestionAnswering,
+    AutoTokenizer,
+    BertConfig,
+    RobertaConfig,
+    pipeline,
+)
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hf_attention import AttentionVQAForConditionalGeneration, VisualQuestionAnsweringPipeline
+from hf_attention import (
+    AttentionVQAForConditionalGeneration,
+    AttentionVQAForQuestionAnswering,
+    VisualQuestionAnsweringPipeline,
+)
 
 
 PICTURES = list(tiny_models.make_pictures().values())
@@ -244,8 +255,37 @@ def test_long_questions(answering: VisualQuestionAnsweringPipeline, vilt: Visual
     assert records and all(np.isfinite(record["score"]) for record in records)
     with pytest.raises(ValueError, match=f"10002 tokens.*at most {tiny_vqa_models.MAX_POSITIONS}.*truncation"):
         vilt(PICTURES[0], long)
-    vilt.tokenizer.model_max_length = tiny_vqa_models.MAX_POSITIONS
     assert vilt(PICTURES[0], long, truncation=True)
+
+
+@pytest.mark.parametrize("model_class", [AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration])
+@pytest.mark.parametrize("encoder_class", [BertConfig, RobertaConfig])
+def test_long_questions_for_a_pretrained_encoder(model_class: type, encoder_class: type) -> None:
+    """Roberta's positions begin behind that of the padding."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    encoder = encoder_class(vocab_size=4 + len(WORDS), max_position_embeddings=12, pad_token_id=0, **sizes)
+    limit = 12 if encoder_class is BertConfig else 11
+    vqa = VisualQuestionAnsweringPipeline(
+        make_model(model_class, question_encoder_config=encoder),
+        tokenizer=make_processor().tokenizer,
+        image_processor=make_processor().image_processor,
+        device="cpu",
+    )
+    assert vqa(PICTURES[0], "what " * (limit - 1))
+    with pytest.raises(ValueError, match=f"{limit + 1} tokens.*at most {limit}.*truncation"):
+        vqa(PICTURES[0], "what " * limit)
+    assert vqa(PICTURES[0], "what " * 10_000, truncation=True)
+
+
+def test_scores_that_are_no_numbers_are_reported() -> None:
+    model, processor = make_model(), make_processor()
+    with torch.no_grad():
+        model.get_encoder().image_encoder.projection[0].weight[0, 0] = torch.nan
+    vqa = VisualQuestionAnsweringPipeline(
+        model, tokenizer=processor.tokenizer, image_processor=processor.image_processor, device="cpu"
+    )
+    with pytest.raises(ValueError, match="not finite.*weights"):
+        vqa(PICTURES[0], "what")
 
 
 @pytest.mark.parametrize("question", ["", "   "])

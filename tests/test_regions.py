@@ -18,7 +18,9 @@ from transformers import (
 )
 
 from hf_attention import AttentionCaptionerConfig, ImageToTextPipeline
+from hf_attention.attention_page import attention_page
 from hf_attention.regions import ImageRegions, Placement, boxes_in_pixels, measure_placement
+from hf_attention.visualization import plot_caption_attention
 
 
 STRAIGHT = ViTImageProcessorPil(size={"height": 64, "width": 64})
@@ -171,9 +173,9 @@ def test_boxes_that_were_given():
 def test_the_pipelines_tell_where_the_regions_are(several):
     processor = tiny_captioner.make_processor()
     captioner = ImageToTextPipeline(tiny_captioner.make_model(), processor=processor)
-    pictures = [Image.new("RGB", size, "red") for size in ((32, 32), (64, 96), (5, 200))]
+    pictures = [Image.new("RGB", size, "red") for size in ((32, 32), (64, 96), (5, 200), (2000, 2))]
     beams = {"num_beams": 2, "num_return_sequences": several}
-    answers = captioner(pictures, batch_size=3, output_attentions=True, max_new_tokens=3, generate_kwargs=beams)
+    answers = captioner(pictures, batch_size=4, output_attentions=True, max_new_tokens=3, generate_kwargs=beams)
     for (width, height), records in zip((picture.size for picture in pictures), answers, strict=True):
         assert len(records) == several
         for record in records:
@@ -181,6 +183,23 @@ def test_the_pipelines_tell_where_the_regions_are(several):
             assert_close(record["regions"][0], torch.tensor([0, 0, width / 4, height / 4]))
             assert_close(record["regions"][6], torch.tensor([width / 2, height / 4, 3 * width / 4, height / 2]))
     assert set(captioner(pictures[0], max_new_tokens=3)[0]) == {"generated_text"}
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
+    """By the pipeline, which tells the rectangles, and by what draws them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.linear_gradient("L").resize((90, 60)).convert("RGB").save(tmp_path / "photo.jpg", exif=exif)
+    photo = Image.open(tmp_path / "photo.jpg")
+    captioner = ImageToTextPipeline(tiny_captioner.make_model(), processor=tiny_captioner.make_processor())
+    [answer] = captioner(photo, output_attentions=True, max_new_tokens=2)
+    assert_close(answer["regions"][-1], torch.tensor([45.0, 67.5, 60.0, 90.0]))
+    regions, _ = ImageRegions(captioner.model.config, captioner.image_processor)(photo)
+    assert_close(regions, answer["regions"])
+    page = attention_page(answer["tokens"], answer["attentions"], image=photo, regions=answer["regions"])
+    assert 'viewBox="0 0 60 90"' in page
+    figure = plot_caption_attention(photo, answer["tokens"], answer["attentions"], regions=answer["regions"])
+    assert figure.axes[0].images[0].get_extent() == [0, 60, 90, 0]
 
 
 class Turning(ViTImageProcessorPil):

@@ -92,8 +92,9 @@ def test_it_learns(folder: Path, train_lm: Callable, tmp_path: Path, options: di
 
 def test_the_averaging_optimizer(train_lm: Callable, tmp_path: Path):
     options = {"optimizer": "nt_asgd", "learning_rate": 5, "max_grad_norm": 0.25, "lr_scheduler_type": "constant"}
-    with pytest.raises(ValueError, match="ema_decay"):
-        train_lm(output_dir=tmp_path / "wrong", **options)
+    for wrong in ({}, {"ema_decay": 0, "average_checkpoints": 2}):
+        with pytest.raises(ValueError, match="average_checkpoints" if wrong else "ema_decay"):
+            train_lm(output_dir=tmp_path / "wrong", **options, **wrong)
     results = train_lm(output_dir=tmp_path / "run", ema_decay=0, nonmonotone_interval=1, num_train_epochs=6, **options)
     perplexities = logged(tmp_path / "run", "perplexity")
     assert perplexities[-1] < 0.8 * perplexities[0]

@@ -15,14 +15,18 @@ from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeli
 from hf_attention.scene_questions import make_scene_questions
 from hf_attention.training.answering import (
     AnsweringCollator,
+    AnsweringDataset,
     AnsweringObjective,
+    Questions,
     answer_labels,
     answer_metrics,
     answer_scores,
     answer_vocabulary,
+    mirrored_text,
     read_questions,
     split_by_image,
 )
+from hf_attention.training.sampling import CaptionGroup
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -152,7 +156,12 @@ def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_
 def rows() -> Dataset:
     return Dataset.from_list(
         [
-            {"image": {"bytes": b"", "path": path}, "picture": path[0], "question": question, "answer": answer}
+            {
+                "image": {"bytes": path.encode(), "path": path},
+                "picture": path[0],
+                "question": question,
+                "answer": answer,
+            }
             for path, question, answer in (
                 ("a.png", "what is in the image12 ?", "chair"),
                 ("b.png", "how many in the image13 ?", "2"),
@@ -162,9 +171,39 @@ def rows() -> Dataset:
     )
 
 
+class NoImage:
+    def inputs(self, row: int, mirrored: bool) -> dict:
+        return {}
+
+
+def test_left_and_right_change_places_in_a_mirrored_image() -> None:
+    assert mirrored_text("Left of RIGHT, not leftover") == "Right of LEFT, not leftover"
+    texts = ["is it left or right", "where", "what"]
+    answers = [["left"], ["on the right"], ["star"]]
+    label2id = {"left": 0, "right": 1, "on the right": 2, "star": 3}
+    kind = "single_label_classification"
+    mirrored = answer_labels([[mirrored_text(answer) for answer in given] for given in answers], label2id, kind)
+    tokenizer = train_tokenizer([*texts, "on the left"])
+    dataset = AnsweringDataset(
+        NoImage(),
+        Questions(Dataset.from_dict({"image": [0]}), [0, 0, 0], texts, answers),
+        answer_labels(answers, label2id, kind),
+        tokenizer,
+        20,
+        mirrored,
+    )
+    for is_mirrored, labels in ((False, [0, 2, 3]), (True, [1, -100, 3])):  # "on the left" is no known answer
+        example = dataset[CaptionGroup(0, (0, 1, 2), is_mirrored)]
+        assert [label.item() for label in example["labels"]] == labels
+        first = tokenizer.decode(example["input_ids"][0], skip_special_tokens=True)
+        assert first == (mirrored_text(texts[0]) if is_mirrored else texts[0])
+
+
 def test_questions_share_images(rows: Dataset) -> None:
     from datasets import Image
 
+    namesakes = rows.map(lambda row: {"image": {**row["image"], "path": "1.png"}}).cast_column("image", Image())
+    assert read_questions(namesakes, "image", "question", "answer").image == [0, 1, 0]
     rows = rows.cast_column("image", Image())
     pattern = r"\s*in the image\d+"
     for column in (None, "picture"):

@@ -6,7 +6,12 @@ import pytest
 import torch
 from transformers import Pipeline, pipeline
 
-from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqTokenizer
+from hf_attention import (
+    AttentionSeq2SeqConfig,
+    AttentionSeq2SeqForConditionalGeneration,
+    AttentionSeq2SeqTokenizer,
+    TranslationPipeline,
+)
 from hf_attention.training.tokenization import train_tokenizer
 from hf_attention.unknown_words import replace_unknown_words
 
@@ -73,3 +78,20 @@ def test_the_pipeline_replaces_them(translator: Pipeline, batch_size: int) -> No
     settings.pop("output_attentions")
     answers = translator(sources, replace_unknown=True, **settings)
     assert all(set(answer) == {"translation_text"} for answer in answers)
+
+
+def test_it_may_be_asked_for_when_the_pipeline_is_made(translator: Pipeline) -> None:
+    settings = {"min_new_tokens": 6, "max_new_tokens": 6}
+    whole = translator(SOURCE, replace_unknown=True, output_attentions=True, **settings)[0]
+    parts = {"model": translator.model, "tokenizer": translator.tokenizer, "device": "cpu", **settings}
+    replacing = TranslationPipeline(replace_unknown=True, **parts)
+    [answer] = replacing(SOURCE, output_attentions=True)
+    assert answer.keys() == whole.keys() and answer["tokens"] == whole["tokens"]
+    [answer] = TranslationPipeline(output_attentions=True, **parts)(SOURCE, replace_unknown=True)
+    assert answer.keys() == whole.keys() and answer["translation_text"] == whole["translation_text"]
+    [answer] = replacing(SOURCE, replace_unknown=False)
+    assert answer == translator(SOURCE, **settings)[0] != {"translation_text": whole["translation_text"]}
+    [answer] = replacing(SOURCE, return_tensors=True)
+    assert answer.keys() == {"translation_token_ids"}
+    with pytest.raises(ValueError, match="leaves nothing to return"):
+        translator(SOURCE, replace_unknown=True, return_text=False)
