@@ -45,7 +45,7 @@ class SceneArguments:
     """The run."""
 
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
-    attention_form: str = field(default="stacked", metadata={"help": "stacked, glimpses, top_down or none."})
+    attention_form: str = field(default="glimpses", metadata={"help": "stacked, glimpses, top_down or none."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
     train_scenes: int = field(default=12000, metadata={"help": "Scenes to learn from, with six questions each."})
     test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
