@@ -291,7 +291,9 @@ def _read_bytes(source: str, timeout: float | None) -> bytes:
     """What lies at an address, or is written in base64."""
     if source.startswith(("http://", "https://")):
         return httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status().content
-    return base64.decodebytes(source.partition(",")[2 if source.startswith("data:image/") else 0].encode())
+    if source.startswith("data:image/"):
+        source = source.partition(",")[2]
+    return base64.decodebytes(source.encode())
 
 
 def read_image(image: Any, timeout: float | None) -> Image.Image:

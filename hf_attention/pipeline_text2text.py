@@ -122,8 +122,9 @@ class Text2TextGenerationPipeline(Pipeline):
         if self.assistant_tokenizer is not None:
             forward_params["tokenizer"] = self.tokenizer
             forward_params["assistant_tokenizer"] = self.assistant_tokenizer
-        # Kept apart from the arguments of generate(), which may hold one of the same name.
+
         postprocess_params: dict[str, Any] = {}
+        # Kept apart from the arguments of generate(), which may hold one of the same name.
         if output_attentions is not None:
             forward_params["return_maps"] = postprocess_params["return_maps"] = output_attentions
         if replace_unknown is not None:

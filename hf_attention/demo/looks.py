@@ -100,6 +100,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int],
     Returns:
         [`View`]
     """
+    image = as_rgb(image)
     highest = max(float(weights.max()), 1e-12)
     layers = []
     for row in weights.double().numpy() / highest:
@@ -109,7 +110,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int],
         opacity = np.where(is_seen, _DARK[1] * (1 - brightness), _UNSEEN[1])
         bands = [Image.fromarray(np.rint(band).astype(np.uint8)) for band in (grey, opacity)]
         layers.append(f'<img class="map" alt="" src="{_data_uri(Image.merge("LA", bands), "PNG")}">')
-    shown = as_rgb(image)
+    shown = image.copy()
     shown.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     if max(image.size) <= _PICTURE_SIDE / 2:
         source = _data_uri(image, "PNG")
