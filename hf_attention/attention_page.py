@@ -120,6 +120,8 @@ def attention_page(
     """
     if (image is None) == (source_tokens is None):
         raise ValueError("Pass exactly one of `image` and `source_tokens`.")
+    if attentions is None:
+        raise ValueError("`attentions` is None: call the model or its pipeline with `output_attentions=True`.")
     weights = torch.as_tensor(attentions).detach().float().cpu()
     positions = weights.shape[-1] if source_tokens is None else len(source_tokens)
     if weights.shape != (len(tokens), positions) or not weights.numel():
@@ -132,11 +134,11 @@ def attention_page(
     if image is None:
         spans = (f'<span data-region dir="auto">{html.escape(token)}</span>' for token in source_tokens)
         seen, scale = f'<p class="source" dir="auto">{" ".join(spans)}</p>', "darkest"
-    elif regions is None or tuple(regions.shape) != (positions, 4):
-        shape = None if regions is None else tuple(regions.shape)
-        raise ValueError(f"`regions` must have shape ({positions}, 4) beside `image`, got {shape}.")
     else:
-        seen, scale = _draw_image(image, regions.tolist()), "brightest"
+        shape = None if regions is None else tuple(torch.as_tensor(regions).shape)
+        if shape != (positions, 4):
+            raise ValueError(f"`regions` must have shape ({positions}, 4) beside `image`, got {shape}.")
+        seen, scale = _draw_image(image, torch.as_tensor(regions).tolist()), "brightest"
     return _PAGE.format(
         title=html.escape(title),
         seen=seen,

@@ -54,6 +54,22 @@ class DecoderState(NamedTuple):
         )
 
 
+def check_cache(cache: Cache | None) -> None:
+    """
+    Args:
+        cache (`Cache`, *optional*): What a caller passes as `past_key_values`.
+
+    Raises:
+        ValueError: Where it is another cache than a [`RecurrentCache`].
+    """
+    # Not by its class: a checkpoint's own code has another of the same name.
+    if cache is not None and not hasattr(cache, "record_past"):
+        raise ValueError(
+            f"`past_key_values` must be a `RecurrentCache`, got {type(cache).__name__}: the state of a recurrent "
+            "decoder is no list of keys and values."
+        )
+
+
 class RecurrentCacheLayer(CacheLayerMixin):
     """
     The state of all recurrent layers. Its size does not grow with the number of tokens.

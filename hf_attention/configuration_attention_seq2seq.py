@@ -31,8 +31,12 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
             Number of recurrent layers of the encoder.
         encoder_bidirectional (`bool`, *optional*, defaults to `True`):
             Whether the encoder reads in both directions.
+        encoder_skip_connection (`bool`, *optional*, defaults to `False`):
+            Whether the memory of a token holds its embedding beside the encoder's states, which know its neighbours as
+            well: the decoder then looks at the word that it translates rather than at one beside it.
         memory_size (`int`, *optional*):
-            Follows from the encoder: `encoder_hidden_size` times its directions.
+            Follows from the encoder: `encoder_hidden_size` times its directions, and with a skip connection
+            `encoder_embedding_size` more.
         initial_state (`str`, *optional*, defaults to `"final_states"`):
             What the decoder starts from. `"final_states"`: a tanh layer of the last states of the encoder's top layer,
             in all directions. `"final_backward_state"`: the same of the backward direction alone (Bahdanau et al.
@@ -80,6 +84,7 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
     encoder_hidden_size: int = 256
     encoder_num_hidden_layers: int = 1
     encoder_bidirectional: bool = True
+    encoder_skip_connection: bool = False
     memory_size: int | None = None
     initial_state: str = "final_states"
 
@@ -87,7 +92,9 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
         for name in ("encoder_hidden_size", "encoder_num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        memory_size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
+        states_size = memory_size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
+        if self.encoder_skip_connection:
+            memory_size += self.embedding_size if self.encoder_embedding_size is None else self.encoder_embedding_size
         if self.memory_size not in (None, memory_size):
             raise ValueError(
                 f"`memory_size` follows from the encoder: leave it out, or say {memory_size}, got {self.memory_size}."
@@ -99,9 +106,9 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
             self.encoder_embedding_size = self.embedding_size
         if self.encoder_rnn_type is None:
             self.encoder_rnn_type = self.rnn_type
-        self._check_encoder()
+        self._check_encoder(states_size)
 
-    def _check_encoder(self):
+    def _check_encoder(self, states_size: int):
         if self.encoder_embedding_size < 1:
             raise ValueError(f"`encoder_embedding_size` must be at least 1, got {self.encoder_embedding_size}.")
         if self.encoder_rnn_type not in RNN_TYPES:
@@ -125,7 +132,7 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
         if self.initial_state == "final_backward_state" and not self.encoder_bidirectional:
             raise ValueError("`initial_state='final_backward_state'` needs `encoder_bidirectional=True`.")
         if self.initial_state == "copied_states":
-            encoder = (self.encoder_rnn_type, self.encoder_num_hidden_layers, self.memory_size)
+            encoder = (self.encoder_rnn_type, self.encoder_num_hidden_layers, states_size)
             decoder = (self.rnn_type, self.num_hidden_layers, self.hidden_size)
             if encoder != decoder:
                 raise ValueError(

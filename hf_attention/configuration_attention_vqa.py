@@ -91,6 +91,8 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
     }
     # Questions and generated answers have one vocabulary.
     source_vocab_size: ClassVar[None] = None
+    # The encoder's states are the question's vector too, whose size they keep.
+    encoder_skip_connection: ClassVar[bool] = False
 
     attention_form: str | None = "glimpses"
     num_glimpses: int | None = None

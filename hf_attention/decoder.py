@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from .attention import ATTENTION_CLASSES, ProjectedMemory
-from .cache import DecoderState, RecurrentCache
+from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 
 
@@ -187,8 +187,8 @@ class AttentionDecoder(nn.Module):
             [`AttentionDecoderOutput`]
 
         Raises:
-            ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or `rows` is no multiple of
-                `batch`.
+            ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, `rows` is no multiple of
+                `batch`, a mask is of another shape, or the cache of another kind.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the decoder.")
@@ -200,6 +200,16 @@ class AttentionDecoder(nn.Module):
                 f"The number of target sequences ({rows}) must be a multiple of the number of memories "
                 f"({memory.shape[0]})."
             )
+        if memory_mask is not None and memory is not None and memory_mask.shape != memory.shape[:2]:
+            raise ValueError(
+                f"`memory_mask` must have shape {tuple(memory.shape[:2])}, as the memory, got {tuple(memory_mask.shape)}."
+            )
+        if attention_mask is not None and (attention_mask.shape[0] != rows or attention_mask.shape[1] < length):
+            raise ValueError(
+                f"The target's `attention_mask` must have shape ({rows}, {length}), or more columns for the past, got "
+                f"{tuple(attention_mask.shape)}."
+            )
+        check_cache(past_key_values)
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         if past_key_values is None or past_key_values.state is None:
             memory = None if memory is None else self.memory_dropout(memory)

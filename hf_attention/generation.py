@@ -4,7 +4,7 @@ import torch
 from transformers import GenerationMixin
 from transformers.utils import ModelOutput
 
-from .cache import RecurrentCache
+from .cache import RecurrentCache, check_cache
 
 
 class AttentionGenerationMixin(GenerationMixin):
@@ -35,7 +35,13 @@ class AttentionGenerationMixin(GenerationMixin):
         """
         As [`~transformers.GenerationMixin.generate`]. Where attention weights are returned, the output also has
         `generated_mask`, of shape `(sequences, generated tokens)`: False on the padding after a sequence has ended.
+
+        Raises:
+            ValueError: Where `num_beams` is below 1, or the memory or the logits are not finite.
         """
+        num_beams = kwargs.get("num_beams")
+        if num_beams is not None and num_beams < 1:  # transformers divides by it
+            raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         outputs = super().generate(*args, **kwargs)
@@ -79,11 +85,7 @@ class AttentionGenerationMixin(GenerationMixin):
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         cache = model_kwargs.get("past_key_values")
-        if cache is not None and not hasattr(cache, "record_past"):
-            raise ValueError(
-                f"`past_key_values` must be a `RecurrentCache`, got {type(cache).__name__}: the state of a recurrent "
-                "decoder is no list of keys and values."
-            )
+        check_cache(cache)
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ValueError(
                 f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent "

@@ -227,10 +227,12 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
                 penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)
                 loss = loss + self.config.doubly_stochastic_penalty * penalty
             loss = loss / num_items
+        elif labels is not None:
+            logits = self.lm_head(hidden_states)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
+            logits = logits[:, -logits_to_keep:]
         else:
-            logits = self.lm_head(hidden_states[:, -logits_to_keep:] if logits_to_keep else hidden_states)
-            if labels is not None:
-                loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
+            logits = self.lm_head(hidden_states[:, -logits_to_keep:])
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=logits,

@@ -12,8 +12,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
         image (`PIL.Image.Image`): A picture of any mode but F.
 
     Raises:
+        TypeError: Where it is no Pillow image.
         ValueError: Where it is of floating-point numbers, or of whole ones beyond 16 bits: how bright are they?
     """
+    if not isinstance(image, Image.Image):
+        raise TypeError(
+            f"A picture must be a `PIL.Image.Image`, got {type(image).__name__}: open it with Pillow first."
+        )
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # Pillow's own conversion makes white of everything above 255
         grey = np.asarray(image)

@@ -117,8 +117,8 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             preprocess_params["return_regions"] = output_attentions
         postprocess_params = {}
         if top_k is not None:
-            if top_k < 1:
-                raise ValueError(f"`top_k` must be at least 1, got {top_k}.")
+            if not isinstance(top_k, int) or top_k < 1:
+                raise ValueError(f"`top_k` must be a whole number, at least 1, got {top_k!r}.")
             postprocess_params["top_k"] = top_k
         return (
             {name: value for name, value in preprocess_params.items() if value is not None},

@@ -71,6 +71,8 @@ class AttentionCaptionerProcessor(ProcessorMixin):
 
     def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
         start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
+        if text_kwargs.get("max_length") is not None:
+            text_kwargs["max_length"] -= 1  # the start token counts too
         rows = [[start, *ids] for ids in self.tokenizer(texts, add_special_tokens=False, **text_kwargs)["input_ids"]]
         length = max(map(len, rows))
         features = {"decoder_input_ids": [[pad] * (length - len(row)) + row for row in rows]}

@@ -120,7 +120,7 @@ class Scene:
             raise ValueError(f"`objects` must differ in colour or shape, got more than one {' '.join(repeated[0])}.")
 
     def random(self, stream: int) -> np.random.Generator:
-        """A generator of its own for every use: 0 lays the scene out, 1 draws it, 2 writes its captions, 3 asks."""
+        """A generator of its own for every use: 0 lays the scene out, 1 draws it, 2 captions it, 3 asks, 4 rewords."""
         return np.random.default_rng([*self.key, stream])
 
     def draw(self) -> Image.Image:

@@ -12,7 +12,9 @@ class TextEncoder(nn.Module):
     r"""
     An LSTM or GRU over the source, in one direction or both: the memory's position j is
     \\( m_j = [\overrightarrow{h}_j; \overleftarrow{h}_j] \\) (Bahdanau et al. 2015, section 3.2). Padding, wherever it
-    lies, is not read: a sentence alone and in a batch have the same memory.
+    lies, is not read: a sentence alone and in a batch have the same memory. With a skip connection
+    \\( m_j = [\overrightarrow{h}_j; \overleftarrow{h}_j; E x_j] \\), so that a position tells its own word from its
+    neighbours', which its states also know (as in Gehring et al. 2017, section 3.3, who add the two).
 
     Its last states start the decoder, as the configuration's `initial_state` says.
 
@@ -87,9 +89,9 @@ class TextEncoder(nn.Module):
         The states, of every token and the last ones. The arguments are those of `forward`.
 
         Returns:
-            `tuple`: the top layer's states, of shape `(batch, source, directions * encoder_hidden_size)`, and the last
-            states of all layers, of shape `(batch, layers, directions, encoder_hidden_size)`; for an LSTM a second
-            such tensor, the cells.
+            `tuple`: the top layer's states, of shape `(batch, source, directions * encoder_hidden_size)`, the
+            embeddings behind them where there is a skip connection; and the last states of all layers, of shape
+            `(batch, layers, directions, encoder_hidden_size)`; for an LSTM a second such tensor, the cells.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the encoder.")
@@ -116,6 +118,10 @@ class TextEncoder(nn.Module):
             memory, final = self.rnn(packed)
             memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
             memory = _take(memory, order.argsort(1))
+        if self.config.encoder_skip_connection:
+            if attention_mask is not None:
+                inputs_embeds = inputs_embeds.masked_fill(~is_token.unsqueeze(-1), 0)
+            memory = torch.cat([memory, inputs_embeds], -1)
         kinds = final if isinstance(final, tuple) else (final,)
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
         layers = self.config.encoder_num_hidden_layers

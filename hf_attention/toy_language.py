@@ -8,16 +8,22 @@ here also to the question which source word each target word comes from. The wor
 - a relation comes after both its nouns and ends as the class of the first asks; the second noun takes the ending `en`;
 - what stands under the whole comes first (*ground striped on*), and what opens an English sentence comes last:
   *picture*, or the verb, which tells one object from several.
+
+Words that captions only ever use together (*a picture of*, *there is*, *on a ... ground*) vary here, each by itself:
+else either could be translated by a look at the other, and nothing would tell which of them a word comes from.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
 
-from .scenes import describe, make_scene
+import numpy as np
+
+from .scenes import choose, describe, make_scene
 
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 
 TOY_LANGUAGE = "qaa"  # the first of the codes that ISO 639-2 leaves to private use
 # The English words that carry grammar rather than content.
-FUNCTION_WORDS = frozenset({"a", "and", "is", "of", "on", "there"})
+FUNCTION_WORDS = frozenset({"a", "and", "before", "is", "of", "on", "stands", "there", "with"})
 
 # Noun and class.
 _NOUNS = {
@@ -41,6 +47,7 @@ _NOUNS = {
     "ring": ("pushi", 2),
     "hoop": ("narf", 1),
     "ground": ("tolm", 2),
+    "wall": ("quin", 0),
 }
 _CLASS_ENDINGS = ("a", "o", "i")
 _OBJECT_ENDING = "en"
@@ -60,8 +67,13 @@ _ADJECTIVES = {
     "cloudy": "hesp",
 }
 _RELATIONS = {"left": "hask", "right": "bint", "above": "orv", "below": "dult"}
-_AND, _ON, _OF, _PICTURE = "ke", "uk", "ti", "gliss"
-_IS_ONE, _IS_SEVERAL = "yem", "yemut"
+_AND = "ke"
+_PICTURES = {"picture": "gliss", "drawing": "brod"}
+_PICTURE_PREPOSITIONS = {"of": "ti", "with": "zo"}
+_VERBS = {"is": "yem", "stands": "rask"}
+_SEVERAL_ENDING = "ut"
+_GROUND_PREPOSITIONS = {"on": "uk", "before": "em"}
+_GROUND_NOUNS = ("ground", "wall")
 _CAPTIONS_PER_SCENE = 5
 
 _Word = tuple[str, int]  # a target word, and the position of the source word that it translates
@@ -83,8 +95,26 @@ class ToyTranslation:
     alignment: tuple[int, ...]
 
 
+def reword(caption: str, rng: np.random.Generator) -> str:
+    """Lets the words vary that captions only ever use together: a drawing with, there stands, before a ... wall.
+
+    Args:
+        caption (`str`): a caption that [`~hf_attention.scenes.describe`] writes.
+        rng (`numpy.random.Generator`): chooses the words.
+
+    Returns:
+        `str`: one that [`translate`] takes, too.
+    """
+    picture, of, verb, on, ground = (
+        choose(rng, words) for words in (_PICTURES, _PICTURE_PREPOSITIONS, _VERBS, _GROUND_PREPOSITIONS, _GROUND_NOUNS)
+    )
+    caption = re.sub("^a picture of ", f"a {picture} {of} ", caption)
+    caption = re.sub("^there is ", f"there {verb} ", caption)
+    return re.sub(r" on (a \w+) ground$", rf" {on} \1 {ground}", caption)
+
+
 def translate(caption: str) -> ToyTranslation:
-    """Translates a caption such as [`~hf_attention.scenes.describe`] writes.
+    """Translates a caption such as [`~hf_attention.scenes.describe`] and [`reword`] write.
 
     Args:
         caption (`str`): the caption, in English.
@@ -99,16 +129,15 @@ def translate(caption: str) -> ToyTranslation:
     body = range(len(words))
     opening: list[_Word] = []
     ground: list[_Word] = []
-    if words[:3] == ["a", "picture", "of"]:
-        opening, body = [(_OF, 2), (_PICTURE, 1)], body[3:]
-    elif words[:2] == ["there", "is"]:
-        body = body[2:]
-    if words[-4:-2] == ["on", "a"] and words[-1] == "ground":
+    if len(words) > 2 and words[0] == "a" and words[1] in _PICTURES and words[2] in _PICTURE_PREPOSITIONS:
+        opening, body = [(_PICTURE_PREPOSITIONS[words[2]], 2), (_PICTURES[words[1]], 1)], body[3:]
+    elif len(words) > 1 and words[0] == "there" and words[1] in _VERBS:
+        opening, body = [(_VERBS[words[1]], 1)], body[2:]
+    if len(body) > 4 and words[-4] in _GROUND_PREPOSITIONS and words[-1] in _GROUND_NOUNS:
         phrase, _ = _noun_phrase(words, body[-3:])
-        ground, body = [*phrase, (_ON, body[-4])], body[:-4]
-    if words[:2] == ["there", "is"]:
-        objects = sum(words[position].rstrip(",") in _NOUNS for position in body)
-        opening = [(_IS_ONE if objects == 1 else _IS_SEVERAL, 1)]
+        ground, body = [*phrase, (_GROUND_PREPOSITIONS[words[-4]], body[-4])], body[:-4]
+    if words[:1] == ["there"] and sum(words[position].rstrip(",") in _NOUNS for position in body) > 1:
+        opening = [(verb + _SEVERAL_ENDING, position) for verb, position in opening]
     target = [*ground, *_list(words, body), *opening]
     return ToyTranslation(caption, " ".join(text for text, _ in target), tuple(position for _, position in target))
 
@@ -193,7 +222,10 @@ def make_translations(train: int = 10000, validation: int = 500, test: int = 500
 def _new_captions(seed: int, split: str, seen: set[str]) -> Iterator[str]:
     """Captions of scene after scene that are not among the `seen`, to which they are added."""
     for index in count():
-        for caption in describe(make_scene(seed, split, index), _CAPTIONS_PER_SCENE):
-            if caption.text not in seen:
-                seen.add(caption.text)
-                yield caption.text
+        scene = make_scene(seed, split, index)
+        rng = scene.random(4)
+        for caption in describe(scene, _CAPTIONS_PER_SCENE):
+            text = reword(caption.text, rng)
+            if text not in seen:
+                seen.add(text)
+                yield text

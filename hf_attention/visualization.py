@@ -369,6 +369,8 @@ class _Sheet:
 
 
 def _check_weights(attentions: torch.Tensor | np.ndarray, shape: tuple[int, int | None], names: str) -> np.ndarray:
+    if attentions is None:
+        raise ValueError("`attentions` is None: call the model or its pipeline with `output_attentions=True`.")
     weights = torch.as_tensor(attentions).detach().float().cpu().numpy()
     fits = weights.ndim == 2 and all(size in (None, length) for size, length in zip(shape, weights.shape, strict=True))
     if not fits or not weights.size:

@@ -196,6 +196,27 @@ def test_rows_must_be_a_multiple_of_the_memories(factory):
         model(**inputs, decoder_input_ids=make_tokens(rows=3, length=4))
 
 
+@over_models
+@pytest.mark.parametrize("shape", [(2, 3), (1, 4), (3, 4)])
+def test_a_mask_of_another_shape_is_refused(factory, shape):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    name = "decoder_attention_mask" if factory.has_encoder else "attention_mask"
+    tokens = {"decoder_input_ids" if factory.has_encoder else "input_ids": make_tokens(rows=2, length=4)}
+    with pytest.raises(ValueError, match=r"`attention_mask` must have shape \(2, 4\)"):
+        model(**{**inputs, **tokens, name: torch.ones(shape, dtype=torch.long)})
+
+
+@over_models
+def test_the_last_logits_beside_a_loss_over_all(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    labels = make_tokens(rows=2, length=4)
+    if not factory.has_encoder:
+        inputs = {"input_ids": labels}
+    everything, last = model(**inputs, labels=labels), model(**inputs, labels=labels, logits_to_keep=1)
+    assert last.loss.equal(everything.loss)
+    assert last.logits.equal(everything.logits[:, -1:])
+
+
 @over_encoder_decoders
 def test_tokens_and_embeddings_together_are_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)

@@ -181,6 +181,13 @@ def test_more_beams_than_tokens(factory):
 
 
 @over_models
+def test_no_beams_are_refused(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(1)
+    with pytest.raises(ValueError, match="`num_beams` must be at least 1, got 0"):
+        model.generate(**inputs, num_beams=0)
+
+
+@over_models
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_padding_and_unknown_are_never_generated(factory, strategy):
     model = factory.make_model()
@@ -382,3 +389,5 @@ def test_caches_of_another_kind_are_refused(factory):
         model.generate(**inputs, past_key_values=DynamicCache())
     with pytest.raises(ValueError, match="cache_implementation"):
         model.generate(**inputs, cache_implementation="static")
+    with pytest.raises(ValueError, match="past_key_values"):
+        model(**inputs, **(make_prefix(1) if factory.has_encoder else {}), past_key_values=DynamicCache())

@@ -414,6 +414,8 @@ def test_what_follows_from_other_fields():
     assert (config.encoder_embedding_size, config.encoder_rnn_type, config.memory_size) == (6, "gru", 8)
     assert AttentionSeq2SeqConfig(**SIZES, encoder_bidirectional=False).memory_size == 4
     assert AttentionSeq2SeqConfig(**SIZES, memory_size=8).memory_size == 8
+    assert AttentionSeq2SeqConfig(**SIZES, encoder_skip_connection=True).memory_size == 8 + 6
+    assert AttentionSeq2SeqConfig(**SIZES, encoder_skip_connection=True, encoder_embedding_size=5).memory_size == 8 + 5
     # Without attention the source is seen through the first state.
     assert AttentionSeq2SeqConfig(**SIZES, attention_type=None).initial_state == "final_states"
 

@@ -234,8 +234,9 @@ def test_lists_of_other_things_are_refused(
 
 
 def test_bad_arguments(answering: VisualQuestionAnsweringPipeline, vilt: VisualQuestionAnsweringPipeline) -> None:
-    with pytest.raises(ValueError, match="top_k"):
-        answering(PICTURES[0], "what", top_k=0)
+    for top_k in (0, 2.0, "2"):
+        with pytest.raises(ValueError, match="top_k"):
+            answering(PICTURES[0], "what", top_k=top_k)
     with pytest.raises(TypeError, match="unexpected"):
         answering(PICTURES[0], "what", topk=2)
     with pytest.raises(ValueError, match="no such file"):

@@ -54,13 +54,16 @@ def reference(encoder: TextEncoder, tokens: torch.Tensor, mask: torch.Tensor) ->
     for row in range(len(tokens)):
         positions = mask[row].nonzero().flatten()
         embeddings = [weights["embed_tokens.weight"][token] for token in tokens[row, positions].tolist()]
-        memory[row, positions], finals = read_sentence(
+        states, finals = read_sentence(
             weights,
             embeddings,
             config.encoder_num_hidden_layers,
             config.encoder_bidirectional,
             config.encoder_rnn_type == "lstm",
         )
+        if config.encoder_skip_connection:
+            states = torch.cat([states, torch.stack(embeddings)], -1)
+        memory[row, positions] = states
         starts.append(expected_start(encoder, finals))
     return memory, None if starts[0] is None else torch.stack(starts)
 
@@ -78,8 +81,9 @@ def gradients(encoder: TextEncoder, memory: torch.Tensor, starts: torch.Tensor |
 @pytest.mark.parametrize("rnn_type", ["lstm", "gru"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
+@pytest.mark.parametrize("skip_connection", [False, True], ids=["states", "states and words"])
 @pytest.mark.parametrize("initial_state", AttentionSeq2SeqConfig.initial_states)
-def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional, initial_state):
+def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional, skip_connection, initial_state):
     if initial_state == "final_backward_state" and not bidirectional:
         pytest.skip("there is no backward direction")
     encoder = make_encoder(
@@ -90,6 +94,7 @@ def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional
         encoder_num_hidden_layers=layers,
         encoder_bidirectional=bidirectional,
         encoder_hidden_size=3 if bidirectional else 6,
+        encoder_skip_connection=skip_connection,
         initial_state=initial_state,
     )
     output = encoder(input_ids=TOKENS, attention_mask=MASK)
@@ -109,10 +114,11 @@ def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional
         assert_close(gradient, expected[name], **EXACT, msg=lambda m, name=name: f"gradient of {name}: {m}")
 
 
+@pytest.mark.parametrize("skip_connection", [False, True], ids=["states", "states and words"])
 @pytest.mark.parametrize("mask_type", [torch.long, torch.bool, torch.float64])
-def test_padding_changes_nothing(mask_type):
+def test_padding_changes_nothing(mask_type, skip_connection):
     """Each row equals its tokens alone, without a mask; and it does not matter what stands at the padding."""
-    encoder = make_encoder(encoder_num_hidden_layers=2)
+    encoder = make_encoder(encoder_num_hidden_layers=2, encoder_skip_connection=skip_connection)
     embeddings = encoder.embed_tokens(TOKENS).masked_fill((MASK == 0).unsqueeze(-1), 1e6).detach().requires_grad_()
     mask = MASK.to(mask_type)
     output = encoder(inputs_embeds=embeddings, attention_mask=mask)

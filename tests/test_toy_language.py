@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 
 import pytest
 from datasets import DatasetDict
@@ -34,6 +35,12 @@ def translations(splits: DatasetDict) -> list[ToyTranslation]:
         ("there is a blue hoop", "narf kumbo yem", [4, 3, 1]),
         ("there is a blue hoop and a red star", "narf kumbo ke mirro dova yemut", [4, 3, 5, 8, 7, 1]),
         ("a picture of a white box", "ulp lishi ti gliss", [5, 4, 2, 1]),
+        ("a drawing with a white box", "ulp lishi zo brod", [5, 4, 2, 1]),
+        (
+            "there stands a white box above a red disc before a cloudy wall",
+            "quin hespa em ulp lishi drinen dovo orvi raskut",
+            [12, 11, 9, 4, 3, 8, 7, 5, 1],
+        ),
         ("a red circle left of a large green square", "belum dova kavaten sillo gorvo haska", [2, 1, 8, 7, 6, 3]),
         ("a white box above a red disc", "ulp lishi drinen dovo orvi", [2, 1, 6, 5, 3]),
         (
@@ -67,8 +74,20 @@ def test_every_content_word_is_translated_once(translations: list[ToyTranslation
         assert len(pair.alignment) == len(target) == len(set(pair.alignment))
         content = {position for position, word in enumerate(source) if word.strip(",") not in FUNCTION_WORDS}
         assert content <= set(pair.alignment)
-        assert {source[position].strip(",") for position in set(pair.alignment) - content} <= {"and", "is", "of", "on"}
+        translated = {source[position].strip(",") for position in set(pair.alignment) - content}
+        assert translated <= FUNCTION_WORDS - {"a", "there"}
         assert pair.source.count(",") == pair.target.count(",")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^a (picture|drawing) (of|with) ", "^there (is|stands) ", r" (on|before) a \w+ (ground|wall)$"],
+)
+def test_words_that_stand_together_vary_by_themselves(translations: list[ToyTranslation], pattern: str) -> None:
+    """Else the translation of one could be read off the other, and no alignment would be the right one."""
+    counts = Counter(match.groups() for pair in translations if (match := re.search(pattern, pair.source)))
+    assert len(counts) == 2 ** len(next(iter(counts)))
+    assert min(counts.values()) > 0.8 * max(counts.values()) - 10
 
 
 def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) -> None:

@@ -220,6 +220,7 @@ class Seq2SeqModelArguments(DecoderArguments):
     encoder_hidden_size: int = 256
     encoder_num_hidden_layers: int = 1
     encoder_bidirectional: bool = True
+    encoder_skip_connection: bool = False
 
 
 @dataclass
