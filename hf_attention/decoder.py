@@ -202,7 +202,7 @@ class AttentionDecoder(nn.Module):
             )
         if memory_mask is not None and memory is not None and memory_mask.shape != memory.shape[:2]:
             raise ValueError(
-                f"`memory_mask` must have shape {tuple(memory.shape[:2])}, as the memory, got {tuple(memory_mask.shape)}."
+                f"`memory_mask` must be of shape {tuple(memory.shape[:2])}, got {tuple(memory_mask.shape)}."
             )
         if attention_mask is not None and (attention_mask.shape[0] != rows or attention_mask.shape[1] < length):
             raise ValueError(

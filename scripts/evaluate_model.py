@@ -12,7 +12,8 @@ segment to segment; any other predicts the last `--segment_length` tokens of eac
         --source_lang en --target_lang de
     python scripts/evaluate_model.py answers --model runs/daquar --dataset_name $HF_ATTENTION_DATA/data/daquar
 
-These generate as the checkpoint's own generation settings say, and score as training does.
+These generate as the checkpoint's own generation settings say, and score as training does. With `--model_card` the
+scores go into a card's `model-index`, as the Hub reads it.
 """
 
 import json
@@ -36,10 +37,12 @@ from transformers import (
 )
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
+from hf_attention.metrics.perplexity.perplexity import perplexity
+from hf_attention.metrics.translation.translation import translation_signatures
 from hf_attention.training.answering import AnsweringEvaluator, read_questions
 from hf_attention.training.captioning import CaptionEvaluator, PixelSource
 from hf_attention.training.data import check_column, check_images, get_split, load_splits, text_lists, text_pairs
-from hf_attention.training.language_modeling import TextPerplexity, WindowPerplexity, stream
+from hf_attention.training.model_card import add_eval_results, eval_results
 from hf_attention.training.translating import TranslationEvaluator
 
 
@@ -54,6 +57,10 @@ class EvaluationArguments:
     max_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
     json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
+    model_card: str | None = field(
+        default=None,
+        metadata={"help": "A model card (README.md) whose model-index gets the scores; made where there is none."},
+    )
 
     def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
         """The model, to be evaluated."""
@@ -123,7 +130,7 @@ class AnswersArguments(GenerationArguments):
     question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
 
 
-def perplexity(arguments: PerplexityArguments) -> dict[str, float]:
+def text(arguments: PerplexityArguments) -> dict[str, float]:
     """The perplexity of a text."""
     accelerator = Accelerator()
     tokenizer = arguments.load_beside(AutoTokenizer)
@@ -131,27 +138,8 @@ def perplexity(arguments: PerplexityArguments) -> dict[str, float]:
     split = arguments.load_split()
     check_column(split, arguments.text_column, "text_column")
     texts = list(split[arguments.text_column])
-    if model.config.model_type == "recurrent_lm":
-        if arguments.separator is not None or arguments.context is not None:
-            raise ValueError("`separator` and `context` are for models without a recurrent state.")
-        return TextPerplexity(
-            texts, tokenizer, accelerator, arguments.columns, arguments.segment_length, arguments.reset_state
-        )(model)
-    if arguments.columns != 1 or arguments.reset_state:
-        raise ValueError("`columns` and `reset_state` are for recurrent models.")
-    if arguments.separator is not None:
-        tokens = tokenizer(arguments.separator.join(texts), return_tensors="pt", verbose=False)["input_ids"][0]
-    elif tokenizer.eos_token_id is None:
-        raise ValueError(f"The tokenizer of {arguments.model} has no end-of-sentence token: give a `separator`.")
-    else:
-        tokens = stream(texts, tokenizer)
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    context = arguments.context or longest
-    if context is None or (longest is not None and context > longest):
-        raise ValueError(
-            f"`context` must be given, and be at most what the model can read ({longest}), got {context}."
-        )
-    return WindowPerplexity(tokens, accelerator.device, context, min(arguments.segment_length, context))(model)
+    options = ("segment_length", "columns", "reset_state", "context", "separator")
+    return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options})
 
 
 def captions(arguments: CaptionsArguments) -> dict[str, float]:
@@ -193,25 +181,35 @@ def answers(arguments: AnswersArguments) -> dict[str, float]:
     return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator))
 
 
-# What can be measured, and the arguments that it takes.
-EVALUATIONS: dict[str, tuple[type, Callable[[Any], dict[str, float]]]] = {
-    "answers": (AnswersArguments, answers),
-    "captions": (CaptionsArguments, captions),
-    "perplexity": (PerplexityArguments, perplexity),
-    "translation": (TranslationArguments, translation),
+# What can be measured, the arguments that it takes, and the task of such models on the Hub.
+EVALUATIONS: dict[str, tuple[type, Callable[[Any], dict[str, float]], str]] = {
+    "answers": (AnswersArguments, answers, "visual-question-answering"),
+    "captions": (CaptionsArguments, captions, "image-to-text"),
+    "perplexity": (PerplexityArguments, text, "text-generation"),
+    "translation": (TranslationArguments, translation, "translation"),
 }
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = HfArgumentParser((), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=HfArgumentParser)
-    for name, (arguments_class, _) in EVALUATIONS.items():
+    for name, (arguments_class, *_) in EVALUATIONS.items():
         commands.add_parser(name, dataclass_types=arguments_class)
     values = vars(parser.parse_args(argv))
-    arguments_class, evaluate = EVALUATIONS[values.pop("command")]
+    arguments_class, evaluate, task = EVALUATIONS[values.pop("command")]
     arguments = arguments_class(**values)
     scores = evaluate(arguments)
     print(json.dumps(scores))
+    if arguments.model_card is not None:
+        results = eval_results(
+            scores,
+            task,
+            arguments.dataset_name,
+            arguments.dataset_config_name,
+            arguments.split,
+            translation_signatures() if task == "translation" else None,
+        )
+        add_eval_results(arguments.model_card, results, Path(arguments.model).name)
     if arguments.json is not None:
         Path(arguments.json).write_text(json.dumps(scores, indent=1) + "\n")
 

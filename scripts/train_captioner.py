@@ -34,6 +34,7 @@ from hf_attention import (
     AttentionCaptionerForConditionalGeneration,
     AttentionCaptionerProcessor,
 )
+from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER
 from hf_attention.training.arguments import (
     CaptionDataArguments,
     CaptionDecoderArguments,
@@ -46,7 +47,6 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
-from hf_attention.training.caption_metrics import METRIC_TOKENIZER
 from hf_attention.training.captioning import (
     CaptionEvaluator,
     PixelSource,

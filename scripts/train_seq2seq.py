@@ -25,6 +25,7 @@ from hf_attention import (
     AttentionSeq2SeqForConditionalGeneration,
     AttentionSeq2SeqTokenizer,
 )
+from hf_attention.metrics.translation.translation import translation_signatures
 from hf_attention.training.arguments import (
     HubArguments,
     LoopArguments,
@@ -49,7 +50,6 @@ from hf_attention.training.translating import (
     TranslationEvaluator,
     text_pair_dataloader,
 )
-from hf_attention.training.translation_metrics import translation_signatures
 
 
 # For some 30,000 pairs of sentences, where it differs from the arguments' own defaults.

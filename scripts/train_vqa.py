@@ -29,6 +29,7 @@ from hf_attention import (
     AttentionVQAForQuestionAnswering,
     AttentionVQAProcessor,
 )
+from hf_attention.metrics.vqa_accuracy.vqa_accuracy import most_common
 from hf_attention.training.answering import (
     AnsweringDataset,
     AnsweringEvaluator,
@@ -40,7 +41,6 @@ from hf_attention.training.answering import (
     answering_dataloader,
     image_ids,
     mirrored_text,
-    most_common,
     read_questions,
     split_by_image,
 )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from common.scripts import run_script
+from huggingface_hub import ModelCard
 
 
 def evaluate_model(what: str, model: Path, **options) -> dict[str, float]:
@@ -15,5 +16,10 @@ def evaluate_model(what: str, model: Path, **options) -> dict[str, float]:
         model: The folder of the model; the scores are written there, too.
         options: The command's other arguments.
     """
-    run_script("evaluate_model", what, model=model, json=model / "scores.json", **options)
-    return json.loads((model / "scores.json").read_text())
+    card_file = model / "card.md"
+    run_script("evaluate_model", what, model=model, json=model / "scores.json", model_card=card_file, **options)
+    scores = json.loads((model / "scores.json").read_text())
+    values = [each.metric_value for each in ModelCard.load(card_file).data.eval_results]
+    assert values == [round(score, 4) for score in scores.values()]
+    card_file.unlink()
+    return scores

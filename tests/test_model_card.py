@@ -8,6 +8,7 @@ from tiny_captioner import make_config
 from transformers import AutoConfig
 
 from hf_attention import AttentionSeq2SeqConfig
+from hf_attention.metrics.translation.translation import translation_signatures
 from hf_attention.training.arguments import (
     CaptionDataArguments,
     CaptionModelArguments,
@@ -15,9 +16,8 @@ from hf_attention.training.arguments import (
     LoopArguments,
     TextPairArguments,
 )
-from hf_attention.training.model_card import eval_results, write_model_card
+from hf_attention.training.model_card import add_eval_results, eval_results, write_model_card
 from hf_attention.training.results import write_results
-from hf_attention.training.translation_metrics import translation_signatures
 
 
 RESULTS = {
@@ -142,6 +142,23 @@ def test_a_translator_names_its_languages(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["custom_pipelines"]["translation_en_to_de"] == config["custom_pipelines"]["translation"]
     assert AutoConfig.from_pretrained(tmp_path).task_specific_params == {"translation_en_to_de": {}}
+
+
+def test_scores_are_added_to_a_card(tmp_path: Path) -> None:
+    """One of the same metric on the same split is replaced, all else stays; without a card there is one of scores."""
+    card_file = tmp_path / "README.md"
+    first = eval_results({"bleu": 30.0, "chrf": 50.0}, "translation", "rooms", split="validation")
+    card = add_eval_results(card_file, first, "toy")
+    assert card.data.model_name == "toy"
+    card_file.write_text(card_file.read_text() + "\nBy hand.\n")
+    card = add_eval_results(
+        card_file, eval_results({"bleu": 31.0}, "translation", "rooms", split="validation"), "other"
+    )
+    card = add_eval_results(card_file, eval_results({"bleu": 29.0}, "translation", "rooms", split="test"), "other")
+    loaded = ModelCard.load(card_file)
+    assert loaded.data.model_name == "toy" and loaded.text.endswith("By hand.\n")
+    values = {(each.metric_type, each.dataset_split): each.metric_value for each in loaded.data.eval_results}
+    assert values == {("bleu", "validation"): 31.0, ("chrf", "validation"): 50.0, ("bleu", "test"): 29.0}
 
 
 def test_eval_results_of_metrics_that_nobody_knows() -> None:

@@ -10,9 +10,10 @@ from tiny_captioner import END, PAD, START, UNKNOWN, WORDS, make_model, make_tok
 from torch.testing import assert_close
 
 from hf_attention import AttentionCaptionerForConditionalGeneration
+from hf_attention.metrics.captioning.captioning import caption_metrics, metric_words
 from hf_attention.training.arguments import CaptionDataArguments, SelfCriticalArguments
-from hf_attention.training.caption_metrics import CiderScorer, caption_metrics, metric_words
 from hf_attention.training.captioning import RegionSource
+from hf_attention.training.cider import CiderScorer
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader, tempered
 
 

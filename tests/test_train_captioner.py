@@ -23,8 +23,8 @@ from transformers import (
     pipeline,
 )
 
+from hf_attention.metrics.captioning.captioning import caption_metrics
 from hf_attention.scenes import make_scenes
-from hf_attention.training.caption_metrics import caption_metrics
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}

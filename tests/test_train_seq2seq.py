@@ -13,9 +13,9 @@ from scores import evaluate_model
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
+from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.training.translation_metrics import translation_metrics
 
 
 SMALL = {

@@ -14,6 +14,7 @@ from datasets import Dataset, Image
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from ..metrics.vqa_accuracy.vqa_accuracy import FULL_VOTES, answer_metrics, most_common
 from .captioning import PixelSource, RegionSource
 from .collators import stack_inputs
 from .data import check_column, text_lists
@@ -22,8 +23,6 @@ from .objective import Objective
 from .sampling import CaptionBatchSampler, CaptionGroup
 
 
-# Of the VQA data sets: an answer that so many annotators gave counts in full.
-FULL_VOTES = 3
 # What left and right become in a mirrored image.
 MIRRORED = {"left": "right", "right": "left"}
 
@@ -163,11 +162,6 @@ def answer_vocabulary(
 def answer_scores(given: Sequence[str]) -> dict[str, float]:
     """How right each answer is: in full where three annotators, or all of fewer, gave it."""
     return {answer: min(count / min(FULL_VOTES, len(given)), 1) for answer, count in Counter(given).items()}
-
-
-def most_common(given: Sequence[str]) -> str:
-    """The answer that most annotators gave; of several such, the first."""
-    return Counter(given).most_common(1)[0][0]
 
 
 def answer_labels(
@@ -427,21 +421,3 @@ class AnsweringEvaluator:
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         """The scores of the model's answers, see [`answer_metrics`]."""
         return answer_metrics(self.answers(model, **generate_kwargs), self.questions.answers)
-
-
-def answer_metrics(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Scores answers, from 0 to 1.
-
-    Args:
-        predictions (`Sequence[str]`): the answer to each question.
-        answers (`Sequence[Sequence[str]]`): the right answers to each, one for each annotator.
-
-    Returns:
-        `dict[str, float]`: `exact_match`, the share of answers that are the most common right one, letter for letter
-        but for the white space around it; with several annotators also `vqa_accuracy`, the mean of [`answer_scores`].
-    """
-    pairs = [(prediction.strip(), given) for prediction, given in zip(predictions, answers, strict=True)]
-    metrics = {"exact_match": sum(prediction == most_common(given) for prediction, given in pairs) / len(pairs)}
-    if any(len(given) > 1 for given in answers):
-        metrics["vqa_accuracy"] = sum(answer_scores(given).get(p, 0.0) for p, given in pairs) / len(pairs)
-    return metrics

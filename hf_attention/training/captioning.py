@@ -10,9 +10,9 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
+from ..metrics.captioning.captioning import caption_metrics
 from ..pictures import as_rgb
 from .arguments import CaptionDataArguments
-from .caption_metrics import caption_metrics
 from .collators import CaptionCollator, stack_inputs
 from .data import read_image
 from .evaluation import texts_of_rows

@@ -36,6 +36,8 @@ METRICS = {
     "rouge_l": ("rouge", "ROUGE-L"),
     "meteor": ("meteor", "METEOR"),
     "accuracy": ("accuracy", "Accuracy"),
+    "exact_match": ("exact_match", "Exact match"),
+    "vqa_accuracy": ("accuracy", "VQA accuracy"),
     "perplexity": ("perplexity", "Perplexity"),
 }
 
@@ -80,6 +82,30 @@ def eval_results(
             )
         )
     return results
+
+
+def add_eval_results(card_file: str | Path, results: Sequence[EvalResult], model_name: str) -> ModelCard:
+    """
+    Adds scores to the `model-index` of a card; those of the same metric on the same split are replaced.
+
+    Args:
+        card_file (`str` or `Path`): the card, a README.md. Where there is none, one is made of the scores alone.
+        results (`Sequence[EvalResult]`): see [`eval_results`].
+        model_name (`str`): the model's name, where the card does not tell it.
+
+    Returns:
+        `ModelCard`: the card, which is saved.
+    """
+    card_file = Path(card_file)
+    card = ModelCard.load(card_file) if card_file.is_file() else ModelCard(f"---\n---\n# {model_name}\n")
+    if not card.data.model_name:
+        card.data.model_name = model_name
+    others = [
+        old for old in card.data.eval_results or [] if not any(old.is_equal_except_value(new) for new in results)
+    ]
+    card.data.eval_results = [*others, *results]
+    card.save(card_file)
+    return card
 
 
 def write_model_card(

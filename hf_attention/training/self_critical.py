@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from ..metrics.captioning.captioning import metric_words
 from .arguments import CaptionDataArguments, SelfCriticalArguments
-from .caption_metrics import CiderScorer, metric_words
 from .captioning import PixelSource, RegionSource
+from .cider import CiderScorer
 from .collators import stack_inputs
 from .objective import Objective
 from .sampling import CaptionBatchSampler, CaptionGroup

@@ -9,11 +9,12 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
+from ..metrics.translation.translation import translation_metrics
 from .arguments import TextPairArguments
+from .chat_metrics import chat_metrics
 from .evaluation import texts_of_rows
 from .sampling import LengthBatchSampler
 from .tokenization import with_bpe_dropout
-from .translation_metrics import chat_metrics, translation_metrics
 
 
 logger = logging.getLogger(__name__)
@@ -176,14 +177,14 @@ class TextPairEvaluator:
 
 
 class TranslationEvaluator(TextPairEvaluator):
-    """Scores translations by [`~translation_metrics.translation_metrics`]; the arguments are the base's."""
+    """Scores translations by [`translation_metrics`]; the arguments are the base's."""
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         return translation_metrics(self.texts(model, **generate_kwargs), self.targets)
 
 
 class ChatEvaluator(TextPairEvaluator):
-    """Scores replies by [`~translation_metrics.chat_metrics`], and the model by the perplexity of the true ones.
+    """Scores replies by [`chat_metrics`], and the model by the perplexity of the true ones.
 
     Args:
         training_answers (`Iterable[str]`): the answers that the model was trained on.

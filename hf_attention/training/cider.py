@@ -1,52 +1,9 @@
-"""Scores of captions against several references each."""
+"""CIDEr of captions one by one, as a reward."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-
-from pycocoevalcap.bleu.bleu import Bleu
-from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.rouge.rouge import Rouge
-
-from .tokenization import WORD
-
-
-METRIC_TOKENIZER = f"lower case, words of the regular expression {WORD}, without punctuation"
-
-
-def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """BLEU, CIDEr and ROUGE-L by pycocoevalcap, with the tokeniser that `METRIC_TOKENIZER` describes.
-
-    Args:
-        captions (`Sequence[str]`): one caption an image.
-        references (`Sequence[Sequence[str]]`): the references of each image.
-
-    Returns:
-        `dict[str, float]`:
-            `cider` (CIDEr-D in kind: clipped and weighed by length), `bleu_1` to `bleu_4` and `rouge_l`, times 100.
-
-    Raises:
-        ValueError: if there are no captions, not as many captions as images, or an image has no reference.
-    """
-    if not captions or len(captions) != len(references) or not all(references):
-        raise ValueError(
-            f"Scores need captions and at least one reference for each, got {len(captions)} captions, "
-            f"{len(references)} images and {sum(not texts for texts in references)} images without references."
-        )
-    hypotheses = {i: [" ".join(metric_words(caption))] for i, caption in enumerate(captions)}
-    truths = {i: [" ".join(metric_words(text)) for text in texts] for i, texts in enumerate(references)}
-    bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
-    cider, _ = Cider().compute_score(truths, hypotheses)
-    rouge, _ = Rouge().compute_score(truths, hypotheses)
-    scores = {"cider": cider, **{f"bleu_{n}": score for n, score in enumerate(bleu, 1)}, "rouge_l": rouge}
-    return {name: 100 * float(score) for name, score in scores.items()}
-
-
-def metric_words(text: str) -> list[str]:
-    """The words that are compared, see `METRIC_TOKENIZER`."""
-    return re.findall(WORD, text.lower())
 
 
 class CiderScorer:

@@ -1,0 +1,108 @@
+"""Scores of captions against several references each, by pycocoevalcap."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import datasets
+import evaluate
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+from hf_attention.training.tokenization import WORD
+
+
+METRIC_TOKENIZER = f"lower case, words of the regular expression {WORD}, without punctuation"
+
+_CITATION = """\
+@inproceedings{vedantam2015cider, title={CIDEr: Consensus-based Image Description Evaluation},
+  author={Vedantam, Ramakrishna and Zitnick, C. Lawrence and Parikh, Devi}, booktitle={CVPR}, year={2015}}
+@article{chen2015microsoft, title={Microsoft COCO Captions: Data Collection and Evaluation Server},
+  author={Chen, Xinlei and others}, journal={arXiv:1504.00325}, year={2015}}"""
+
+
+def caption_metrics(
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    tokenizer: Literal["words", "ptb"] = "words",
+    meteor: bool = False,
+) -> dict[str, float]:
+    """BLEU, CIDEr and ROUGE-L, and METEOR if asked, by pycocoevalcap.
+
+    Args:
+        captions (`Sequence[str]`): one caption an image.
+        references (`Sequence[Sequence[str]]`): the references of each image.
+        tokenizer (`str`, *optional*, defaults to `"words"`):
+            `"words"`, as `METRIC_TOKENIZER` describes; or `"ptb"`, the Penn Treebank's without punctuation, as in the
+            COCO evaluation. Needs Java.
+        meteor (`bool`, *optional*, defaults to `False`): whether to compute METEOR. Needs Java.
+
+    Returns:
+        `dict[str, float]`:
+            `cider` (CIDEr-D in kind: clipped and weighed by length), `bleu_1` to `bleu_4`, `rouge_l` and `meteor`,
+            times 100.
+
+    Raises:
+        ValueError: if there are no captions, not as many captions as images, an image has no reference, or the
+            tokenizer is none of these.
+        RuntimeError: if Java is needed and is not there.
+    """
+    if not captions or len(captions) != len(references) or not all(references):
+        raise ValueError(
+            f"Scores need captions and at least one reference for each, got {len(captions)} captions, "
+            f"{len(references)} images and {sum(not texts for texts in references)} images without references."
+        )
+    if tokenizer not in ("words", "ptb"):
+        raise ValueError(f"`tokenizer` must be 'words' or 'ptb', got {tokenizer!r}.")
+    if (meteor or tokenizer == "ptb") and shutil.which("java") is None:
+        raise RuntimeError(
+            "METEOR and the tokeniser of the Penn Treebank run in Java, and there is no `java` on the path: install "
+            'it, or leave out `meteor=True` and `tokenizer="ptb"`.'
+        )
+    hypotheses = {image: [caption] for image, caption in enumerate(captions)}
+    truths = dict(enumerate(references))
+    hypotheses, truths = (_tokenize(texts, tokenizer) for texts in (hypotheses, truths))
+    bleu, _ = Bleu(4).compute_score(truths, hypotheses, verbose=0)
+    cider, _ = Cider().compute_score(truths, hypotheses)
+    rouge, _ = Rouge().compute_score(truths, hypotheses)
+    scores = {"cider": cider, **{f"bleu_{n}": score for n, score in enumerate(bleu, 1)}, "rouge_l": rouge}
+    if meteor:
+        scores["meteor"], _ = Meteor().compute_score(truths, hypotheses)
+    return {name: 100 * float(score) for name, score in scores.items()}
+
+
+def metric_words(text: str) -> list[str]:
+    """The words that are compared, see `METRIC_TOKENIZER`."""
+    return re.findall(WORD, text.lower())
+
+
+def _tokenize(texts: dict[int, Sequence[str]], tokenizer: str) -> dict[int, list[str]]:
+    if tokenizer == "ptb":
+        return PTBTokenizer().tokenize({image: [{"caption": text} for text in each] for image, each in texts.items()})
+    return {image: [" ".join(metric_words(text)) for text in each] for image, each in texts.items()}
+
+
+class Captioning(evaluate.Metric):
+    """[`caption_metrics`] as a module of `evaluate`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
+        return evaluate.MetricInfo(
+            description=__doc__,
+            citation=_CITATION,
+            inputs_description=caption_metrics.__doc__,
+            features=[
+                datasets.Features({"predictions": text, "references": texts}),
+                datasets.Features({"predictions": text, "references": text}),
+            ],
+        )
+
+    def _compute(
+        self, predictions: list[str], references: list[list[str]] | list[str], **options: Any
+    ) -> dict[str, float]:
+        references = [[each] if isinstance(each, str) else each for each in references]
+        return caption_metrics(predictions, references, **options)
