@@ -54,7 +54,14 @@ from hf_attention.training.captioning import (
     caption_dataloader,
     caption_labels,
 )
-from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, text_lists
+from hf_attention.training.data import (
+    check_images,
+    drop_bad_images,
+    get_split,
+    load_splits,
+    read_image,
+    text_lists,
+)
 from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import train
@@ -269,7 +276,8 @@ def main() -> None:
     }
     if test_set is not None:
         results["test"] = evaluator(test_set)(model)
-    run.finish(model, processor, "image-to-text", arguments, results)
+    example = read_image(validation_set, 0, data_args.image_column)
+    run.finish(model, processor, "image-to-text", arguments, results, example)
 
 
 if __name__ == "__main__":

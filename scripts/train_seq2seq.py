@@ -236,7 +236,7 @@ def main() -> None:
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
     task = "text2text-generation" if data_args.source_lang is None else "translation"
-    run.finish(model, tokenizer, task, arguments, results)
+    run.finish(model, tokenizer, task, arguments, results, pairs["validation"][0]["source"])
 
 
 if __name__ == "__main__":

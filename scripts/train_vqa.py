@@ -54,7 +54,7 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
-from hf_attention.training.data import check_images, get_split, load_splits
+from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, read_image
 from hf_attention.training.images import make_image_processor, make_source
 from hf_attention.training.loop import train
 from hf_attention.training.run import Run
@@ -91,6 +91,8 @@ def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | Non
     def read(name: str) -> Questions:
         dataset = parts[name]
         check_images(dataset, arguments.image_column)
+        if arguments.skip_bad_images:
+            dataset = drop_bad_images(dataset, arguments.image_column)
         limit = arguments.max_train_samples if name == "train" else max_eval_samples
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
@@ -244,7 +246,15 @@ def main() -> None:
             for name, part in questions.items()
         }
         for name, count in unknown.items():
-            logger.info("%s: %d of %d questions have no known answer.", name, count, len(questions[name]))
+            answers = [answer for given in questions[name].answers for answer in given]
+            logger.info(
+                "%s: %d of %d questions have no known answer, and %d of %d answers are none.",
+                name,
+                count,
+                len(questions[name]),
+                sum(answer not in label2id for answer in answers),
+                len(answers),
+            )
         labels = answer_labels(asked.answers, label2id, model.config.problem_type)
         known = [row for row, label in enumerate(labels) if label is not None]
         labels, asked = [labels[row] for row in known], asked.select(known)
@@ -285,7 +295,10 @@ def main() -> None:
     }
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
-    run.finish(model, processor, "visual-question-answering", arguments, results)
+    shown = questions["validation"]
+    image = read_image(shown.images, shown.image[0], data_args.image_column)
+    example = {"image": image, "question": shown.texts[0]}
+    run.finish(model, processor, "visual-question-answering", arguments, results, example)
 
 
 if __name__ == "__main__":

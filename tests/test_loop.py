@@ -325,6 +325,7 @@ def test_resuming_another_run_is_refused(tmp_path: Path) -> None:
     for run, options, message in (
         (RunArguments(batch_size=2), {}, "5 steps an epoch, this one has 10"),
         (RunArguments(), {"ema_decay": 0.0}, "differ in `ema_decay`"),
+        (RunArguments(dropout=0.25), {}, "another model: the configurations differ in .*hidden_dropout"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny_run(tmp_path, run, resume_from_checkpoint="latest", num_train_epochs=4, **options)

@@ -68,7 +68,7 @@ def test_metadata(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     metadata = card.data.to_dict()
     assert metadata.pop("model-index")[0]["name"] == card.data.model_name == "captioner"
     assert metadata == {
-        "base_model": "someone/backbone",
+        "base_model": ["someone/backbone"],
         "language": ["en"],
         "library_name": "transformers",
         "license": "mit",

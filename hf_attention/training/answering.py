@@ -72,14 +72,17 @@ def read_questions(
         question_pattern (`str`, *optional*): a regular expression; what it matches is cut out of the questions.
 
     Raises:
-        ValueError: if a column is missing, or a question or answer has no text.
+        ValueError: if a column is missing, a question or answer has no text, or the pattern leaves nothing of it.
     """
     check_column(dataset, question_column, "question_column")
     texts = []
     for row, text in enumerate(dataset[question_column]):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"Row {row} of the column {question_column!r} (`question_column`) has no text: {text!r}.")
-        texts.append(text.strip() if question_pattern is None else re.sub(question_pattern, "", text).strip())
+        asked = text.strip() if question_pattern is None else re.sub(question_pattern, "", text).strip()
+        if not asked:
+            raise ValueError(f"`question_pattern` leaves nothing of the question in row {row}: {text!r}.")
+        texts.append(asked)
     numbers: dict[Any, int] = {}
     image, first = [], []
     for row, key in enumerate(image_ids(dataset, image_column, image_id_column)):

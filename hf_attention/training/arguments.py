@@ -451,6 +451,13 @@ class HubArguments:
     language: list[str] | None = field(
         default=None, metadata={"help": "Languages of the model, as codes. Default: source_lang and target_lang."}
     )
+    card_picture: bool = field(
+        default=True,
+        metadata={
+            "help": "Put a picture of where the model looks into the card. It shows the first validation example: "
+            "--no_card_picture where the data's licence forbids that."
+        },
+    )
 
     def __post_init__(self):
         for name in ("hub_model_id", "hub_private_repo", "hub_strategy"):
@@ -528,6 +535,10 @@ class QuestionDataArguments:
     )
     mirror: bool = field(
         default=False, metadata={"help": "Mirror half of the training images, and left and right in their questions."}
+    )
+    skip_bad_images: bool = field(
+        default=False,
+        metadata={"help": "Leave out images that cannot be decoded, and say how many; else they are an error."},
     )
     blind: bool = field(default=False, metadata={"help": "Hide the images: the question alone is to be answered."})
     features_dir: str | None = field(

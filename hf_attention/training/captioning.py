@@ -1,5 +1,6 @@
 """What training a captioner adds to the loop: its images, its examples, and validation by generated captions."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from .collators import CaptionCollator, stack_inputs
 from .data import read_image
 from .evaluation import texts_of_rows
 from .sampling import CaptionBatchSampler, CaptionGroup
+
+
+logger = logging.getLogger(__name__)
 
 
 class PixelSource:
@@ -86,10 +90,19 @@ class CaptionDataset(torch.utils.data.Dataset):
 def caption_labels(
     captions: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> list[list[list[int]]]:
-    """The token ids of each image's captions, closed by `</s>`; longer captions lose their end."""
+    """The token ids of each image's captions, closed by `</s>`; longer captions lose their end, and are counted in a
+    warning."""
+    labels = [tokenizer(texts)["input_ids"] for texts in captions]
+    num_cut = sum(len(ids) > max_length for texts in labels for ids in texts)
+    if num_cut:
+        logger.warning(
+            "%d of %d captions are longer than `max_target_length`, %d tokens: they lose their end.",
+            num_cut,
+            sum(map(len, labels)),
+            max_length,
+        )
     return [
-        [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in tokenizer(texts)["input_ids"]]
-        for texts in captions
+        [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in texts] for texts in labels
     ]
 
 

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedConfig
 
 from .arguments import LoopArguments
 from .averaging import CANDIDATES_FOLDER, RunningAverage, keep_candidates
@@ -24,6 +25,8 @@ from .tracking import LOG_FILE, TRACKING_FOLDER
 
 BEST_FOLDER = "best"
 STATE_FILE = "training_state.json"
+# Fields of a configuration that tell where it comes from.
+_NOT_OF_THE_MODEL = ("_name_or_path", "auto_map", "architectures", "transformers_version")
 
 
 @dataclass
@@ -139,6 +142,7 @@ class Checkpoints:
         batches ([`Batches`]): the training data.
         objective ([`Objective`]): may have a state of its own.
         average ([`RunningAverage`], *optional*): of the weights.
+        config (`PreTrainedConfig`, *optional*): the model's, which must be the same in the run that resumes.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class Checkpoints:
         batches: Batches,
         objective: Objective,
         average: RunningAverage | None = None,
+        config: PreTrainedConfig | None = None,
     ):
         self.folder = Path(arguments.output_dir)
         self.limit = arguments.save_total_limit
@@ -157,6 +162,8 @@ class Checkpoints:
         self.batches = batches
         self.objective = objective
         self.average = average
+        fields = {} if config is None else json.loads(config.to_json_string(use_diff=False))
+        self.config = {name: value for name, value in fields.items() if name not in _NOT_OF_THE_MODEL}
         self.latest: Path | None = None
         self.latest_step: int | None = None
 
@@ -184,7 +191,7 @@ class Checkpoints:
                 self._batches_file(partial).write_text(json.dumps(batches_state))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                saved = {"state": asdict(state), "scheduler": self.scheduler.state_dict()}
+                saved = {"state": asdict(state), "scheduler": self.scheduler.state_dict(), "config": self.config}
                 (partial / STATE_FILE).write_text(json.dumps(saved, indent=1))
         if accelerator.is_main_process:
             _move(partial, target)
@@ -205,7 +212,7 @@ class Checkpoints:
             `TrainingState`: the state of the run that is resumed.
 
         Raises:
-            ValueError: if it is one of a run with other data, processes or averaging.
+            ValueError: if it is one of a run with other data, processes or averaging, or of another model.
         """
         saved = json.loads((checkpoint / STATE_FILE).read_text())
         state = TrainingState(**saved["state"])
@@ -217,6 +224,14 @@ class Checkpoints:
                 )
         if state.step < state.epoch * state.steps_per_epoch:
             raise ValueError(f"{checkpoint} is one of a run that ended within an epoch, by `max_steps`.")
+        differing = sorted(
+            name for name in {*saved["config"], *self.config} if saved["config"].get(name) != self.config.get(name)
+        )
+        if differing:
+            raise ValueError(
+                f"{checkpoint} is one of another model: the configurations differ in {', '.join(differing)}. Give the "
+                "options of that run, or begin a new one."
+            )
         if (self.average is not None) != self._average_file(checkpoint).is_file():
             raise ValueError(f"{checkpoint} and this run differ in `ema_decay`: only one of them averages weights.")
         self.accelerator.load_state(str(checkpoint))

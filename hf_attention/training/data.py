@@ -214,23 +214,27 @@ def check_images(dataset: Dataset, column: str, argument: str = "image_column") 
 
 
 def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
-    """The texts of each row, from a column of strings or of lists of strings; blank ones are left out.
+    """The texts of each row, from a column of strings or of lists of strings. Blank ones are left out, and a warning
+    says how many.
 
     Raises:
         ValueError: if the column is missing or holds something else, or a row has no text.
     """
     check_column(dataset, column, argument)
-    rows = []
+    rows, blank = [], 0
     for number, value in enumerate(dataset[column]):
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 f"`{argument}` is {column!r}, whose row {number} is {value!r}: neither a string nor a list of strings."
             )
+        blank += sum(not text.strip() for text in texts)
         texts = [text.strip() for text in texts if text.strip()]
         if not texts:
             raise ValueError(f"Row {number} of the column {column!r} (`{argument}`) has no text.")
         rows.append(texts)
+    if blank:
+        logger.warning("Left out %d texts of the column %r that are empty or white space.", blank, column)
     return rows
 
 

@@ -180,6 +180,7 @@ def train(
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
+    config = getattr(model, "config", None)
     optimizer = optimizer or create_optimizer(model, arguments, learning_rates)
     model, prepared_optimizer = accelerator.prepare(model, optimizer)
     # Not prepared by Accelerate, which would step it once for each process.
@@ -190,7 +191,7 @@ def train(
         num_training_steps=total_steps,
     )
     average = RunningAverage(model, arguments.ema_decay) if arguments.ema_decay else None
-    checkpoints = Checkpoints(arguments, accelerator, scheduler, batches, objective, average)
+    checkpoints = Checkpoints(arguments, accelerator, scheduler, batches, objective, average, config)
     validation = _Validation(arguments, accelerator, evaluate, save or PreTrainedModel.save_pretrained)
     log = Log(arguments, accelerator)
     state = TrainingState(steps_per_epoch=batches.steps_per_epoch, num_processes=accelerator.num_processes)
@@ -245,7 +246,10 @@ def train(
                     save_checkpoint()
             state.epoch += 1
             with _evaluated(model, accelerator, average, whole) as evaluated:
-                validation(evaluated, state, log)
+                metrics = validation(evaluated, state, log)
+            if metrics:
+                name = arguments.metric_for_best_model
+                progress.write(f"epoch {state.epoch}: {name} {metrics[name]:.4g}")
             if arguments.checkpointing_steps == "epoch" or state.step == total_steps or _is_due(arguments, state.step):
                 save_checkpoint()
         if state.candidates:
@@ -271,8 +275,8 @@ class _Validation:
         self.folder = Path(arguments.output_dir)
         self.best_model = self.folder / BEST_FOLDER
 
-    def __call__(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
-        """After an epoch."""
+    def __call__(self, model: PreTrainedModel, state: TrainingState, log: Log) -> dict[str, float]:
+        """After an epoch; returns the metrics."""
         arguments = self.arguments
         metrics = self._metrics(model, state, log, {"epoch": state.epoch})
         if self.evaluate is None or self._is_better(metrics, state.best_metrics):
@@ -285,6 +289,7 @@ class _Validation:
             )
             if self.accelerator.is_main_process and state.epoch in dict(state.candidates):
                 save_candidate(model, self.folder, state.epoch)
+        return metrics
 
     def average(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
         """At the end of a run: the mean of the candidates' weights."""
@@ -320,8 +325,11 @@ def _check(arguments: LoopArguments, accelerator: Accelerator, evaluate: Callabl
     """Refuses what does not go together."""
     if arguments.average_checkpoints and evaluate is None:
         raise ValueError("`average_checkpoints` needs a validation to compare with.")
-    if accelerator.distributed_type == DistributedType.DEEPSPEED and arguments.ema_decay:
-        raise ValueError("`ema_decay` must be 0 with DeepSpeed, which keeps the weights to itself.")
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        if arguments.ema_decay:
+            raise ValueError("`ema_decay` must be 0 with DeepSpeed, which keeps the weights to itself.")
+        if arguments.gradient_accumulation_steps > 1:
+            raise ValueError("`gradient_accumulation_steps` must be 1 with DeepSpeed, which steps at every batch.")
 
 
 def _count(objective: Objective, shares: list[Share], accelerator: Accelerator, stop: StopSignals) -> tuple[int, bool]:

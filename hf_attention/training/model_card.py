@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 from huggingface_hub.constants import REPOCARD_NAME
+from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
 from .arguments import HubArguments
@@ -24,6 +25,9 @@ EXAMPLES = {
     "visual-question-answering": 'image="picture.jpg", question="What is on the table?"',
 }
 TEXT_EXAMPLE = '"Two dogs play in the snow."'
+
+# The arguments that name what a model is made from.
+BASE_MODELS = ("model_name_or_path", "backbone", "question_encoder")
 
 # The Hub's name of the metric, and the one that people read. The others go by their own name.
 METRICS = {
@@ -124,7 +128,7 @@ def write_model_card(
         task (`str`): the task of the model's pipeline.
         arguments (`Sequence`):
             The dataclasses of the run, as of [`~hf_attention.training.arguments`]. Of these it reads `dataset_name`,
-            `dataset_config_name`, the splits' names, `source_lang` and `target_lang`, `backbone`, and
+            `dataset_config_name`, the splits' names, `source_lang` and `target_lang`, `BASE_MODELS`, and
             [`~hf_attention.training.arguments.HubArguments`].
         name (`str`, *optional*): the model's name on the Hub. Defaults to `hub_model_id`, then the folder's name.
         picture (`str`, *optional*): name of a picture in the folder, of what the model attends to.
@@ -159,7 +163,7 @@ def write_model_card(
         license=values.get("license"),
         language=values.get("language") or [code for code in languages if code] or None,
         datasets=_hub_name(values.get("dataset_name")),
-        base_model=_hub_name(values.get("backbone")),
+        base_model=[*filter(None, (_hub_name(values.get(argument)) for argument in BASE_MODELS))] or None,
         metrics=sorted({result.metric_type for result in found}) or None,
         tags=["hf_attention", config["model_type"]],
         model_name=name,
@@ -199,9 +203,16 @@ def _hub_name(name: str | None) -> str | None:
 
 
 def _license_of(dataset: str | None) -> str | None:
-    """What the card in a data set's folder says."""
-    card = Path(dataset or "") / REPOCARD_NAME
-    return DatasetCard.load(card).data.get("license") if dataset and card.is_file() else None
+    """What the data set's card says, be it in its folder or on the Hub."""
+    if dataset is None:
+        return None
+    if Path(dataset).exists():
+        card = Path(dataset) / REPOCARD_NAME
+        return DatasetCard.load(card).data.get("license") if card.is_file() else None
+    try:
+        return DatasetCard.load(dataset).data.get("license")
+    except (HTTPError, HFValidationError, OSError):  # no card, no such name (as of text files), or no network
+        return None
 
 
 def _title(metric: str) -> str:

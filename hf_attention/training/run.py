@@ -8,6 +8,7 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from .arguments import HubArguments, LoopArguments
+from .card_picture import draw_attention
 from .checkpoints import find_checkpoint, prepare_output_dir
 from .hub import HubPublisher
 from .loop import TrainingResult, make_accelerator
@@ -34,6 +35,7 @@ class Run:
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
         self.loop_args = loop_args
+        self._hub_args = hub_args
         self.accelerator = make_accelerator(loop_args)
         self.output_dir = Path(loop_args.output_dir)
         is_main = self.accelerator.is_main_process
@@ -72,6 +74,7 @@ class Run:
         task: str,
         arguments: Sequence[Any],
         results: dict[str, Any],
+        example: Any = None,
     ) -> None:
         """Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
 
@@ -81,6 +84,7 @@ class Run:
             task (`str`): the task of its pipeline.
             arguments (`Sequence`): all dataclasses of the run, for the card.
             results (`dict`): what the run found, see [`~hf_attention.training.results.write_results`].
+            example (`Any`, *optional*): what the pipeline is shown for the card's picture of where the model looks.
 
         Raises:
             HubError: if it could not be pushed; the folder is whole.
@@ -90,6 +94,9 @@ class Run:
             processor.save_pretrained(self.output_dir)
             facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
             write_results(self.output_dir, facts | results)
-            write_model_card(self.output_dir, task, arguments, self._hub.name)
+            picture = None
+            if example is not None and self._hub_args.card_picture:
+                picture = draw_attention(model, processor, example, self.output_dir)
+            write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
             self._hub.finish()
         self.accelerator.end_training()

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 class TextPairDataset(torch.utils.data.Dataset):
     """Examples for `DataCollatorForSeq2Seq`. All pairs are encoded at the beginning; with BPE-dropout also each time
-    that they are asked for.
+    that they are asked for. A warning says how many sentences are cut.
 
     Args:
         pairs (`Dataset`): with the columns `source` and `target`.
@@ -54,7 +54,16 @@ class TextPairDataset(torch.utils.data.Dataset):
         for name, sentences in (("max_source_length", sources), ("max_target_length", targets)):
             cut[name] = [row for row, ids in enumerate(sentences) if len(ids) > self.limits[name]]
         self.num_cut = {name: len(rows) for name, rows in cut.items()}
-        for rows in filter(None, cut.values()):
+        for name, rows in cut.items():
+            if not rows:
+                continue
+            logger.warning(
+                "%d of %d sentences are longer than `%s`, %d tokens: they lose their end.",
+                len(rows),
+                len(sources),
+                name,
+                self.limits[name],
+            )
             for row, example in zip(rows, self._encode(tokenizer, rows), strict=True):
                 self.examples[row] = example
 
@@ -90,19 +99,10 @@ def text_pair_dataloader(
     seed: int,
     num_workers: int = 0,
 ) -> DataLoader:
-    """The batches of training, pairs of similar length together. A warning says how many sentences are cut."""
+    """The batches of training, pairs of similar length together."""
     dataset = TextPairDataset(
         pairs, tokenizer, arguments.max_source_length, arguments.max_target_length, arguments.bpe_dropout
     )
-    for name, number in dataset.num_cut.items():
-        if number:
-            logger.warning(
-                "%d of %d sentences are longer than `%s`, %d tokens: they lose their end.",
-                number,
-                len(dataset),
-                name,
-                dataset.limits[name],
-            )
     sampler = LengthBatchSampler(dataset.lengths, arguments.batch_size, arguments.bucket_batches, seed)
     return DataLoader(
         dataset, batch_sampler=sampler, collate_fn=DataCollatorForSeq2Seq(tokenizer), num_workers=num_workers
