@@ -197,9 +197,12 @@ def plot_glimpses(
     Returns:
         `matplotlib.figure.Figure`
     """
-    names = ["glimpse"] if len(attentions) == 1 else [f"glimpse {number + 1}" for number in range(len(attentions))]
     return plot_caption_attention(
-        image, names, attentions, title=f"{question} \N{RIGHTWARDS ARROW} {answer}", **options
+        image,
+        _glimpse_names(attentions),
+        attentions,
+        title=f"{question} \N{RIGHTWARDS ARROW} {answer}",
+        **options,
     )
 
 
@@ -266,7 +269,10 @@ def plot_alignment(
 
 @_with_fonts
 def plot_comparison(
-    answers: Mapping[str, Mapping[str, Any]], image: Image.Image | None = None, title: str | None = None
+    answers: Mapping[str, Mapping[str, Any]],
+    image: Image.Image | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draws where two or more models looked, on one scale: of an image one below the other, of a text side by side.
 
@@ -274,9 +280,11 @@ def plot_comparison(
         answers (`Mapping[str, Mapping]`):
             What each model's pipeline answered with `output_attentions=True`, by the name that is written above.
         image (`PIL.Image.Image`, *optional*):
-            What they captioned. Without it the answers must have `source_tokens`.
+            What they captioned or were asked about. Without it the answers must have `source_tokens`.
         title (`str`, *optional*):
             Written above all.
+        ax (`matplotlib.axes.Axes`, *optional*):
+            In whose place to draw; they are removed.
 
     Returns:
         `matplotlib.figure.Figure`
@@ -286,7 +294,7 @@ def plot_comparison(
     """
     if len(answers) < 2:
         raise ValueError(f"`answers` must hold two or more models' answers, got {len(answers)}.")
-    needed = {"attentions", "tokens"} | ({"source_tokens"} if image is None else set())
+    needed = {"attentions"} | ({"tokens", "source_tokens"} if image is None else set())
     for name, answer in answers.items():
         if not needed <= set(answer):
             raise ValueError(
@@ -301,8 +309,11 @@ def plot_comparison(
                 answer["source_tokens"], answer["tokens"], answer["attentions"], highest=highest, title=name, ax=ax
             )
         places = {key: answer[key] for key in ("grid", "regions") if key in answer}
+        if "tokens" not in answer:  # of known answers the model writes no word, but looks in glimpses
+            name = f"{name} \N{RIGHTWARDS ARROW} {answer['answer']}"
+        tokens = answer.get("tokens") or _glimpse_names(answer["attentions"])
         return plot_caption_attention(
-            image, answer["tokens"], answer["attentions"], highest=highest, title=name, ax=ax, **places
+            image, tokens, answer["attentions"], highest=highest, title=name, ax=ax, **places
         )
 
     # Each is drawn alone first, to see how large it is.
@@ -312,7 +323,7 @@ def plot_comparison(
     size[along], size[across] = sizes[:, along].sum(), sizes[:, across].max()
     lines = textwrap.wrap(title or "", width=max(int(9 * size[0]), 1))
     head = 0.2 + 0.19 * len(lines) if lines else 0.0
-    sheet = _Sheet(None, size[0], size[1] + head)
+    sheet = _Sheet(ax, size[0], size[1] + head)
     sheet.write_title(lines)
     place = 0.0
     for own, (name, answer) in zip(sizes, answers.items(), strict=True):
@@ -320,6 +331,10 @@ def plot_comparison(
         draw(name, answer, sheet.axes(left, top, *((size[0], own[1]) if along else (own[0], size[1]))))
         place += own[along]
     return sheet.figure
+
+
+def _glimpse_names(attentions: torch.Tensor | np.ndarray) -> list[str]:
+    return ["glimpse"] if len(attentions) == 1 else [f"glimpse {number + 1}" for number in range(len(attentions))]
 
 
 class _Sheet:

@@ -1,10 +1,18 @@
-"""What `scripts/evaluate_model.py` says of a checkpoint."""
+"""What a run says of its model, and `scripts/evaluate_model.py` of a checkpoint."""
 
 import json
 from pathlib import Path
 
 from common.scripts import run_script
 from huggingface_hub import ModelCard
+from PIL import Image
+
+
+def check_card_picture(folder: Path) -> None:
+    """The card shows where the model looks."""
+    assert "](attention.png)" in (folder / "README.md").read_text()
+    with Image.open(folder / "attention.png") as picture:
+        assert min(picture.size) > 100
 
 
 def evaluate_model(what: str, model: Path, **options) -> dict[str, float]:

@@ -68,6 +68,24 @@ def test_translate(sentences: str, translator: str, tmp_path: Path) -> None:
     assert len(run(tmp_path / "numbers.json", "translate", sentences, translator, *languages, "--batch=3")) == 2
 
 
+LM = ["--hidden=8", "--vocabulary=50"]
+
+
+def test_train_lm(tmp_path: Path) -> None:
+    assert len(run(tmp_path / "numbers.json", "train-lm", "--columns=3", "--segment=4", *LM)) == 3
+
+
+def test_generate_lm(tmp_path: Path) -> None:
+    """The cache has the same bytes after 3 and after 9 tokens, or it fails."""
+    lengths = ["--batches", "1", "2", "--tokens=4", "--prompt=2", "--lengths", "3", "9"]
+    assert len(run(tmp_path / "numbers.json", "generate-lm", *lengths, *LM)) == 4
+
+
+@pytest.mark.slow
+def test_vqa(tmp_path: Path) -> None:
+    assert len(run(tmp_path / "numbers.json", "vqa", "--questions=2", "--answers=5")) == 4
+
+
 def test_loop(tmp_path: Path) -> None:
     """Both loops find the same losses, or it fails."""
     assert len(run(tmp_path / "numbers.json", "loop", "--batch=3", "--target=4", "--positions=5", *TINY)) == 2

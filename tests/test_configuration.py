@@ -4,6 +4,7 @@ import pytest
 import torch
 from common.configurations import AXES, combinations, core, every_configuration, is_valid, name_of, pairs_of, pairwise
 from common.factories import over_encoder_decoders, over_models
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from hf_attention import AttentionDecoderConfig
@@ -131,3 +132,18 @@ def test_models_survive_saving(factory, tmp_path):
             assert name == other
             assert torch.equal(tensor, expected), name
         assert loaded.generation_config.suppress_tokens == model.generation_config.suppress_tokens
+
+
+@over_models
+def test_only_a_missing_weight_is_new(factory, tmp_path):
+    model = factory.make_model()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    for missing in list(weights)[::3]:
+        save_file({name: tensor for name, tensor in weights.items() if name != missing}, file, {"format": "pt"})
+        loaded, info = factory.model_class.from_pretrained(tmp_path, output_loading_info=True)
+        assert set(info["missing_keys"]) == {missing}
+        for name, tensor in loaded.state_dict().items():
+            assert tensor.isfinite().all()
+            assert name == missing or torch.equal(tensor, model.state_dict()[name]), name

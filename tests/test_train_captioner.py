@@ -13,7 +13,7 @@ import torch
 from common.scripts import SCRIPTS, command_line, logged, run_script
 from datasets import DatasetDict, Image
 from safetensors.torch import load_file
-from scores import evaluate_model
+from scores import check_card_picture, evaluate_model
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -117,6 +117,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
     # The folder is a model like any other, and gives the captions that were scored.
+    check_card_picture(output_dir)
     results = json.loads((output_dir / "results.json").read_text())
     captioner = pipeline("image-to-text", model=str(output_dir))
     assert captioner.image_processor.size == {"height": 32, "width": 32}

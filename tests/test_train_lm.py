@@ -138,7 +138,11 @@ def test_going_on_from_a_trained_model(folder: Path, train_lm: Callable, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"reset_state": True}], ids=["stream", "sentences"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"reset_state": True}, {"optimizer": "nt_asgd", "ema_decay": 0.0}],
+    ids=["stream", "sentences", "nt_asgd"],
+)
 def test_two_processes_take_the_steps_of_one(folder: Path, train_lm: Callable, tmp_path: Path, options: dict):
     """Half of the columns each."""
     options = options | dict.fromkeys(("embedding_dropout", "hidden_dropout", "readout_dropout"), 0.0)

@@ -9,7 +9,7 @@ import torch
 from common.scripts import log, logged, run_script
 from datasets import DatasetDict, load_from_disk
 from safetensors.torch import load_file
-from scores import evaluate_model
+from scores import check_card_picture, evaluate_model
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
@@ -69,6 +69,7 @@ def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: C
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
 
     # The folder is a model like any other, and gives the translations that were scored.
+    check_card_picture(output_dir)
     results = json.loads((output_dir / "results.json").read_text())
     translator = pipeline(f"translation_en_to_{TOY_LANGUAGE}", model=str(output_dir))
     assert translator.model.generation_config.num_beams == 5

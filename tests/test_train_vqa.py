@@ -8,7 +8,7 @@ import pytest
 import torch
 from common.scripts import SCRIPTS, logged, run_script
 from datasets import Dataset, DatasetDict
-from scores import evaluate_model
+from scores import check_card_picture, evaluate_model
 from tokenizers import processors
 from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
 
@@ -96,6 +96,7 @@ def test_frozen_backbone(
     train_vqa(backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=6, do_test=True, **options)
     found = logged(output_dir, "loss")
     assert np.mean(found[-4:]) < 0.8 * np.mean(found[:4])
+    check_card_picture(output_dir)
     results = json.loads((output_dir / "results.json").read_text())
     assert results["images"] == {"train": 36, "validation": 4, "test": 8}
     assert results["questions"] == {"train": 216, "validation": 24, "test": 48}

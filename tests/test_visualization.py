@@ -247,6 +247,24 @@ def test_two_models_on_one_scale(kind):
         plot_comparison({"first": answers["first"], "second": {"generated_text": "a"}})
 
 
+def test_models_with_known_answers_side_by_side_in_the_place_of_axes():
+    """Their glimpses stand for words, their answers beside their names."""
+    answers = {
+        name: {"attentions": torch.full((2, 16), 1 / 16), "answer": answer, "score": 0.5}
+        for name, answer in (("first", "red"), ("second", "blue"))
+    }
+    figure = Figure(figsize=(8, 8))
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1)
+    place = below.get_position()
+    assert plot_comparison(answers, picture(), ax=below) is figure
+    texts = {text.get_text() for text in all_texts(figure)}
+    assert {"first → red", "second → blue", "glimpse 1", "glimpse 2"} <= texts
+    drawn = [ax.get_position() for ax in figure.axes if ax is not above]
+    assert len(drawn) == 2 * (3 + 1)
+    assert min(box.y0 for box in drawn) >= place.y0 - 1e-6 and max(box.y1 for box in drawn) <= place.y1 + 1e-6
+
+
 def test_axes_are_drawn_into_and_words_shrink_with_them():
     figure = Figure(figsize=(8, 4))
     left, right = figure.subplots(1, 2)

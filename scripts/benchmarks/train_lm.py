@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
         },
         args.repeats,
     )
+    for name, milliseconds in times.items():
+        print(f"{name}: {1000 * inputs.numel() / milliseconds:.0f} tokens a second")
     ratios = {
         "plain nn.LSTM, float32 / RecurrentLM, float32": (0.95, None),
         "plain nn.LSTM, float32 / RecurrentLM, bfloat16": (3.0, None),

@@ -83,5 +83,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     without = {way: tuple(other for other in everything if other != way) for way in everything}
     functions = {"recipe": epoch(everything), "none of its ways": epoch(())}
     functions |= {f"recipe without {way}": epoch(others) for way, others in without.items()}
+    times = medians(functions, args.repeats)
+    tokens = sum(int((batch["labels"] != -100).sum()) for batch in loader(bucketed=True))
+    for name, milliseconds in times.items():
+        print(f"{name}: {1000 * tokens / milliseconds:.0f} target tokens a second")
     targets: Targets = {f"recipe without {way} / recipe": (None, None) for way in everything}
-    return medians(functions, args.repeats), {"none of its ways / recipe": (4.0, None), **targets}
+    return times, {"none of its ways / recipe": (4.0, None), **targets}
