@@ -19,14 +19,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import font_manager, rc_context, rcParams
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
+
+
+try:
+    from matplotlib import font_manager, rc_context, rcParams
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f'{error}: `pip install "hf_attention[visualization]"` brings it.') from error
 
 from .pictures import as_rgb
 from .region_maps import spread_weights

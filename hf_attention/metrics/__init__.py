@@ -13,5 +13,5 @@ Scores of what the models write, as modules of `evaluate`. Each is a folder here
 - `vqa_accuracy`: the accuracy of the VQA data sets, with their normalisation of answers, and exact match;
 - `perplexity`: that of texts under a causal language model.
 
-Training scores by the functions in the same files.
+Training scores by the functions in the same files. They need `pip install "hf_attention[metrics]"`.
 """
