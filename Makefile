@@ -18,10 +18,10 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(PYTEST) -m slow $(ARGS)
 
-# Uses the web page in a real browser; needs chromium (Debian: apt-get install chromium).
+# Uses the pages in a real browser; needs chromium (Debian: apt-get install chromium).
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
-	$(PYTEST) tests/test_demo_browser.py $(ARGS)
+	$(PYTEST) tests/test_demo_browser.py tests/test_attention_page_browser.py $(ARGS)
 
 # Rewrite the files in the project's style.
 style: $(INSTALLED)

@@ -130,6 +130,8 @@ def size_encoder(settings: dict) -> dict:
     """An encoder that makes a memory of the size asked for."""
     settings = dict(settings)
     size = settings.pop("memory_size")
+    if settings.get("encoder_skip_connection"):
+        size -= settings["encoder_embedding_size"]
     directions = 1 if size % 2 else 2
     return {**settings, "encoder_hidden_size": size // directions, "encoder_bidirectional": directions == 2}
 
@@ -160,6 +162,24 @@ FACTORIES = [
         adapt=size_encoder,
         end_bias=4.0,
         share=3,
+    ),
+    ModelFactory(
+        name="seq2seq_deep",
+        model_class=AttentionSeq2SeqForConditionalGeneration,
+        config_class=AttentionSeq2SeqConfig,
+        settings={
+            "memory_size": 6,
+            "encoder_rnn_type": "gru",
+            "encoder_num_hidden_layers": 2,
+            "encoder_embedding_size": 2,
+            "encoder_skip_connection": True,
+        },
+        make_inputs=make_sentences,
+        content="input_ids",
+        mask="attention_mask",
+        adapt=size_encoder,
+        end_bias=4.0,
+        share=9,
     ),
     ModelFactory(
         name="vqa",
