@@ -33,7 +33,7 @@ def open_page(browser, path: Path, text: str):
     """The page, and what its script complained of."""
     path.write_text(text, encoding="utf-8")
     page, errors = browser.new_page(), []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else errors.append(request))
     page.goto(path.as_uri())
     return page, errors

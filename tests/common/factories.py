@@ -169,6 +169,7 @@ FACTORIES = [
         config_class=AttentionSeq2SeqConfig,
         settings={
             "memory_size": 6,
+            "source_vocab_size": VOCABULARY,
             "encoder_rnn_type": "gru",
             "encoder_num_hidden_layers": 2,
             "encoder_embedding_size": 2,
