@@ -12,10 +12,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from datasets import Dataset
 from tiny_run import tiny_model
 
-from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration
+from hf_attention import (
+    AttentionSeq2SeqConfig,
+    AttentionSeq2SeqForConditionalGeneration,
+    AttentionVQAConfig,
+    AttentionVQAForQuestionAnswering,
+)
 from hf_attention.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.training.answering import AnsweringEvaluator, Questions
 from hf_attention.training.captioning import CaptionEvaluator, RegionSource
 from hf_attention.training.data import text_pairs
 from hf_attention.training.tokenization import train_tokenizer
@@ -42,18 +49,40 @@ def evaluate(accelerator: Accelerator) -> dict[str, Any]:
     captioner = wild(tiny_model())
     regions = np.random.default_rng(0).normal(size=(7, 3, 6)).astype(np.float16)
     words = train_tokenizer([" ".join(f"w{number}" for number in range(26))], "space")
+    labels = {f"w{number}": number for number in range(9)}
+    answerer = wild(
+        AttentionVQAForQuestionAnswering(
+            AttentionVQAConfig(
+                region_size=6,
+                vocab_size=len(words),
+                id2label={number: word for word, number in labels.items()},
+                label2id=labels,
+                **{**sizes, "memory_size": 7},
+            )
+        )
+    )
     found: dict[str, Any] = {}
     for number in (7, 1):
         shown = pairs.select(range(number))
         translations = TranslationEvaluator(shown, tokenizer, accelerator, batch_size=2)
         chat = ChatEvaluator(shown, tokenizer, accelerator, batch_size=2, training_answers=pairs["target"])
         captions = CaptionEvaluator(RegionSource(regions[:number]), [["w1 w2 w3"]] * number, words, accelerator, 2)
+        # Two questions about each image, which two people answered.
+        questions = Questions(
+            images=Dataset.from_dict({"number": range(number)}),
+            image=[row // 2 for row in range(2 * number)],
+            texts=[f"w{row} w{row + 1}" for row in range(2 * number)],
+            answers=[[f"w{row % 9}", "w1"] for row in range(2 * number)],
+        )
+        answers = AnsweringEvaluator(RegionSource(regions[:number]), questions, words, accelerator, 3)
         found[str(number)] = {
             "translations": translations.texts(translator, max_length=9),
             "translation": translations(translator, max_length=9),
             "chat": chat(translator, max_length=9),
             "captions": captions.captions(captioner, max_length=9),
             "captioning": captions(captioner, max_length=9),
+            "answers": answers.answers(answerer),
+            "answering": answers(answerer),
         }
     return found
 
@@ -71,7 +100,8 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
             assert shared[number].keys() == scores.keys()
             for name, value in scores.items():
                 assert shared[number][name] == (value if isinstance(value, list) else pytest.approx(value, rel=1e-5))
-    assert len(set(alone["7"]["translations"])) > 3 and len(set(alone["7"]["captions"])) > 3
+    for name, least in (("translations", 4), ("captions", 4), ("answers", 2)):
+        assert len(set(alone["7"][name])) >= least
 
 
 def main() -> None:
