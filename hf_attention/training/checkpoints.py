@@ -29,6 +29,15 @@ STATE_FILE = "training_state.json"
 _NOT_OF_THE_MODEL = ("_name_or_path", "auto_map", "architectures", "transformers_version")
 
 
+def _of_the_model(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration, and of those within it, that say what the model is."""
+    return {
+        name: _of_the_model(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if name not in _NOT_OF_THE_MODEL
+    }
+
+
 @dataclass
 class TrainingState:
     """How far a run has come.
@@ -162,8 +171,7 @@ class Checkpoints:
         self.batches = batches
         self.objective = objective
         self.average = average
-        fields = {} if config is None else json.loads(config.to_json_string(use_diff=False))
-        self.config = {name: value for name, value in fields.items() if name not in _NOT_OF_THE_MODEL}
+        self.config = {} if config is None else _of_the_model(json.loads(config.to_json_string(use_diff=False)))
         self.latest: Path | None = None
         self.latest_step: int | None = None
 
