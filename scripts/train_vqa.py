@@ -295,9 +295,11 @@ def main() -> None:
     }
     if data_args.do_test:
         results["test"] = evaluator("test")(model)
-    shown = questions["validation"]
-    image = read_image(shown.images, shown.image[0], data_args.image_column)
-    example = {"image": image, "question": shown.texts[0]}
+    example = None
+    if not data_args.blind:
+        shown = questions["validation"]
+        image = read_image(shown.images, shown.image[0], data_args.image_column)
+        example = {"image": image, "question": shown.texts[0]}
     run.finish(model, processor, "visual-question-answering", arguments, results, example)
 
 

@@ -232,9 +232,9 @@ class Checkpoints:
                 )
         if state.step < state.epoch * state.steps_per_epoch:
             raise ValueError(f"{checkpoint} is one of a run that ended within an epoch, by `max_steps`.")
-        differing = sorted(
-            name for name in {*saved["config"], *self.config} if saved["config"].get(name) != self.config.get(name)
-        )
+        config = saved.get("config", {})
+        # Fields that only one of two versions knows do not matter.
+        differing = sorted(name for name in config.keys() & self.config.keys() if config[name] != self.config[name])
         if differing:
             raise ValueError(
                 f"{checkpoint} is one of another model: the configurations differ in {', '.join(differing)}. Give the "

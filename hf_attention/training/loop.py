@@ -247,7 +247,7 @@ def train(
             state.epoch += 1
             with _evaluated(model, accelerator, average, whole) as evaluated:
                 metrics = validation(evaluated, state, log)
-            if metrics:
+            if metrics and accelerator.is_local_main_process:
                 name = arguments.metric_for_best_model
                 progress.write(f"epoch {state.epoch}: {name} {metrics[name]:.4g}")
             if arguments.checkpointing_steps == "epoch" or state.step == total_steps or _is_due(arguments, state.step):

@@ -8,7 +8,7 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from .arguments import HubArguments, LoopArguments
-from .card_picture import draw_attention
+from .card_picture import PICTURE_FILE, draw_attention
 from .checkpoints import find_checkpoint, prepare_output_dir
 from .hub import HubPublisher
 from .loop import TrainingResult, make_accelerator
@@ -95,6 +95,7 @@ class Run:
             facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
             write_results(self.output_dir, facts | results)
             picture = None
+            (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
             if example is not None and self._hub_args.card_picture:
                 picture = draw_attention(model, processor, example, self.output_dir)
             write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
