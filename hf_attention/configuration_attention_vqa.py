@@ -110,6 +110,8 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
     initial_state: str = "joint"
 
     def __post_init__(self, **kwargs):
+        if kwargs.pop("encoder_skip_connection", False):
+            raise ValueError("`encoder_skip_connection` must be False: the question's vector is its encoder's state.")
         if isinstance(self.question_encoder_config, dict):
             encoder_config = dict(self.question_encoder_config)
             self.question_encoder_config = AutoConfig.for_model(encoder_config.pop("model_type"), **encoder_config)

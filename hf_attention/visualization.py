@@ -306,7 +306,9 @@ def plot_comparison(
                 f"The answer of {name!r} has {sorted(answer)}, but {sorted(needed)} are needed: call the pipeline "
                 f"with `output_attentions=True`{'' if image is not None else ', or pass the `image`'}."
             )
-    highest = max(float(torch.as_tensor(answer["attentions"]).max()) for answer in answers.values())
+        if image is not None and not {"tokens", "answer"} & set(answer):
+            raise ValueError(f"The answer of {name!r} has {sorted(answer)}, but neither 'tokens' nor an 'answer'.")
+    highest = max(_check_given(answer["attentions"]).max().item() for answer in answers.values())
 
     def draw(name: str, answer: Mapping[str, Any], ax: Axes | None) -> Figure:
         if image is None:
@@ -339,7 +341,8 @@ def plot_comparison(
 
 
 def _glimpse_names(attentions: torch.Tensor | np.ndarray) -> list[str]:
-    return ["glimpse"] if len(attentions) == 1 else [f"glimpse {number + 1}" for number in range(len(attentions))]
+    count = len(_check_given(attentions))
+    return ["glimpse"] if count == 1 else [f"glimpse {number + 1}" for number in range(count)]
 
 
 class _Sheet:
@@ -388,10 +391,14 @@ class _Sheet:
             self.figure.text(x, y, "\n".join(lines), **style)
 
 
-def _check_weights(attentions: torch.Tensor | np.ndarray, shape: tuple[int, int | None], names: str) -> np.ndarray:
+def _check_given(attentions: torch.Tensor | np.ndarray | None) -> torch.Tensor:
     if attentions is None:
         raise ValueError("`attentions` is None: call the model or its pipeline with `output_attentions=True`.")
-    weights = torch.as_tensor(attentions).detach().float().cpu().numpy()
+    return torch.as_tensor(attentions)
+
+
+def _check_weights(attentions: torch.Tensor | np.ndarray, shape: tuple[int, int | None], names: str) -> np.ndarray:
+    weights = _check_given(attentions).detach().float().cpu().numpy()
     fits = weights.ndim == 2 and all(size in (None, length) for size, length in zip(shape, weights.shape, strict=True))
     if not fits or not weights.size:
         expected = f"({shape[0]}, {'regions' if shape[1] is None else shape[1]})"

@@ -37,6 +37,7 @@ from transformers import (
 )
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
+from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER
 from hf_attention.metrics.perplexity.perplexity import perplexity
 from hf_attention.metrics.translation.translation import translation_signatures
 from hf_attention.training.answering import AnsweringEvaluator, read_questions
@@ -190,6 +191,10 @@ EVALUATIONS: dict[str, tuple[type, Callable[[Any], dict[str, float]], str]] = {
 }
 
 
+# What a perplexity comes from.
+NO_METRICS = ("loss", "tokens")
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = HfArgumentParser((), description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=HfArgumentParser)
@@ -201,13 +206,16 @@ def main(argv: list[str] | None = None) -> None:
     scores = evaluate(arguments)
     print(json.dumps(scores))
     if arguments.model_card is not None:
+        signatures = translation_signatures() if task == "translation" else {}
+        if task == "image-to-text":
+            signatures = dict.fromkeys(scores, METRIC_TOKENIZER)
         results = eval_results(
-            scores,
+            {name: score for name, score in scores.items() if name not in NO_METRICS},
             task,
             arguments.dataset_name,
             arguments.dataset_config_name,
             arguments.split,
-            translation_signatures() if task == "translation" else None,
+            signatures,
         )
         add_eval_results(arguments.model_card, results, Path(arguments.model).name)
     if arguments.json is not None:

@@ -91,11 +91,11 @@ def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | Non
     def read(name: str) -> Questions:
         dataset = parts[name]
         check_images(dataset, arguments.image_column)
-        if arguments.skip_bad_images:
-            dataset = drop_bad_images(dataset, arguments.image_column)
         limit = arguments.max_train_samples if name == "train" else max_eval_samples
         if limit is not None:
             dataset = dataset.select(range(min(limit, len(dataset))))
+        if arguments.skip_bad_images:
+            dataset = drop_bad_images(dataset, arguments.image_column)
         return read_questions(
             dataset,
             arguments.image_column,

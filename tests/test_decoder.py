@@ -297,7 +297,7 @@ def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(factory, setting
     with torch.autocast("cpu", torch.bfloat16):
         rough = gradients()
     assert rough.isfinite().all()
-    assert torch.cosine_similarity(exact, rough, 0) > 0.98
+    assert torch.cosine_similarity(exact, rough, 0) > 0.99
     assert_close(rough.norm(), exact.norm(), rtol=0.1, atol=0)
 
 

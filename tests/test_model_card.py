@@ -147,8 +147,10 @@ def test_a_translator_names_its_languages(tmp_path: Path) -> None:
 def test_scores_are_added_to_a_card(tmp_path: Path) -> None:
     """One of the same metric on the same split is replaced, all else stays; without a card there is one of scores."""
     card_file = tmp_path / "README.md"
-    first = eval_results({"bleu": 30.0, "chrf": 50.0}, "translation", "rooms", split="validation")
+    signatures = {"bleu": "of an earlier version"}
+    first = eval_results({"bleu": 30.0, "chrf": 50.0}, "translation", "rooms", None, "validation", signatures)
     card = add_eval_results(card_file, first, "toy")
+    assert card.content.count("---") == 2 and card.data.library_name == "transformers"
     assert card.data.model_name == "toy"
     card_file.write_text(card_file.read_text() + "\nBy hand.\n")
     card = add_eval_results(

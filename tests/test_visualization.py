@@ -245,6 +245,20 @@ def test_two_models_on_one_scale(kind):
         plot_comparison({"first": answers["first"]})
     with pytest.raises(ValueError, match="'second' has .* `output_attentions=True`"):
         plot_comparison({"first": answers["first"], "second": {"generated_text": "a"}})
+    with pytest.raises(ValueError, match="'second' has .* neither 'tokens' nor an 'answer'"):
+        plot_comparison({"first": answers["first"], "second": {"attentions": low}}, picture())
+
+
+def test_maps_that_were_not_asked_for():
+    without = {"first": {"attentions": None, "answer": "red"}, "second": {"attentions": None, "answer": "red"}}
+    for draw in (
+        lambda: plot_caption_attention(picture(), WORDS, None),
+        lambda: plot_glimpses(picture(), "what ?", "red", None),
+        lambda: plot_alignment(SOURCE, WORDS, None),
+        lambda: plot_comparison(without, picture()),
+    ):
+        with pytest.raises(ValueError, match="`attentions` is None: .* `output_attentions=True`"):
+            draw()
 
 
 def test_models_with_known_answers_side_by_side_in_the_place_of_axes():

@@ -3,8 +3,9 @@ Scores of what the models write, as modules of `evaluate`. Each is a folder here
 
 ```python
 >>> import evaluate
+>>> from hf_attention import metrics
 
->>> captioning = evaluate.load("hf_attention/metrics/captioning")
+>>> captioning = evaluate.load(f"{metrics.__path__[0]}/captioning")
 >>> captioning.compute(predictions=["a dog runs"], references=[["a dog runs", "a dog is running"]])
 ```
 

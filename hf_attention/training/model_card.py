@@ -101,12 +101,20 @@ def add_eval_results(card_file: str | Path, results: Sequence[EvalResult], model
         `ModelCard`: the card, which is saved.
     """
     card_file = Path(card_file)
-    card = ModelCard.load(card_file) if card_file.is_file() else ModelCard(f"---\n---\n# {model_name}\n")
+    if card_file.is_file():
+        card = ModelCard.load(card_file)
+    else:
+        card = ModelCard(f"---\nlibrary_name: transformers\n---\n\n# {model_name}\n")
     if not card.data.model_name:
         card.data.model_name = model_name
-    others = [
-        old for old in card.data.eval_results or [] if not any(old.is_equal_except_value(new) for new in results)
-    ]
+
+    def place(result: EvalResult) -> tuple:
+        """What tells scores apart, however each was computed."""
+        names = ("task_type", "dataset_type", "dataset_config", "dataset_split", "metric_type", "metric_name")
+        return tuple(getattr(result, name) for name in names)
+
+    replaced = {place(result) for result in results}
+    others = [old for old in card.data.eval_results or [] if place(old) not in replaced]
     card.data.eval_results = [*others, *results]
     card.save(card_file)
     return card

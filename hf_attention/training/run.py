@@ -96,8 +96,10 @@ class Run:
             write_results(self.output_dir, facts | results)
             picture = None
             (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
+            write_model_card(self.output_dir, task, arguments, self._hub.name)
             if example is not None and self._hub_args.card_picture:
                 picture = draw_attention(model, processor, example, self.output_dir)
-            write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
+            if picture is not None:
+                write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
             self._hub.finish()
         self.accelerator.end_training()

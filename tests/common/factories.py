@@ -1,7 +1,7 @@
 """The models that go through the suite. A new model joins with one factory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -141,6 +141,18 @@ def without_encoder(settings: dict) -> dict:
     return {k: v for k, v in settings.items() if k not in ("memory_size", "initial_state", "coverage")}
 
 
+SEQ2SEQ = ModelFactory(
+    name="seq2seq",
+    model_class=AttentionSeq2SeqForConditionalGeneration,
+    config_class=AttentionSeq2SeqConfig,
+    settings={"memory_size": 6, "source_vocab_size": VOCABULARY},
+    make_inputs=make_sentences,
+    content="input_ids",
+    mask="attention_mask",
+    adapt=size_encoder,
+    end_bias=4.0,
+    share=3,
+)
 FACTORIES = [
     ModelFactory(
         name="captioner",
@@ -151,35 +163,17 @@ FACTORIES = [
         content="region_features",
         mask="region_mask",
     ),
-    ModelFactory(
-        name="seq2seq",
-        model_class=AttentionSeq2SeqForConditionalGeneration,
-        config_class=AttentionSeq2SeqConfig,
-        settings={"memory_size": 6, "source_vocab_size": VOCABULARY},
-        make_inputs=make_sentences,
-        content="input_ids",
-        mask="attention_mask",
-        adapt=size_encoder,
-        end_bias=4.0,
-        share=3,
-    ),
-    ModelFactory(
+    SEQ2SEQ,
+    replace(
+        SEQ2SEQ,
         name="seq2seq_deep",
-        model_class=AttentionSeq2SeqForConditionalGeneration,
-        config_class=AttentionSeq2SeqConfig,
         settings={
-            "memory_size": 6,
-            "source_vocab_size": VOCABULARY,
+            **SEQ2SEQ.settings,
             "encoder_rnn_type": "gru",
             "encoder_num_hidden_layers": 2,
             "encoder_embedding_size": 2,
             "encoder_skip_connection": True,
         },
-        make_inputs=make_sentences,
-        content="input_ids",
-        mask="attention_mask",
-        adapt=size_encoder,
-        end_bias=4.0,
         share=9,
     ),
     ModelFactory(

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import datasets
 import evaluate
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -13,6 +12,7 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
+from hf_attention.metrics.references import as_lists, one_or_several_references
 from hf_attention.training.tokenization import WORD
 
 
@@ -90,19 +90,14 @@ class Captioning(evaluate.Metric):
     """[`caption_metrics`] as a module of `evaluate`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
         return evaluate.MetricInfo(
             description=__doc__,
             citation=_CITATION,
             inputs_description=caption_metrics.__doc__,
-            features=[
-                datasets.Features({"predictions": text, "references": texts}),
-                datasets.Features({"predictions": text, "references": text}),
-            ],
+            features=one_or_several_references(),
         )
 
     def _compute(
         self, predictions: list[str], references: list[list[str]] | list[str], **options: Any
     ) -> dict[str, float]:
-        references = [[each] if isinstance(each, str) else each for each in references]
-        return caption_metrics(predictions, references, **options)
+        return caption_metrics(predictions, as_lists(references), **options)

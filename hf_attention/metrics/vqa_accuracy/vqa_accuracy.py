@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import datasets
 import evaluate
+
+from hf_attention.metrics.references import as_lists, one_or_several_references
 
 
 FULL_VOTES = 3  # an answer that so many annotators gave is right in full
@@ -53,7 +54,8 @@ def normalize_answer(answer: str) -> str:
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """How right an answer is: min(n / 3, 1) of n annotators who gave it, a mean over all choices of all but one of
-    them, so that people can be scored likewise (Antol et al. 2015, section 3). Of ten annotators one counts 0.3.
+    them, so that people can be scored likewise (Antol et al. 2015, section 3). Of ten annotators one counts 0.3. Where
+    fewer than three are left, all of them take the place of three.
 
     Args:
         prediction (`str`): the answer.
@@ -96,9 +98,8 @@ def answer_metrics(predictions: Sequence[str], answers: Sequence[Sequence[str]])
             f"{len(answers)} questions and {sum(not given for given in answers)} questions without an answer."
         )
     pairs = list(zip(predictions, answers, strict=True))
-    metrics = {
-        "exact_match": sum(prediction.strip() == most_common(given) for prediction, given in pairs) / len(pairs)
-    }
+    exact = sum(prediction.strip() == most_common(given).strip() for prediction, given in pairs)
+    metrics = {"exact_match": exact / len(pairs)}
     if any(len(given) > 1 for given in answers):
         metrics["vqa_accuracy"] = sum(vqa_accuracy(*pair) for pair in pairs) / len(pairs)
     return metrics
@@ -108,16 +109,12 @@ class VQAAccuracy(evaluate.Metric):
     """[`answer_metrics`] as a module of `evaluate`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        text, texts = datasets.Value("string"), datasets.List(datasets.Value("string"))
         return evaluate.MetricInfo(
             description=__doc__,
             citation=_CITATION,
             inputs_description=answer_metrics.__doc__,
-            features=[
-                datasets.Features({"predictions": text, "references": texts}),
-                datasets.Features({"predictions": text, "references": text}),
-            ],
+            features=one_or_several_references(),
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]] | list[str]) -> dict[str, float]:
-        return answer_metrics(predictions, [[each] if isinstance(each, str) else each for each in references])
+        return answer_metrics(predictions, as_lists(references))
