@@ -7,6 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .step_product import StepProduct
+
+
+def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype in which a product with the tensor is computed: autocast's, or its own."""
+    device_type = tensor.device.type
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else tensor.dtype
+
 
 class ProjectedMemory(NamedTuple):
     """
@@ -81,6 +89,7 @@ class Attention(nn.Module):
             [`ProjectedMemory`]
         """
         mask = None if memory_mask is None else memory_mask.bool().unsqueeze(1)
+        memory = memory.to(compute_dtype(memory))  # once, not by autocast at every step
         return ProjectedMemory(self.keys(memory), memory, mask)
 
     def keys(self, memory: torch.Tensor) -> torch.Tensor:
@@ -89,8 +98,29 @@ class Attention(nn.Module):
     def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
         raise NotImplementedError
 
+    def values(self, memory: ProjectedMemory) -> torch.Tensor:
+        """What the weights multiply, of shape `(batch, positions, size)` or `(batch, heads, positions, size)`."""
+        return memory.values
+
+    def sum_over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> StepProduct:
+        """
+        The weighted sums of one memory, step by step.
+
+        Args:
+            memory ([`ProjectedMemory`]): What is summed.
+            queries (`int`): Queries to each memory of the batch, at each step.
+            steps (`int`): Number of steps.
+        """
+        values = self.values(memory)
+        zeros = values.new_zeros(()).expand(*values.shape[:-2], queries, steps, values.shape[-1])
+        return StepProduct(zeros, values)
+
     def forward(
-        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        memory: ProjectedMemory,
+        coverage: torch.Tensor | None = None,
+        sum_values: StepProduct | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Attends with several queries to each memory of the batch.
@@ -100,6 +130,8 @@ class Attention(nn.Module):
             memory ([`ProjectedMemory`]): What they look at.
             coverage (`torch.Tensor` of shape `(batch, queries, positions)`, *optional*):
                 The attention that each position has had so far.
+            sum_values ([`StepProduct`], *optional*):
+                Inside a recurrence, the memory's [`~Attention.sum_over_steps`].
 
         Returns:
             `tuple`: the context, of shape `(batch, queries, memory_size)`, and the attention weights, of shape
@@ -107,8 +139,11 @@ class Attention(nn.Module):
             and is zero on the masked ones.
         """
         weights = masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
-        context = torch.bmm(weights.to(memory.values.dtype), memory.values)
-        return context, weights.unsqueeze(1)
+        return self._sum(weights, memory, sum_values), weights.unsqueeze(1)
+
+    def _sum(self, weights: torch.Tensor, memory: ProjectedMemory, sum_values: StepProduct | None) -> torch.Tensor:
+        weights = weights.to(memory.values.dtype)
+        return torch.matmul(weights, self.values(memory)) if sum_values is None else sum_values(weights)
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -182,14 +217,20 @@ class ScaledDotAttention(Attention):
     def _split_heads(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
+    def values(self, memory: ProjectedMemory) -> torch.Tensor:
+        return self._split_heads(memory.values)
+
     def forward(
-        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        memory: ProjectedMemory,
+        coverage: torch.Tensor | None = None,
+        sum_values: StepProduct | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         query = self._split_heads(self.query_proj(query) * self.scale)
         scores = torch.matmul(query, self._split_heads(memory.keys).transpose(-1, -2))
         weights = masked_softmax(scores, memory.mask)
-        values = self._split_heads(memory.values)
-        context = torch.matmul(weights.to(values.dtype), values).transpose(1, 2).flatten(-2)
+        context = self._sum(weights, memory, sum_values).transpose(1, 2).flatten(-2)
         return self.output_proj(context), weights
 
 

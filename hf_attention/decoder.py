@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from .attention import ATTENTION_CLASSES, ProjectedMemory
+from .attention import ATTENTION_CLASSES, ProjectedMemory, compute_dtype
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
+from .step_product import StepProduct
 
 
 @dataclass
@@ -238,13 +239,17 @@ class AttentionDecoder(nn.Module):
         )
 
     def _attend(
-        self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        memory: ProjectedMemory,
+        coverage: torch.Tensor | None = None,
+        sum_values: StepProduct | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         # (rows, hidden) -> (batch, rows a memory, hidden): rows of one memory share its keys.
         batch = memory.keys.shape[0]
         if coverage is not None:
             coverage = coverage.unflatten(0, (batch, -1))
-        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage)
+        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage, sum_values)
         return context.flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
 
     def _activate(self, readout: torch.Tensor) -> torch.Tensor:
@@ -331,44 +336,43 @@ class AttentionDecoder(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
         """Step by step; only what waits for the state is left inside the loop."""
         config = self.config
+        rows, length = inputs_embeds.shape[:2]
         cells = [
-            _RecurrentStep(self.rnn, layer, inputs_embeds, self.recurrent_weight_dropout)
+            _RecurrentSteps(self.rnn, layer, inputs_embeds, self.recurrent_weight_dropout)
             for layer in range(config.num_hidden_layers)
         ]
+        sum_values = None
+        if torch.is_grad_enabled() and memory is not None:
+            sum_values = self.attention.sum_over_steps(memory, rows // memory.keys.shape[0], length)
         # The dropout in front of each layer but the first, and in front of the readout.
         *before_layers, before_readout = [self.hidden_dropout.over_steps(hidden) for hidden in state.hidden]
-        weight_embeds, weight_fed = cells[0].weight_ih.split_with_sizes(
-            [config.embedding_size, self.rnn.input_size - config.embedding_size], 1
-        )
-        input_gates = F.linear(inputs_embeds, weight_embeds, cells[0].bias)
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
         steps = zip(
-            input_gates.unbind(1),
             inputs_embeds.unbind(1),
-            [None] * inputs_embeds.shape[1] if attention_mask is None else attention_mask.unbind(1),
+            [None] * length if attention_mask is None else attention_mask.unbind(1),
             strict=True,
         )
         all_hidden, all_contexts, all_weights, all_readouts, states = [], [], [], [], []
-        for gates, embeds, is_token in steps:
+        for embeds, is_token in steps:
             hidden, cell = list(state.hidden), list(state.cell)
             readout, coverage, past = state.readout, state.coverage, state.past
             memory = past if self.attends_to_past else memory
-            context = weights = None
+            context = weights = fed = None
             if self.attends_before:
-                context, weights = self._attend(hidden[-1], memory, coverage)
+                context, weights = self._attend(hidden[-1], memory, coverage, sum_values)
                 if self.context_gate is not None:
                     context = self.context_gate(hidden[-1]).sigmoid() * context
-                gates = gates + F.linear(context, weight_fed)
+                fed = context
             elif config.input_feeding:
-                gates = gates + F.linear(readout, weight_fed)
+                fed = readout
             for layer, step in enumerate(cells):
                 if layer > 0:
-                    gates = step.input_gates(before_layers[layer - 1](hidden[layer - 1]))
-                hidden[layer], new_cell = step(gates, hidden[layer], cell[layer] if cell else None)
+                    fed = before_layers[layer - 1](hidden[layer - 1])
+                hidden[layer], new_cell = step(fed, hidden[layer], cell[layer] if cell else None)
                 if cell:
                     cell[layer] = new_cell
             if self.attends_after:
-                context, weights = self._attend(hidden[-1], memory, coverage)
+                context, weights = self._attend(hidden[-1], memory, coverage, sum_values)
             if config.input_feeding:
                 readout = self._read_out(hidden[-1], context, embeds, before_readout)
                 all_readouts.append(readout)
@@ -392,38 +396,51 @@ class AttentionDecoder(nn.Module):
         return readout, weights, states or [state]
 
 
-def _compute_dtype(tensor: torch.Tensor) -> torch.dtype:
-    device_type = tensor.device.type
-    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else tensor.dtype
+class _RecurrentSteps:
+    """
+    One layer of an `nn.LSTM` or `nn.GRU`, step by step.
 
+    Args:
+        rnn (`nn.LSTM` or `nn.GRU`): All the layers.
+        layer (`int`): Which of them.
+        inputs (`torch.Tensor` of shape `(rows, steps, size)`):
+            What is known of the first layer's input before the first step; the rest is fed at each step.
+        weight_dropout ([`Dropout`]): Acts on the recurrent matrix.
+    """
 
-class _RecurrentStep:
-    """One step of one layer of an `nn.LSTM` or `nn.GRU`, its input's share of the gates already computed."""
-
-    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, like: torch.Tensor, weight_dropout: Dropout):
+    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, inputs: torch.Tensor, weight_dropout: Dropout):
         self.is_lstm = rnn.mode == "LSTM"
         # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
-        dtype = _compute_dtype(like)
-        self.weight_ih = getattr(rnn, f"weight_ih_l{layer}").to(dtype)
-        self.weight_hh = weight_dropout(getattr(rnn, f"weight_hh_l{layer}")).to(dtype)
-        self.bias = getattr(rnn, f"bias_ih_l{layer}").to(dtype)
-        self.bias_hh = getattr(rnn, f"bias_hh_l{layer}").to(dtype)
+        dtype = compute_dtype(inputs)
+        weight_ih, weight_hh, bias, bias_hh = rnn.all_weights[layer]
+        weight_ih, bias, bias_hh = weight_ih.to(dtype), bias.to(dtype), bias_hh.to(dtype)
+        weight_hh = weight_dropout(weight_hh).to(dtype)
         if self.is_lstm:  # both biases are only added; the GRU's reset gate comes between
-            self.bias = self.bias + self.bias_hh
-
-    def input_gates(self, inputs: torch.Tensor) -> torch.Tensor:
-        return F.linear(inputs, self.weight_ih, self.bias)
+            bias = bias + bias_hh
+        if layer == 0:
+            known = inputs.shape[2]
+            bases = F.linear(inputs, weight_ih[:, :known], bias)
+            weight_ih = weight_ih[:, known:]
+        else:
+            bases = bias.expand(*inputs.shape[:2], -1)
+        fed = [weight_ih.t()] if weight_ih.shape[1] else []
+        if self.is_lstm:
+            self.gates = StepProduct(bases, *fed, weight_hh.t())
+        else:
+            self.input_gates = StepProduct(bases, *fed)
+            self.hidden_gates = StepProduct(bias_hh.expand(*inputs.shape[:2], -1), weight_hh.t())
 
     def __call__(
-        self, gates: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor | None
+        self, fed: torch.Tensor | None, hidden: torch.Tensor, cell: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """From what is fed at this step, and the state before it, to the state after it."""
+        inputs = [] if fed is None else [fed]
         if self.is_lstm:
-            gates = gates + F.linear(hidden, self.weight_hh)
-            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+            input_gate, forget_gate, candidate, output_gate = self.gates(*inputs, hidden).chunk(4, -1)
             cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
             return output_gate.sigmoid() * cell.tanh(), cell
-        input_reset, input_update, input_new = gates.chunk(3, -1)
-        hidden_reset, hidden_update, hidden_new = F.linear(hidden, self.weight_hh, self.bias_hh).chunk(3, -1)
+        input_reset, input_update, input_new = self.input_gates(*inputs).chunk(3, -1)
+        hidden_reset, hidden_update, hidden_new = self.hidden_gates(hidden).chunk(3, -1)
         reset = (input_reset + hidden_reset).sigmoid()
         update = (input_update + hidden_update).sigmoid()
         new = (input_new + reset * hidden_new).tanh()

@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 # Positions whose logits are made at a time: few enough to stay in a processor's cache.
 CHUNK_SIZE = 256
+# How many gradients of logits are kept at most, before they are multiplied with states and weight: one large product
+# takes less time than many small ones and their sum.
+KEPT_GRADIENTS = 2**24
 
 
 def summed_token_loss(
@@ -58,7 +61,7 @@ def _is_plain_linear(module: nn.Module) -> bool:
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """
-    The summed cross-entropy of a linear projection, which forms its gradients chunk by chunk in the forward pass:
+    The summed cross-entropy of a linear projection, which forms its gradients part by part in the forward pass:
     autograd would keep the probabilities of all positions until the backward pass.
     """
 
@@ -67,39 +70,68 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = torch.promote_types(states.dtype, torch.float32)
         total = states.new_zeros((), dtype=dtype)
         states_gradient = torch.empty_like(states)
-        weight_gradient = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-        bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=weight_gradient.dtype)
+        weight_gradient = None if len(states) else torch.zeros_like(weight)
+        bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=dtype)
         cast_weight = weight.to(states.dtype)  # once, not in every chunk
-        for start in range(0, len(states), CHUNK_SIZE):
-            chunk = slice(start, start + CHUNK_SIZE)
-            labels = targets[chunk].unsqueeze(1)
-            log_probabilities = F.linear(states[chunk], cast_weight, bias).log_softmax(1, dtype=dtype)
-            losses = (label_smoothing - 1) * log_probabilities.gather(1, labels)
-            if label_smoothing:
-                losses -= label_smoothing * log_probabilities.mean(1, keepdim=True)
-            # The gradient of the logits: their probabilities less the target's.
-            gradient = log_probabilities.exp_()
-            if label_smoothing:
-                gradient -= label_smoothing / gradient.shape[1]
-            gradient.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
-            if label_weights is not None:
-                factors = label_weights[chunk].unsqueeze(1).to(dtype)
-                losses *= factors
-                gradient *= factors
-            total += losses.sum()
-            gradient = gradient.to(states.dtype)
-            states_gradient[chunk] = gradient @ cast_weight
-            weight_gradient += gradient.T @ states[chunk]
+        part_size = max(KEPT_GRADIENTS // len(weight), CHUNK_SIZE)
+        kept = states.new_empty(min(part_size, len(states)), len(weight))
+        of_targets = [states, targets] if label_weights is None else [states, targets, label_weights]
+        for part, part_states_gradient, *rest in zip(
+            states.split(part_size),
+            states_gradient.split(part_size),
+            *(values.split(part_size) for values in of_targets),
+            strict=True,
+        ):
+            gradients = kept[: len(part)]
+            chunks = zip(*(values.split(CHUNK_SIZE) for values in (gradients, *rest)), strict=True)
+            total += sum(_chunk_loss(cast_weight, bias, label_smoothing, *chunk) for chunk in chunks)
+            torch.mm(gradients, cast_weight, out=part_states_gradient)
+            product = gradients.T @ part
+            weight_gradient = product if weight_gradient is None else weight_gradient.to(dtype).add_(product)
             if bias is not None:
-                bias_gradient += gradient.sum(0)
-        ctx.save_for_backward(states_gradient, weight_gradient.to(weight.dtype), bias_gradient)
+                bias_gradient += gradients.sum(0)
+        ctx.save_for_backward(states_gradient, weight_gradient, bias_gradient)
+        ctx.dtypes = [states.dtype, weight.dtype, None if bias is None else bias.dtype]
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, factor):
-        gradients = [None if value is None else (factor * value).to(value.dtype) for value in ctx.saved_tensors]
+        gradients = [
+            # A cast is a copy, which may be written over.
+            value if value is None else value * factor if value.dtype == dtype else value.to(dtype).mul_(factor)
+            for value, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
         return *gradients, None, None, None
+
+
+def _chunk_loss(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    label_smoothing: float,
+    logits_gradient: torch.Tensor,
+    states: torch.Tensor,
+    targets: torch.LongTensor,
+    label_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The summed loss of a chunk, whose gradient is written into `logits_gradient`, `(positions, vocabulary)`."""
+    labels = targets.unsqueeze(1)
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    log_probabilities = F.linear(states, weight, bias).log_softmax(1, dtype=dtype)
+    losses = (label_smoothing - 1) * log_probabilities.gather(1, labels)
+    if label_smoothing:
+        losses -= label_smoothing * log_probabilities.mean(1, keepdim=True)
+    # The gradient of the logits: their probabilities less the target's.
+    gradient = log_probabilities.exp_()
+    if label_smoothing:
+        gradient -= label_smoothing / gradient.shape[1]
+    gradient.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
+    if label_weights is not None:
+        factors = label_weights.unsqueeze(1).to(dtype)
+        losses *= factors
+        gradient *= factors
+    logits_gradient.copy_(gradient)
+    return losses.sum()
 
 
 def doubly_stochastic_loss(
