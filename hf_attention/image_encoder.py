@@ -4,6 +4,7 @@ import os
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .modeling_attention import EncoderOutput
@@ -90,6 +91,17 @@ def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: t
     if features.ndim == 4:
         return features.flatten(2).transpose(1, 2)
     return features[:, features.shape[1] - rows * columns :]
+
+
+def grid_boxes(rows: int, columns: int) -> torch.Tensor:
+    """
+    The cells of a grid, row by row.
+
+    Returns:
+        `torch.Tensor` of shape `(rows * columns, 4)`: left, top, right, bottom, as shares of width and height.
+    """
+    top, left = torch.meshgrid(torch.arange(rows) / rows, torch.arange(columns) / columns, indexing="ij")
+    return torch.stack([left, top, left + 1 / columns, top + 1 / rows], -1).flatten(0, 1)
 
 
 def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
@@ -228,19 +240,24 @@ class ImageEncoder(nn.Module):
         Raises:
             ValueError: Where the model has no backbone, or its features are no grid, or not of `region_size`.
         """
+        return self._extract(pixel_values)[0]
+
+    def _extract(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The features of the regions, and the boxes of the regions, of shape `(regions, 4)`."""
         if self.backbone is None:
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
             features = self.backbone(pixel_values=pixel_values.to(self.backbone.dtype)).last_hidden_state
-        regions = flatten_grid(features, self.config.backbone_config, tuple(pixel_values.shape[-2:]))
+        backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
+        regions = flatten_grid(features, backbone_config, image_size)
         if regions.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"The backbone gives each region {regions.shape[-1]} features, but the configuration says "
                 f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
             )
-        return regions
+        return regions, grid_boxes(*grid_shape(features, backbone_config, image_size)).to(regions.device)
 
     def forward(
         self,
@@ -248,6 +265,7 @@ class ImageEncoder(nn.Module):
         region_features: torch.Tensor | None = None,
         region_mask: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
+        normalize: bool = False,
         return_dict: bool = True,
         **kwargs,
     ) -> EncoderOutput:
@@ -260,7 +278,10 @@ class ImageEncoder(nn.Module):
             region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
                 1 where a region is real, 0 where it is padding.
             region_boxes (`torch.Tensor` of shape `(batch, regions, 4)`, *optional*):
-                Left, top, right, bottom of each region, as shares of width and height. Needed with `box_positions`.
+                Left, top, right, bottom of each region, as shares of width and height. Needed with `box_positions` and
+                `region_features`; those of a grid are known.
+            normalize (`bool`, *optional*, defaults to `False`):
+                Whether each region's features are first scaled to length 1.
 
         Returns:
             [`EncoderOutput`]
@@ -272,7 +293,9 @@ class ImageEncoder(nn.Module):
         if (pixel_values is None) == (region_features is None):
             raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
         if region_features is None:
-            region_features = self.extract_regions(pixel_values)
+            region_features, boxes = self._extract(pixel_values)
+            if region_boxes is None:
+                region_boxes = boxes.expand(len(region_features), -1, -1)
         if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"`region_features` must have shape (batch, regions, {self.config.region_size}), "
@@ -287,6 +310,8 @@ class ImageEncoder(nn.Module):
             rows = (~has_region).nonzero().flatten().tolist()
             raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to attend to.")
 
+        if normalize:
+            region_features = F.normalize(region_features, dim=-1)
         if self.config.project_regions:
             region_features = region_features.to(self.projection[0].weight.dtype)
         memory = self.projection(self.region_dropout(region_features))
@@ -299,7 +324,9 @@ class ImageEncoder(nn.Module):
             memory = memory + self.position_embedding.weight
         if self.box_projection is not None:
             if region_boxes is None:
-                raise ValueError("This model was made with `box_positions`: pass `region_boxes`.")
+                raise ValueError(
+                    "This model was made with `box_positions`: pass `region_boxes` beside `region_features`."
+                )
             left, top, right, bottom = region_boxes.unbind(-1)
             area = (right - left) * (bottom - top)
             memory = memory + self.box_projection(torch.cat([region_boxes, area.unsqueeze(-1)], -1).to(memory.dtype))

@@ -166,11 +166,9 @@ class AttentionVQAEncoder(nn.Module):
             raise ValueError(
                 f"Every image needs as many questions as the next: got {len(input_ids)} questions and {images} images."
             )
-        if self.config.normalize_regions:
-            if region_features is None:
-                region_features, pixel_values = self.image_encoder.extract_regions(pixel_values), None
-            region_features = F.normalize(region_features, dim=-1)
-        image = self.image_encoder(pixel_values, region_features, region_mask, region_boxes)
+        image = self.image_encoder(
+            pixel_values, region_features, region_mask, region_boxes, normalize=self.config.normalize_regions
+        )
         regions = image.last_hidden_state
         words, question = self.question_encoder(input_ids, attention_mask)
 

@@ -307,6 +307,16 @@ def test_memory_is_projection_plus_place() -> None:
             torch.testing.assert_close(output.last_hidden_state[image, region], expected)
 
 
+def test_the_boxes_of_a_grid_are_its_cells() -> None:
+    backbone = ResNetConfig(embedding_size=4, hidden_sizes=[6], depths=[1], layer_type="basic")  # a quarter the size
+    encoder = make_encoder(backbone, box_positions=True).eval()
+    pixel_values = torch.randn(2, 3, 8, 16)
+    cells = [[column / 4, row / 2, (column + 1) / 4, (row + 1) / 2] for row in range(2) for column in range(4)]
+    torch.testing.assert_close(
+        encoder(pixel_values=pixel_values), encoder(pixel_values, region_boxes=torch.tensor([cells, cells]))
+    )
+
+
 def test_without_projection_the_features_are_the_memory() -> None:
     encoder = make_encoder(transformer(ViTConfig, hidden_size=6), project_regions=False).eval()
     pixel_values = torch.randn(2, 3, 32, 32)
