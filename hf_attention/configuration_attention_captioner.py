@@ -25,8 +25,8 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
         num_regions (`int`, *optional*):
             Where given, each of so many regions has a learned position, added to its memory.
         box_positions (`bool`, *optional*, defaults to `False`):
-            Whether a linear map of the regions' boxes and their area is added to the memory: of the grid's cells, or of
-            the `region_boxes` that are passed.
+            Whether a linear map of the regions' boxes and their area is added to the memory: of the grid's cells, or
+            of the `region_boxes` that are passed.
         project_regions (`bool`, *optional*, defaults to `True`):
             Whether regions become memory through a linear map, a ReLU and a layer norm. `False` attends to the
             features as they are, with `memory_size` equal to `region_size`.
