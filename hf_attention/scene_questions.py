@@ -6,6 +6,7 @@ with a stream of random numbers of their own: pictures and captions stay as they
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .scenes import COLOURS, HELD_OUT_PAIRS, SHAPES, Scene, choose, relation, scene_splits, to_png
+from .scenes import (
+    COLOURS,
+    HELD_OUT_PAIRS,
+    SHAPES,
+    VARIETIES,
+    Scene,
+    SceneObject,
+    choose,
+    relation,
+    scene_splits,
+    to_png,
+    with_article,
+)
 
 
 if TYPE_CHECKING:
@@ -22,7 +35,7 @@ if TYPE_CHECKING:
 
 KINDS = ("colour", "shape", "count", "relation", "yes_no")
 RELATIONS = ("left of", "right of", "above", "below")
-PLURALS = {"box": "boxes", "cross": "crosses", "plus": "pluses"}
+PLURALS = {"box": "boxes", "cross": "crosses", "hourglass": "hourglasses", "plus": "pluses"}
 
 
 @dataclass(frozen=True)
@@ -76,29 +89,25 @@ def _ask_count(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
     else:
         # As often something that is there as something of which there may be none.
         there = [getattr(thing, attribute) for thing in scene.objects]
-        value = choose(rng, there if rng.random() < 0.5 else COLOURS if attribute == "colour" else SHAPES)
+        possible = itertools.islice(COLOURS if attribute == "colour" else SHAPES, scene.variety)
+        value = choose(rng, there if rng.random() < 0.5 else possible)
         counted = [i for i, each in enumerate(there) if each == value]
         noun = _noun(rng, value) if attribute == "shape" else ""
         name = PLURALS.get(noun, f"{noun}s") if noun else f"{value} objects"
     return SceneQuestion(f"how many {name} are there ?", str(len(counted)), "count", tuple(counted))
 
 
+def _name(rng: np.random.Generator, thing: SceneObject) -> str:
+    return f"the {thing.colour} {_noun(rng, thing.shape)}"
+
+
 def _ask_relation(scene: Scene, rng: np.random.Generator) -> SceneQuestion | None:
-    """For the colour or shape of the one object that stands so to another."""
-    options = []
-    for reference in range(len(scene.objects)):
-        stands = [
-            (i, relation(thing, scene.objects[reference])) for i, thing in enumerate(scene.objects) if i != reference
-        ]
-        counts = Counter(side for _, side in stands)
-        options += [(number, side, reference) for number, side in stands if counts[side] == 1]
-    if not options:
+    if len(scene.objects) < 2:
         return None
-    number, side, reference = choose(rng, options)
-    attribute = choose(rng, ("colour", "shape"))
-    other = scene.objects[reference]
-    text = f"what {attribute} is the object {side} the {other.colour} {_noun(rng, other.shape)} ?"
-    return SceneQuestion(text, getattr(scene.objects[number], attribute), "relation", (number, reference))
+    numbers = tuple(rng.permutation(len(scene.objects))[:2].tolist())
+    first, second = (scene.objects[number] for number in numbers)
+    text = f"where is {_name(rng, first)} seen from {_name(rng, second)} ?"
+    return SceneQuestion(text, relation(first, second).removesuffix(" of"), "relation", numbers)
 
 
 def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
@@ -109,7 +118,7 @@ def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
         side = relation(scene.objects[first], scene.objects[second])
         if answer == "no":
             side = choose(rng, [other for other in RELATIONS if other != side])
-        names = [f"the {t.colour} {_noun(rng, t.shape)}" for t in (scene.objects[first], scene.objects[second])]
+        names = [_name(rng, scene.objects[number]) for number in (first, second)]
         return SceneQuestion(f"is {names[0]} {side} {names[1]} ?", answer, "yes_no", (first, second))
     if answer == "yes":
         objects = (choose(rng, range(len(scene.objects))),)
@@ -118,10 +127,10 @@ def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
         # Held-out pairs are asked for only where they may be there: else training would teach that they never are.
         there = {thing.pair for thing in scene.objects}
         allowed = HELD_OUT_PAIRS if there & HELD_OUT_PAIRS else frozenset()
-        pairs = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS | there or (c, s) in allowed]
+        pairs = [pair for pair in scene.pairs if pair not in HELD_OUT_PAIRS or pair in allowed]
         objects = ()
         colour, shape = choose(rng, [pair for pair in pairs if pair not in there])
-    return SceneQuestion(f"is there a {colour} {_noun(rng, shape)} ?", answer, "yes_no", objects)
+    return SceneQuestion(f"is there {with_article(f'{colour} {_noun(rng, shape)}')} ?", answer, "yes_no", objects)
 
 
 _ASK: dict[str, Callable[[Scene, np.random.Generator], SceneQuestion | None]] = {
@@ -166,8 +175,9 @@ def make_scene_questions(
     seed: int = 0,
     image_size: int = 64,
     questions_per_scene: int = 6,
+    variety: int = VARIETIES[-1],
 ) -> DatasetDict:
-    """Makes a data set of questions about scenes, the scenes of [`make_scenes`].
+    """Makes a data set of questions about scenes, the scenes of [`make_scenes`] of that variety.
 
     Args:
         train, validation, test, held_out (`int`, *optional*):
@@ -175,6 +185,7 @@ def make_scene_questions(
         seed (`int`, *optional*, defaults to 0): another seed, other scenes.
         image_size (`int`, *optional*, defaults to 64): side of the pictures in pixels.
         questions_per_scene (`int`, *optional*, defaults to 6): from 1 to 12.
+        variety (`int`, *optional*, defaults to 12): one of `VARIETIES`, of how many colours and shapes.
 
     Returns:
         `datasets.DatasetDict`, with a row for each question and the columns
@@ -206,6 +217,7 @@ def make_scene_questions(
         features,
         seed,
         image_size,
+        variety,
     )
 
 

@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,12 @@ COLOURS = {
     "yellow": (245, 215, 40),
     "purple": (140, 50, 170),
     "white": (245, 245, 245),
+    "orange": (240, 125, 20),
+    "pink": (245, 150, 195),
+    "cyan": (60, 205, 220),
+    "brown": (105, 60, 25),
+    "black": (25, 25, 30),
+    "lime": (165, 230, 60),
 }
 # The nouns that captions use for each shape.
 SHAPES = {
@@ -40,13 +46,29 @@ SHAPES = {
     "star": ("star",),
     "cross": ("cross", "plus"),
     "ring": ("ring", "hoop"),
+    "diamond": ("diamond",),
+    "heart": ("heart",),
+    "arrow": ("arrow",),
+    "frame": ("frame",),
+    "hourglass": ("hourglass",),
+    "crescent": ("crescent", "moon"),
 }
+# How many of the colours and of the shapes a scene may show: the first ones of both.
+VARIETIES = (6, 12)
 # The side of an object's box, as a range of fractions of the picture's side.
 SIZES = {"small": (0.24, 0.27), "medium": (0.31, 0.35), "large": (0.4, 0.45)}
 GROUNDS = ("striped", "checked", "dotted", "shaded", "cloudy")
 SPLITS = ("train", "validation", "test", "held_out")
-# One pair for every colour and one for every shape, so that training still shows each of them in five other pairs.
-HELD_OUT_PAIRS = frozenset(zip(COLOURS, ("star", "circle", "ring", "cross", "square", "triangle"), strict=True))
+# One pair for every colour and one for every shape, within the first six and within the others: training still shows
+# each of them in five, or eleven, other pairs.
+HELD_OUT_PAIRS = frozenset(
+    zip(
+        COLOURS,
+        ("star", "circle", "ring", "cross", "square", "triangle")
+        + ("crescent", "arrow", "heart", "hourglass", "diamond", "frame"),
+        strict=True,
+    )
+)
 
 _SHAPE_OF_NOUN = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
 _PAIR = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(_SHAPE_OF_NOUN)})\b", re.IGNORECASE)
@@ -105,19 +127,28 @@ class Scene:
         ground (`str`): one of `GROUNDS`.
         image_size (`int`): side of the square picture in pixels.
         key (`tuple[int, ...]`): seeds the texture of the ground, the shades and, in [`describe`], the wording.
+        variety (`int`): one of `VARIETIES`, how many colours and shapes there might have been.
     """
 
     objects: tuple[SceneObject, ...]
     ground: str
     image_size: int = 64
     key: tuple[int, ...] = (0,)
+    variety: int = VARIETIES[0]
 
     def __post_init__(self) -> None:
         if self.ground not in GROUNDS:
             raise ValueError(f"`ground` must be one of {', '.join(GROUNDS)}, got {self.ground!r}.")
+        if self.variety not in VARIETIES:
+            raise ValueError(f"`variety` must be one of {', '.join(map(str, VARIETIES))}, got {self.variety!r}.")
         repeated = [pair for pair, count in Counter(thing.pair for thing in self.objects).items() if count > 1]
         if repeated:
             raise ValueError(f"`objects` must differ in colour or shape, got more than one {' '.join(repeated[0])}.")
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All the pairs of colour and shape that there might have been."""
+        return tuple(itertools.product(*(itertools.islice(names, self.variety) for names in (COLOURS, SHAPES))))
 
     def random(self, stream: int) -> np.random.Generator:
         """A generator of its own for every use: 0 lays the scene out, 1 draws it, 2 captions it, 3 asks, 4 rewords."""
@@ -162,15 +193,33 @@ def _unit_outline(shape: str) -> list[tuple[float, float]]:
         return [(0, 0), (1, 0), (1, 1), (0, 1)]
     if shape == "triangle":
         return [(0.5, 0), (1, 1), (0, 1)]
+    if shape == "diamond":
+        return [(0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)]
+    if shape == "hourglass":
+        return [(0, 0), (1, 0), (0.6, 0.5), (1, 1), (0, 1), (0.4, 0.5)]
+    if shape == "arrow":
+        return [(0.5, 0), (1, 0.5), (0.7, 0.5), (0.7, 1), (0.3, 1), (0.3, 0.5), (0, 0.5)]
     if shape == "cross":
         near, far = 0.34, 0.66
         corner = [(near, 0), (far, 0), (far, near), (1, near), (1, far), (far, far)]
         return corner + [(1 - x, 1 - y) for x, y in corner]
-    radii = [1, 0.42] * 5
-    angles = [math.pi * i / 5 for i in range(10)]
-    points = np.array([(r * math.sin(a), -r * math.cos(a)) for r, a in zip(radii, angles, strict=True)])
+    if shape == "heart":
+        angles = np.linspace(0, 2 * math.pi, 40)
+        heights = 13 * np.cos(angles) - 5 * np.cos(2 * angles) - 2 * np.cos(3 * angles) - np.cos(4 * angles)
+        points = np.stack([16 * np.sin(angles) ** 3, -heights], 1)
+    elif shape == "crescent":
+        # A disc without a smaller one to its right.
+        outer, inner = np.linspace(0.3, 1.7, 30) * math.pi, np.linspace(1.5, 0.5, 30) * math.pi
+        points = np.concatenate([_arc(outer, 0, 1), _arc(inner, math.cos(outer[0]), math.sin(outer[0]))])
+    else:
+        angles = np.arange(10) * math.pi / 5
+        points = np.stack([np.sin(angles), -np.cos(angles)], 1) * np.array([1, 0.42] * 5)[:, None]
     low, high = points.min(axis=0), points.max(axis=0)
     return [tuple(point) for point in ((points - low) / (high - low)).tolist()]
+
+
+def _arc(angles: np.ndarray, centre: float, radius: float) -> np.ndarray:
+    return np.stack([centre + radius * np.cos(angles), radius * np.sin(angles)], 1)
 
 
 def _shape_mask(thing: SceneObject, image_size: int, border: int = 0) -> Image.Image:
@@ -181,11 +230,12 @@ def _shape_mask(thing: SceneObject, image_size: int, border: int = 0) -> Image.I
     width, height = (right - left) * scale - 1, (bottom - top) * scale - 1
     fine = Image.new("L", (width + 1, height + 1))
     pen = ImageDraw.Draw(fine)
-    if thing.shape in ("circle", "ring"):
-        pen.ellipse((border, border, width - border, height - border), fill=255)
-        if thing.shape == "ring":
+    if thing.shape in ("circle", "ring", "frame"):
+        draw = pen.rectangle if thing.shape == "frame" else pen.ellipse
+        draw((border, border, width - border, height - border), fill=255)
+        if thing.shape != "circle":
             rim = round(width * 0.24) - border
-            pen.ellipse((rim, rim, width - rim, height - rim), fill=0)
+            draw((rim, rim, width - rim, height - rim), fill=0)
     else:
         corners = [(x * width, y * height) for x, y in _unit_outline(thing.shape)]
         pen.polygon(corners, fill=255, outline=0 if border else 255, width=max(border, 1))
@@ -241,7 +291,7 @@ def choose(rng: np.random.Generator, options: Iterable[Any]) -> Any:
     return options[int(rng.integers(len(options)))]
 
 
-def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene:
+def make_scene(seed: int, split: str, index: int, image_size: int = 64, variety: int = VARIETIES[0]) -> Scene:
     """Makes one scene, which depends on the arguments alone and not on the other scenes of its split.
 
     Args:
@@ -249,6 +299,7 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
         split (`str`): one of `SPLITS`. Scenes of `held_out` hold at least one of `HELD_OUT_PAIRS`, all others none.
         index (`int`): position in the split, zero or above.
         image_size (`int`, *optional*, defaults to 64): side of the picture in pixels, 32 at least.
+        variety (`int`, *optional*, defaults to 6): one of `VARIETIES`, of how many colours and shapes.
 
     Returns:
         [`Scene`]: one to four objects, of each of which three quarters or more can be seen.
@@ -259,15 +310,16 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
         raise ValueError(f"`image_size` must be 32 or above for the shapes to be told apart, got {image_size}.")
     if seed < 0 or index < 0:
         raise ValueError(f"`seed` and `index` must be zero or above, got {seed} and {index}.")
-    empty = Scene((), GROUNDS[0], image_size, (seed, SPLITS.index(split), index))
+    empty = Scene((), GROUNDS[0], image_size, (seed, SPLITS.index(split), index), variety)
     rng = empty.random(0)
 
-    seen_pairs = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS]
+    seen_pairs = [pair for pair in empty.pairs if pair not in HELD_OUT_PAIRS]
+    held_out_pairs = sorted(HELD_OUT_PAIRS.intersection(empty.pairs))
     pairs: list[Pair] = []
     if split == "held_out":
-        pairs.append(choose(rng, sorted(HELD_OUT_PAIRS)))
+        pairs.append(choose(rng, held_out_pairs))
         # The others come from all the pairs, so that a held-out object is not always among seen ones.
-        seen_pairs += sorted(HELD_OUT_PAIRS)
+        seen_pairs += held_out_pairs
     count = int(rng.integers(1, _MAX_OBJECTS + 1))
     others = [seen_pairs[i] for i in rng.permutation(len(seen_pairs)) if seen_pairs[i] not in pairs]
     pairs += others[: count - len(pairs)]
@@ -282,7 +334,7 @@ def make_scene(seed: int, split: str, index: int, image_size: int = 64) -> Scene
             left, top = rng.integers(1, image_size - side, size=2).tolist()
             objects.append(SceneObject(shape, colour, size, (left, top, left + side, top + side)))
         if _all_apart(objects, image_size) and _all_visible(objects, image_size):
-            return Scene(tuple(objects), ground, image_size, empty.key)
+            return replace(empty, objects=tuple(objects), ground=ground)
 
 
 def relation(first: SceneObject, second: SceneObject) -> str:
@@ -292,6 +344,11 @@ def relation(first: SceneObject, second: SceneObject) -> str:
     if abs(across) >= abs(down):
         return "left of" if across < 0 else "right of"
     return "above" if down < 0 else "below"
+
+
+def with_article(phrase: str) -> str:
+    """The phrase behind *a* or *an*."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def _write(scene: Scene, rng: np.random.Generator) -> Caption:
@@ -322,7 +379,7 @@ def _write(scene: Scene, rng: np.random.Generator) -> Caption:
             continue
         thing = scene.objects[piece]
         size = f"{thing.size} " if with_sizes and thing.size != "medium" else ""
-        phrase = f"a {size}{thing.colour} {choose(rng, SHAPES[thing.shape])}"
+        phrase = with_article(f"{size}{thing.colour} {choose(rng, SHAPES[thing.shape])}")
         mentions.append(Mention(len(text), len(text) + len(phrase), piece))
         text += phrase
     return Caption(text, tuple(mentions))
@@ -358,6 +415,7 @@ def make_scenes(
     seed: int = 0,
     image_size: int = 64,
     captions_per_scene: int = 5,
+    variety: int = VARIETIES[0],
 ) -> DatasetDict:
     """Makes a data set of scenes.
 
@@ -367,6 +425,7 @@ def make_scenes(
         seed (`int`, *optional*, defaults to 0): another seed, other scenes.
         image_size (`int`, *optional*, defaults to 64): side of the pictures in pixels.
         captions_per_scene (`int`, *optional*, defaults to 5): from 1 to 6.
+        variety (`int`, *optional*, defaults to 6): one of `VARIETIES`, of how many colours and shapes.
 
     Returns:
         `datasets.DatasetDict`, with the columns
@@ -405,6 +464,7 @@ def make_scenes(
         features,
         seed,
         image_size,
+        variety,
     )
 
 
@@ -414,6 +474,7 @@ def scene_splits(
     features: Features,
     seed: int,
     image_size: int,
+    variety: int,
 ) -> DatasetDict:
     """Makes a data set from what is told of each scene.
 
@@ -423,6 +484,7 @@ def scene_splits(
         features (`datasets.Features`): the columns.
         seed (`int`): another seed, other scenes.
         image_size (`int`): side of the pictures in pixels.
+        variety (`int`): one of `VARIETIES`.
 
     Returns:
         `datasets.DatasetDict`
@@ -440,7 +502,7 @@ def scene_splits(
             rows = [
                 row
                 for index in range(count)
-                for row in rows_of(make_scene(seed, split, index, image_size), f"{split}-{index:05d}")
+                for row in rows_of(make_scene(seed, split, index, image_size, variety), f"{split}-{index:05d}")
             ]
             splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict(splits)

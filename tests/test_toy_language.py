@@ -100,8 +100,9 @@ def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) 
     stems = {word: os.path.commonprefix(sorted(targets)) for word, targets in forms.items()}
     assert len(set(stems.values())) == len(stems) and all(len(stem) >= 2 for stem in stems.values())
     assert not any(a.startswith(b) for a, b in itertools.permutations(stems.values(), 2))
-    nouns = set(itertools.chain.from_iterable(SHAPES.values()))
-    assert nouns | set(COLOURS) | set(SIZES) - {"medium"} | set(GROUNDS) <= forms.keys()
+    # The language has words for the six colours and shapes that scenes have unless they are asked for more.
+    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), 6)))
+    assert nouns | set(itertools.islice(COLOURS, 6)) | set(SIZES) - {"medium"} | set(GROUNDS) <= forms.keys()
     for word, targets in forms.items():
         if word in nouns:
             assert len(targets) == 2, "subject and object"
@@ -110,7 +111,7 @@ def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) 
 
 
 def test_endings_follow_a_class_that_the_noun_hides(translations: list[ToyTranslation]) -> None:
-    nouns = set(itertools.chain.from_iterable(SHAPES.values()))
+    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), 6)))
     endings, noun_forms = defaultdict(set), {}
     for pair in translations:
         source, target = pair.source.split(), pair.target.split()
