@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -142,12 +142,14 @@ _ASK: dict[str, Callable[[Scene, np.random.Generator], SceneQuestion | None]] = 
 }
 
 
-def ask(scene: Scene, count: int = 6) -> list[SceneQuestion]:
+def ask(scene: Scene, count: int = 6, kinds: Sequence[str] = KINDS) -> list[SceneQuestion]:
     """Asks questions about a scene, of the kinds in turn; where a kind has none to ask, the next one does.
 
     Args:
         scene ([`Scene`]): what to ask about.
         count (`int`, *optional*, defaults to 6): how many questions, from 1 to 12, no two alike.
+        kinds (`Sequence[str]`, *optional*, defaults to `KINDS`):
+            The kinds, one question of each in turn. One that is named twice is asked for twice as often.
 
     Returns:
         `list[SceneQuestion]`: the same ones at every call.
@@ -156,11 +158,13 @@ def ask(scene: Scene, count: int = 6) -> list[SceneQuestion]:
         raise ValueError("`scene` must hold at least one object.")
     if not 1 <= count <= 12:
         raise ValueError(f"`count` must be from 1 to 12, got {count}.")
+    if set(kinds) != set(KINDS):
+        raise ValueError(f"`kinds` must name all of {', '.join(KINDS)} and no other, got {', '.join(kinds)}.")
     rng = scene.random(3)
     questions: dict[str, SceneQuestion] = {}
-    turn = int(rng.integers(len(KINDS)))
+    turn = int(rng.integers(len(kinds)))
     while len(questions) < count:
-        question = _ASK[KINDS[turn % len(KINDS)]](scene, rng)
+        question = _ASK[kinds[turn % len(kinds)]](scene, rng)
         turn += 1
         if question is not None:
             questions.setdefault(question.text, question)
@@ -176,6 +180,7 @@ def make_scene_questions(
     image_size: int = 64,
     questions_per_scene: int = 6,
     variety: int = VARIETIES[-1],
+    kinds: Sequence[str] = KINDS,
 ) -> DatasetDict:
     """Makes a data set of questions about scenes, the scenes of [`make_scenes`] of that variety.
 
@@ -186,6 +191,7 @@ def make_scene_questions(
         image_size (`int`, *optional*, defaults to 64): side of the pictures in pixels.
         questions_per_scene (`int`, *optional*, defaults to 6): from 1 to 12.
         variety (`int`, *optional*, defaults to 12): one of `VARIETIES`, of how many colours and shapes.
+        kinds (`Sequence[str]`, *optional*, defaults to `KINDS`): the kinds of the questions, see [`ask`].
 
     Returns:
         `datasets.DatasetDict`, with a row for each question and the columns
@@ -213,7 +219,7 @@ def make_scene_questions(
     )
     return scene_splits(
         (train, validation, test, held_out),
-        lambda scene, image_id: _rows(scene, image_id, questions_per_scene),
+        lambda scene, image_id: _rows(scene, image_id, questions_per_scene, kinds),
         features,
         seed,
         image_size,
@@ -221,7 +227,7 @@ def make_scene_questions(
     )
 
 
-def _rows(scene: Scene, image_id: str, count: int) -> list[dict[str, Any]]:
+def _rows(scene: Scene, image_id: str, count: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
     image = {"bytes": to_png(scene.draw()), "path": f"{image_id}.png"}
     return [
         {
@@ -233,5 +239,5 @@ def _rows(scene: Scene, image_id: str, count: int) -> list[dict[str, Any]]:
             "boxes": [list(scene.objects[number].box) for number in question.objects],
             "held_out": any(scene.objects[number].pair in HELD_OUT_PAIRS for number in question.objects),
         }
-        for question in ask(scene, count)
+        for question in ask(scene, count, kinds)
     ]

@@ -11,6 +11,7 @@ on the object that the answer depends on, beside how often a cell drawn at rando
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from datasets import Dataset
 from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig, ViTImageProcessorPil
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
-from hf_attention.scene_questions import make_scene_questions
+from hf_attention.scene_questions import KINDS, make_scene_questions
 from hf_attention.training.answering import (
     AnsweringCollator,
     AnsweringDataset,
@@ -38,6 +39,9 @@ from hf_attention.training.tokenization import train_tokenizer
 IMAGE_SIZE = 64
 GRID = 16
 MAX_LENGTH = 30
+QUESTIONS_PER_SCENE = 12
+# Relations take the longest to learn: training asks for them most often. Each other split has as many of each kind.
+TRAINING_KINDS = (*KINDS, "relation", "count", "relation", "yes_no")
 
 
 @dataclass
@@ -47,9 +51,9 @@ class SceneArguments:
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
     attention_form: str = field(default="glimpses", metadata={"help": "stacked, glimpses, top_down or none."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
-    train_scenes: int = field(default=12000, metadata={"help": "Scenes to learn from, with six questions each."})
+    train_scenes: int = field(default=12000, metadata={"help": "Scenes to learn from, with twelve questions each."})
     test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
-    num_train_epochs: int = field(default=8, metadata={"help": "Passes over them."})
+    num_train_epochs: int = field(default=20, metadata={"help": "Passes over them."})
     learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
 
 
@@ -81,13 +85,15 @@ def make_model(vocab_size: int, answers: list[str], attention_form: str | None) 
             image_size=IMAGE_SIZE,
         ),
         freeze_backbone=False,
-        num_regions=GRID**2,
+        box_positions=True,
         vocab_size=vocab_size,
         memory_size=128,
         encoder_embedding_size=64,
-        encoder_hidden_size=192,
+        encoder_hidden_size=128,
+        encoder_bidirectional=True,
         attention_size=128,
         attention_form=attention_form,
+        num_glimpses={"glimpses": 4}.get(attention_form),
         problem_type="single_label_classification",
         id2label=dict(enumerate(answers)),
         label2id={answer: number for number, answer in enumerate(answers)},
@@ -160,14 +166,14 @@ def main() -> None:
     )
     prepare_output_dir(loop_arguments)
     set_seed(arguments.seed)
-    splits = make_scene_questions(
-        train=arguments.train_scenes,
-        validation=arguments.test_scenes,
-        test=arguments.test_scenes,
-        held_out=arguments.test_scenes,
+    make_splits = partial(
+        make_scene_questions,
         seed=arguments.seed,
         image_size=IMAGE_SIZE,
+        questions_per_scene=QUESTIONS_PER_SCENE,
     )
+    splits = make_splits(train=0, **dict.fromkeys(("validation", "test", "held_out"), arguments.test_scenes))
+    splits |= make_splits(arguments.train_scenes, 0, 0, 0, kinds=TRAINING_KINDS)
     splits["held_out"] = splits["held_out"].filter(lambda held_out: held_out, input_columns="held_out")
     questions = {name: read_questions(split, "image", "question", "answer") for name, split in splits.items()}
     image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
@@ -190,7 +196,9 @@ def main() -> None:
     result = train(
         model,
         loop_arguments,
-        answering_dataloader(dataset, batch_size=96, questions_per_image=3, seed=arguments.seed),
+        answering_dataloader(
+            dataset, batch_size=32 * QUESTIONS_PER_SCENE, questions_per_image=QUESTIONS_PER_SCENE, seed=arguments.seed
+        ),
         make_accelerator(loop_arguments),
         evaluate=evaluate,
         save=save,
