@@ -40,7 +40,8 @@ class StepProduct:
         """
         outputs = next(self.bases)
         for number, (input, matrix) in enumerate(zip(inputs, self.matrices, strict=True)):
-            outputs = outputs + torch.matmul(input, matrix)
+            is_matrix = matrix.ndim == 2
+            outputs = torch.addmm(outputs, input, matrix) if is_matrix else outputs + torch.matmul(input, matrix)
             if self.inputs is not None:
                 self.inputs[number].append(input.detach())
         return outputs
