@@ -261,7 +261,9 @@ def main() -> None:
     model = run.best_model(result, AttentionCaptionerForConditionalGeneration)
     settings = {"num_beams": data_args.num_beams, "length_penalty": data_args.length_penalty}
     if data_args.tune_generation:
-        settings, scores = tune_generation(model, validation, loop_args.metric_for_best_model)
+        settings, scores = tune_generation(
+            model, validation, data_args.tuning_metric or loop_args.metric_for_best_model
+        )
         model.generation_config.update(**settings)
     else:
         scores = validation(model)

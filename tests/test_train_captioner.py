@@ -111,7 +111,13 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     output_dir = tmp_path / "run"
     options = {"backbone": folder / "backbone", "output_dir": output_dir}
     train_captioner(
-        **options, num_train_epochs=5, mirror=True, tune_generation=True, no_repeat_ngram_size=2, do_test=True
+        **options,
+        num_train_epochs=5,
+        mirror=True,
+        tune_generation=True,
+        tuning_metric="cider+bleu_4",
+        no_repeat_ngram_size=2,
+        do_test=True,
     )
     found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
@@ -255,6 +261,7 @@ def test_bad_images_are_left_out_if_asked(
         ({"attention_type": "none", "context_gate": True}, "`context_gate` needs attention"),
         ({"backbone_learning_rate": 1e-4}, "needs `train_backbone`"),
         ({"backbone_config": "x"}, "either `backbone`"),
+        ({"tuning_metric": "cider+bleu"}, "`tuning_metric` must be of cider, .*bleu_4, rouge_l, got bleu"),
         ({"self_critical": True}, "`self_critical` goes on from a trained captioner"),
     ],
 )

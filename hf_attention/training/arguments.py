@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
+# What captions are validated by.
+CAPTION_METRICS = ("cider", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")
 DRY_RUN_STEPS = 2
 DRY_RUN_SAMPLES = 16
 
@@ -281,6 +283,10 @@ class CaptionDataArguments:
     tune_generation: bool = field(
         default=False, metadata={"help": "At the end, choose beams and length penalty on the validation split."}
     )
+    tuning_metric: str | None = field(
+        default=None,
+        metadata={"help": "By which score, or sum of scores, as cider+bleu_4. Default: metric_for_best_model."},
+    )
     num_beams: int = field(default=3, metadata={"help": "Beams stored with the model where they are not tuned."})
     length_penalty: float = field(default=0.7, metadata={"help": "The same, of the length's exponent."})
     no_repeat_ngram_size: int = field(
@@ -288,6 +294,13 @@ class CaptionDataArguments:
         metadata={"help": "The same: so many tokens in a row are generated once at most; 0: as often as may be."},
     )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+    def __post_init__(self) -> None:
+        # A wrong name would be found out after the training.
+        if self.tuning_metric and (unknown := set(self.tuning_metric.split("+")) - set(CAPTION_METRICS)):
+            raise ValueError(
+                f"`tuning_metric` must be of {', '.join(CAPTION_METRICS)}, got {', '.join(sorted(unknown))}."
+            )
 
 
 @dataclass

@@ -49,13 +49,19 @@ def tune_generation(
     Args:
         model (`PreTrainedModel`): in evaluation mode.
         evaluator (`Callable`): takes the model and arguments of `generate()`, returns scores on the validation split.
-        metric (`str`, *optional*, defaults to `"cider"`): the metric to choose by; more is better.
+        metric (`str`, *optional*, defaults to `"cider"`):
+            The metric to choose by, or the sum of several, such as `"cider+bleu_4"`; more is better.
         num_beams (`Iterable[int]`, *optional*): numbers of beams.
         length_penalties (`Iterable[float]`, *optional*): exponents of the length.
 
     Returns:
         `tuple[dict, dict]`: the best arguments of `generate()`, and their scores.
+
+    Raises:
+        ValueError: if the evaluator gives no such metric.
     """
     grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
     scored = [(settings, evaluator(model, **settings)) for settings in grid]
-    return max(scored, key=lambda pair: pair[1][metric])
+    if unknown := set(metric.split("+")) - scored[0][1].keys():
+        raise ValueError(f"`metric` must be of {', '.join(scored[0][1])}, got {', '.join(sorted(unknown))}.")
+    return max(scored, key=lambda pair: sum(pair[1][name] for name in metric.split("+")))
