@@ -414,8 +414,7 @@ class TextPairArguments:
     )
     batch_size: int = field(default=64, metadata={"help": "Pairs of one batch (and process)."})
     bucket_batches: int = field(
-        default=100,
-        metadata={"help": "Batches among which pairs are sorted by length, the target's first; 1: in random order."},
+        default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
     )
     eval_batch_size: int = field(default=100, metadata={"help": "Sentences of one batch in generation."})
     validation_num_beams: int = field(default=5, metadata={"help": "Beams of the validation after each epoch."})

@@ -9,13 +9,13 @@ from torch.utils.data import Sampler
 
 
 def bucketed_batches(
-    rng: np.random.Generator, lengths: Sequence[int | tuple[int, ...]], batch_size: int, bucket_batches: int
+    rng: np.random.Generator, lengths: Sequence[int], batch_size: int, bucket_batches: int
 ) -> Iterator[list[int]]:
     """Batches of examples of similar length, in random order.
 
     Args:
         rng (`np.random.Generator`): draws the order.
-        lengths (`Sequence[int]` or `Sequence[tuple[int, ...]]`): length of each example, of several the first first.
+        lengths (`Sequence[int]`): length of each example.
         batch_size (`int`): examples of a batch.
         bucket_batches (`int`): batches among which examples are sorted by length; 1 leaves the order random.
 
@@ -54,21 +54,14 @@ class LengthBatchSampler(_EpochBatchSampler):
     steps as the longest target of the batch. The order depends on seed and epoch alone.
 
     Args:
-        lengths (`Sequence[int]` or `Sequence[tuple[int, ...]]`):
-            Length of each example, in tokens; of a pair, the target's and then the source's.
+        lengths (`Sequence[int]`): length of each example, in tokens.
         examples_per_batch (`int`): examples of a batch.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which examples are sorted by length; 1 leaves the order random.
         seed (`int`, *optional*, defaults to 0): seed of the order.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int | tuple[int, ...]],
-        examples_per_batch: int,
-        bucket_batches: int = 20,
-        seed: int = 0,
-    ):
+    def __init__(self, lengths: Sequence[int], examples_per_batch: int, bucket_batches: int = 20, seed: int = 0):
         if examples_per_batch < 1:
             raise ValueError(f"`examples_per_batch` must be at least 1, got {examples_per_batch}.")
         super().__init__(examples_per_batch, bucket_batches, seed)

@@ -32,9 +32,7 @@ class TextPairDataset(torch.utils.data.Dataset):
             See [`~hf_attention.training.tokenization.with_bpe_dropout`].
 
     Attributes:
-        lengths (`list[tuple[int, int]]`):
-            Of each pair the target's and the source's, in tokens, uncut and without dropout: the target's comes first,
-            as the decoder is what takes the time.
+        lengths (`list[int]`): of each pair the longer side's, in tokens, uncut and without dropout.
         num_cut (`dict[str, int]`): how many sentences are longer than `max_source_length` and `max_target_length`.
     """
 
@@ -50,7 +48,7 @@ class TextPairDataset(torch.utils.data.Dataset):
         self.encoder = with_bpe_dropout(tokenizer, bpe_dropout) if bpe_dropout else None
         self.limits = {"max_source_length": max_source_length, "max_target_length": max_target_length}
         sources, targets = tokenizer(self.sources)["input_ids"], tokenizer(text_target=self.targets)["input_ids"]
-        self.lengths = [(len(target), len(source)) for source, target in zip(sources, targets, strict=True)]
+        self.lengths = [max(len(source), len(target)) for source, target in zip(sources, targets, strict=True)]
         self.examples = [*map(_example, sources, targets)]
         cut = {}
         for name, sentences in (("max_source_length", sources), ("max_target_length", targets)):
