@@ -123,6 +123,17 @@ def test_questions_depend_on_the_scene_alone() -> None:
         ask(Scene((), "striped"))
 
 
+def test_a_kind_named_twice_is_asked_for_twice_as_often(scenes: list[Scene]) -> None:
+    kinds = Counter()
+    for scene in scenes:
+        if len(scene.objects) > 2:  # of two objects there are few relations to ask for
+            kinds.update(question.kind for question in ask(scene, 6, kinds=(*KINDS, "relation")))
+    assert kinds["relation"] == pytest.approx(kinds.total() / 3, rel=0.1)
+    for wrong in (("colour",), (*KINDS, "size")):
+        with pytest.raises(ValueError, match="`kinds` must name all of colour, .*, got colour"):
+            ask(scenes[0], kinds=wrong)
+
+
 def test_data_set() -> None:
     splits = make_scene_questions(train=3, validation=0, test=2, held_out=4, image_size=32, questions_per_scene=5)
     assert isinstance(splits, DatasetDict) and {name: len(split) for name, split in splits.items()} == {
