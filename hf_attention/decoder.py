@@ -295,7 +295,15 @@ class AttentionDecoder(nn.Module):
     def _run_rnn(self, inputs: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
         """The states of the top layer `(rows, target, hidden_size)`, and the state after the last step."""
         between_layers = self.hidden_dropout.variational and self.hidden_dropout.is_active and self.rnn.num_layers > 1
-        if not (between_layers or self.recurrent_weight_dropout.is_active):
+        # The fused LSTM of processors goes backward in bfloat16 hardly faster than in float32.
+        step_by_step = (
+            bool(state.cell)
+            and inputs.device.type == "cpu"
+            and compute_dtype(inputs) == torch.bfloat16
+            and torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+        )
+        if not (step_by_step or between_layers or self.recurrent_weight_dropout.is_active):
             hidden = torch.stack(state.hidden)
             if state.cell:
                 output, (hidden, cell) = self.rnn(inputs, (hidden, torch.stack(state.cell)))
@@ -304,27 +312,45 @@ class AttentionDecoder(nn.Module):
             return output, state._replace(hidden=hidden.unbind(0))
         # A layer at a time: other masks than `nn.LSTM` and `nn.GRU` have.
         hidden, cell = list(state.hidden), list(state.cell)
+        run_layer = self._run_layer_by_steps if step_by_step else self._run_layer
         for layer in range(self.rnn.num_layers):
             if layer > 0:
                 inputs = self.hidden_dropout(inputs)
-            weight_ih, weight_hh, *biases = self.rnn.all_weights[layer]
-            weights = [weight_ih, self.recurrent_weight_dropout(weight_hh), *biases]
-            settings = {
-                "has_biases": True,
-                "num_layers": 1,
-                "dropout": 0.0,
-                "train": self.training,
-                "bidirectional": False,
-                "batch_first": True,
-            }
-            before = hidden[layer].unsqueeze(0)
+            inputs, hidden[layer], new_cell = run_layer(layer, inputs, hidden[layer], cell[layer] if cell else None)
             if cell:
-                inputs, after, new_cell = torch.lstm(inputs, (before, cell[layer].unsqueeze(0)), weights, **settings)
-                cell[layer] = new_cell.squeeze(0)
-            else:
-                inputs, after = torch.gru(inputs, before, weights, **settings)
-            hidden[layer] = after.squeeze(0)
+                cell[layer] = new_cell
         return inputs, state._replace(hidden=tuple(hidden), cell=tuple(cell))
+
+    def _run_layer(
+        self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """The states of one layer at all steps, and hidden state and cell after the last."""
+        weight_ih, weight_hh, *biases = self.rnn.all_weights[layer]
+        weights = [weight_ih, self.recurrent_weight_dropout(weight_hh), *biases]
+        settings = {
+            "has_biases": True,
+            "num_layers": 1,
+            "dropout": 0.0,
+            "train": self.training,
+            "bidirectional": False,
+            "batch_first": True,
+        }
+        before = hidden.unsqueeze(0)
+        if cell is None:
+            outputs, after = torch.gru(inputs, before, weights, **settings)
+            return outputs, after.squeeze(0), None
+        outputs, after, cell = torch.lstm(inputs, (before, cell.unsqueeze(0)), weights, **settings)
+        return outputs, after.squeeze(0), cell.squeeze(0)
+
+    def _run_layer_by_steps(
+        self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        step = _RecurrentSteps(self.rnn, layer, inputs.shape[:2], inputs, self.recurrent_weight_dropout)
+        outputs = []
+        for _ in range(inputs.shape[1]):
+            hidden, cell = step(None, hidden, cell)
+            outputs.append(hidden)
+        return torch.stack(outputs, 1), hidden, cell
 
     def _run_steps(
         self,
@@ -338,7 +364,13 @@ class AttentionDecoder(nn.Module):
         config = self.config
         rows, length = inputs_embeds.shape[:2]
         cells = [
-            _RecurrentSteps(self.rnn, layer, inputs_embeds, self.recurrent_weight_dropout)
+            _RecurrentSteps(
+                self.rnn,
+                layer,
+                (rows, length),
+                inputs_embeds if layer == 0 else None,
+                self.recurrent_weight_dropout,
+            )
             for layer in range(config.num_hidden_layers)
         ]
         sum_values = None
@@ -403,32 +435,40 @@ class _RecurrentSteps:
     Args:
         rnn (`nn.LSTM` or `nn.GRU`): All the layers.
         layer (`int`): Which of them.
-        inputs (`torch.Tensor` of shape `(rows, steps, size)`):
-            What is known of the first layer's input before the first step; the rest is fed at each step.
+        shape (`tuple[int, int]`): Rows and steps.
+        known (`torch.Tensor` of shape `(rows, steps, size)`, *optional*):
+            What is known of the layer's input before the first step, its first features; the rest is fed at each step.
         weight_dropout ([`Dropout`]): Acts on the recurrent matrix.
     """
 
-    def __init__(self, rnn: nn.LSTM | nn.GRU, layer: int, inputs: torch.Tensor, weight_dropout: Dropout):
+    def __init__(
+        self,
+        rnn: nn.LSTM | nn.GRU,
+        layer: int,
+        shape: tuple[int, int],
+        known: torch.Tensor | None,
+        weight_dropout: Dropout,
+    ):
         self.is_lstm = rnn.mode == "LSTM"
         # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
-        dtype = compute_dtype(inputs)
         weight_ih, weight_hh, bias, bias_hh = rnn.all_weights[layer]
+        dtype = compute_dtype(weight_ih)
         weight_ih, bias, bias_hh = weight_ih.to(dtype), bias.to(dtype), bias_hh.to(dtype)
         weight_hh = weight_dropout(weight_hh).to(dtype)
         if self.is_lstm:  # both biases are only added; the GRU's reset gate comes between
             bias = bias + bias_hh
-        if layer == 0:
-            known = inputs.shape[2]
-            bases = F.linear(inputs, weight_ih[:, :known], bias)
-            weight_ih = weight_ih[:, known:]
+        if known is None:
+            bases = bias.expand(*shape, -1)
         else:
-            bases = bias.expand(*inputs.shape[:2], -1)
+            size = known.shape[2]
+            bases = F.linear(known, weight_ih[:, :size], bias)
+            weight_ih = weight_ih[:, size:]
         fed = [weight_ih.t()] if weight_ih.shape[1] else []
         if self.is_lstm:
             self.gates = StepProduct(bases, *fed, weight_hh.t())
         else:
             self.input_gates = StepProduct(bases, *fed)
-            self.hidden_gates = StepProduct(bias_hh.expand(*inputs.shape[:2], -1), weight_hh.t())
+            self.hidden_gates = StepProduct(bias_hh.expand(*shape, -1), weight_hh.t())
 
     def __call__(
         self, fed: torch.Tensor | None, hidden: torch.Tensor, cell: torch.Tensor | None
@@ -436,9 +476,10 @@ class _RecurrentSteps:
         """From what is fed at this step, and the state before it, to the state after it."""
         inputs = [] if fed is None else [fed]
         if self.is_lstm:
-            input_gate, forget_gate, candidate, output_gate = self.gates(*inputs, hidden).chunk(4, -1)
+            gates = self.gates(*inputs, hidden)
+            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
             cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-            return output_gate.sigmoid() * cell.tanh(), cell
+            return (output_gate.sigmoid() * cell.tanh()).to(gates.dtype), cell  # the cell may be the more exact
         input_reset, input_update, input_new = self.input_gates(*inputs).chunk(3, -1)
         hidden_reset, hidden_update, hidden_new = self.hidden_gates(hidden).chunk(3, -1)
         reset = (input_reset + hidden_reset).sigmoid()

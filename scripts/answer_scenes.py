@@ -98,9 +98,7 @@ def make_model(vocab_size: int, answers: list[str], attention_form: str | None) 
         id2label=dict(enumerate(answers)),
         label2id={answer: number for number, answer in enumerate(answers)},
     )
-    model = AttentionVQAForQuestionAnswering(config)
-    model.model.encoder.image_encoder.backbone.to(memory_format=torch.channels_last)  # convolutions are faster so
-    return model
+    return AttentionVQAForQuestionAnswering(config)
 
 
 @torch.no_grad()
