@@ -10,7 +10,7 @@ from torch.nn import functional as F
 CHUNK_SIZE = 256
 # How many gradients of logits are kept at most, before they are multiplied with states and weight: one large product
 # takes less time than many small ones and their sum.
-KEPT_GRADIENTS = 2**24
+KEPT_GRADIENTS = 2**23
 
 
 def summed_token_loss(
