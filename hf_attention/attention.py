@@ -11,9 +11,11 @@ from .step_product import StepProduct
 
 
 def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """The dtype in which a product with the tensor is computed: autocast's, or its own."""
+    """The dtype in which a product with the tensor is computed: autocast's, which leaves float64 alone, or its own."""
     device_type = tensor.device.type
-    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else tensor.dtype
+    if tensor.dtype == torch.float64 or not torch.is_autocast_enabled(device_type):
+        return tensor.dtype
+    return torch.get_autocast_dtype(device_type)
 
 
 class ProjectedMemory(NamedTuple):

@@ -310,7 +310,7 @@ class AttentionDecoder(nn.Module):
                 return output, state._replace(hidden=hidden.unbind(0), cell=cell.unbind(0))
             output, hidden = self.rnn(inputs, hidden)
             return output, state._replace(hidden=hidden.unbind(0))
-        # A layer at a time: other masks than `nn.LSTM` and `nn.GRU` have.
+        # A layer at a time: by steps, or with other masks than `nn.LSTM` and `nn.GRU` have.
         hidden, cell = list(state.hidden), list(state.cell)
         run_layer = self._run_layer_by_steps if step_by_step else self._run_layer
         for layer in range(self.rnn.num_layers):
@@ -345,6 +345,7 @@ class AttentionDecoder(nn.Module):
     def _run_layer_by_steps(
         self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of an LSTM, whose matrices get their gradients after the last step."""
         step = _RecurrentSteps(self.rnn, layer, inputs.shape[:2], inputs, self.recurrent_weight_dropout)
         outputs = []
         for _ in range(inputs.shape[1]):

@@ -242,8 +242,8 @@ class ImageEncoder(nn.Module):
         """
         return self._extract(pixel_values)[0]
 
-    def _extract(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The features of the regions, and the boxes of the regions, of shape `(regions, 4)`."""
+    def _extract(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+        """The features of the regions, and the rows and columns of the grid that they are."""
         if self.backbone is None:
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
@@ -257,7 +257,7 @@ class ImageEncoder(nn.Module):
                 f"The backbone gives each region {regions.shape[-1]} features, but the configuration says "
                 f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
             )
-        return regions, grid_boxes(*grid_shape(features, backbone_config, image_size)).to(regions.device)
+        return regions, grid_shape(features, backbone_config, image_size)
 
     def forward(
         self,
@@ -293,9 +293,9 @@ class ImageEncoder(nn.Module):
         if (pixel_values is None) == (region_features is None):
             raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
         if region_features is None:
-            region_features, boxes = self._extract(pixel_values)
-            if region_boxes is None:
-                region_boxes = boxes.expand(len(region_features), -1, -1)
+            region_features, grid = self._extract(pixel_values)
+            if self.box_projection is not None and region_boxes is None:
+                region_boxes = grid_boxes(*grid).to(region_features.device).expand(len(region_features), -1, -1)
         if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"`region_features` must have shape (batch, regions, {self.config.region_size}), "
