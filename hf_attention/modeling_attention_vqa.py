@@ -408,8 +408,9 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
             labels (`torch.Tensor`, *optional*):
                 Of shape `(batch, num_labels)`: for each answer a score from 0 to 1 (ViLT; Anderson et al. 2018), or
                 with `problem_type="single_label_classification"` its share of the annotators' votes, which sum to 1
-                (Kazemi & Elqursh 2017). Of shape `(batch,)`, for that `problem_type` only: the one right answer. -100
-                (or a row of it) for a question that does not count.
+                (Kazemi & Elqursh 2017); -100 for an answer that is left out, which the loss is then as if the question
+                could not have. Of shape `(batch,)`, for that `problem_type` only: the one right answer. -100 (or a row
+                of it) for a question that does not count.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of questions over all accumulated batches. Defaults to
                 the number of questions in this one.
@@ -444,18 +445,8 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         """The loss summed over questions, and their number."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         is_single = self.config.problem_type == "single_label_classification"
-        if labels.is_floating_point():
-            if labels.shape != logits.shape:
-                raise ValueError(
-                    f"`labels` of scores must have shape {tuple(logits.shape)}, one for each answer, "
-                    f"got {tuple(labels.shape)}."
-                )
-            counts = labels[:, 0] != -100
-            logits, labels = logits[counts], labels[counts].to(logits.dtype)
-            num_questions = counts.sum().clamp(min=1)
-            if not is_single:
-                return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), num_questions
-        else:
+        label_smoothing = self.config.label_smoothing if self.training else 0.0
+        if not labels.is_floating_point():
             if not is_single:
                 raise ValueError(
                     f"`problem_type={self.config.problem_type!r}` needs a score for each answer as `labels`, of shape "
@@ -469,8 +460,23 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
                     f"or -100; got shape {tuple(labels.shape)}, from {labels.min()} to {labels.max()}."
                 )
             num_questions = (labels != -100).sum().clamp(min=1)
-        label_smoothing = self.config.label_smoothing if self.training else 0.0
-        return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing), num_questions
+            return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing), num_questions
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"`labels` of scores must have shape {tuple(logits.shape)}, one for each answer, "
+                f"got {tuple(labels.shape)}."
+            )
+        counts = (labels != -100).any(-1)
+        logits, labels = logits[counts], labels[counts].to(logits.dtype)
+        num_questions = counts.sum().clamp(min=1)
+        is_possible = labels != -100
+        labels = labels.masked_fill(~is_possible, 0)
+        if not is_single:
+            losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            return losses[is_possible].sum(), num_questions
+        logits = logits.masked_fill(~is_possible, torch.finfo(logits.dtype).min)
+        labels = torch.lerp(labels, is_possible / is_possible.sum(-1, keepdim=True).to(labels.dtype), label_smoothing)
+        return F.cross_entropy(logits, labels, reduction="sum"), num_questions
 
 
 class AttentionVQAForConditionalGeneration(

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 KINDS = ("colour", "shape", "count", "relation", "yes_no")
 RELATIONS = ("left of", "right of", "above", "below")
+# How much further apart, along one axis than along the other, two centres lie whose relation is asked for: near a
+# diagonal a pixel decides, and what hides a part of an object moves its middle.
+_CLEARLY = 1.5
 PLURALS = {"box": "boxes", "cross": "crosses", "hourglass": "hourglasses", "plus": "pluses"}
 
 
@@ -101,10 +104,20 @@ def _name(rng: np.random.Generator, thing: SceneObject) -> str:
     return f"the {thing.colour} {_noun(rng, thing.shape)}"
 
 
+def _choose_related(scene: Scene, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Two objects, in either order, whose relation is plain to see."""
+    candidates = []
+    for pair in itertools.permutations(range(len(scene.objects)), 2):
+        centres = (scene.objects[number].centre for number in pair)
+        near, far = sorted(abs(a - b) for a, b in zip(*centres, strict=True))
+        if far >= _CLEARLY * near:
+            candidates.append(pair)
+    return choose(rng, candidates) if candidates else None
+
+
 def _ask_relation(scene: Scene, rng: np.random.Generator) -> SceneQuestion | None:
-    if len(scene.objects) < 2:
+    if (numbers := _choose_related(scene, rng)) is None:
         return None
-    numbers = tuple(rng.permutation(len(scene.objects))[:2].tolist())
     first, second = (scene.objects[number] for number in numbers)
     text = f"where is {_name(rng, first)} seen from {_name(rng, second)} ?"
     return SceneQuestion(text, relation(first, second).removesuffix(" of"), "relation", numbers)
@@ -113,8 +126,8 @@ def _ask_relation(scene: Scene, rng: np.random.Generator) -> SceneQuestion | Non
 def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
     """Whether there is such an object, or whether one stands so to another; both answers as often."""
     answer = choose(rng, ("yes", "no"))
-    if len(scene.objects) > 1 and rng.random() < 0.5:
-        first, second = rng.permutation(len(scene.objects))[:2].tolist()
+    if rng.random() < 0.5 and (numbers := _choose_related(scene, rng)):
+        first, second = numbers
         side = relation(scene.objects[first], scene.objects[second])
         if answer == "no":
             side = choose(rng, [other for other in RELATIONS if other != side])

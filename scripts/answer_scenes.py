@@ -26,9 +26,9 @@ from hf_attention.training.answering import (
     AnsweringDataset,
     AnsweringObjective,
     Questions,
-    answer_labels,
     answer_vocabulary,
     answering_dataloader,
+    leave_out_absent_answers,
     read_questions,
 )
 from hf_attention.training.arguments import LoopArguments
@@ -98,7 +98,9 @@ def make_model(vocab_size: int, answers: list[str], attention_form: str | None) 
         id2label=dict(enumerate(answers)),
         label2id={answer: number for number, answer in enumerate(answers)},
     )
-    return AttentionVQAForQuestionAnswering(config)
+    model = AttentionVQAForQuestionAnswering(config)
+    model.get_encoder().image_encoder.backbone.to(memory_format=torch.channels_last)  # convolutions are faster so
+    return model
 
 
 @torch.no_grad()
@@ -183,7 +185,8 @@ def main() -> None:
     known = answer_vocabulary(questions["train"].answers)
     form = None if arguments.attention_form == "none" else arguments.attention_form
     model = make_model(len(tokenizer), known, form)
-    labels = answer_labels(questions["train"].answers, model.config.label2id, model.config.problem_type)
+    numbers = [model.config.label2id[answer] for answer in splits["train"]["answer"]]
+    labels = leave_out_absent_answers(numbers, questions["train"].texts, splits["train"]["kind"], len(known))
     dataset = AnsweringDataset(sources["train"], questions["train"], labels, tokenizer, MAX_LENGTH)
 
     def evaluate(model: PreTrainedModel, name: str = "validation") -> dict[str, float]:

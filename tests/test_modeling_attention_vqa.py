@@ -202,7 +202,17 @@ def test_losses_equal_the_papers() -> None:
     by_hand = -sum(sum(log_probability[row, vote] for vote in given) / 3 for row, given in enumerate(votes)) / 3
     shares = torch.stack([F.one_hot(torch.tensor(given), len(ANSWERS)).float().mean(0) for given in votes])
     assert_close(model(**inputs, labels=shares).loss, by_hand)
+    # An answer of -100 is none of those that a question can have.
+    shares[0, 2:] = shares[1, 0] = shares[2] = -100
+    log_probability = model(**inputs).logits
+    first, second = log_probability[0, :2].log_softmax(-1), log_probability[1, 1:].log_softmax(-1)
+    assert_close(model(**inputs, labels=shares).loss, -(2 / 3 * first[0] + 1 / 3 * first[1] + second[1]) / 2)
+    scores = torch.tensor([[-100.0, 1, 0, -100, 0.5]]).expand(3, -1)
+    binary = answering()
+    by_hand = F.binary_cross_entropy_with_logits(binary(**inputs).logits[:, [1, 2, 4]], scores[:, [1, 2, 4]])
+    assert_close(binary(**inputs, labels=scores).loss, by_hand * 3)
     # One right answer; -100 does not count.
+    log_probability = log_probability.log_softmax(-1)
     labels = torch.tensor([3, -100, 1])
     assert_close(model(**inputs, labels=labels).loss, -(log_probability[0, 3] + log_probability[2, 1]) / 2)
 
@@ -229,6 +239,13 @@ def test_label_smoothing_is_for_training() -> None:
     log_probability = plain(**inputs).logits.log_softmax(-1)
     by_hand = -(0.7 * log_probability[[0, 1], labels] + 0.3 * log_probability.mean(-1)).mean()
     assert_close(smooth.train()(**inputs, labels=labels).loss, by_hand)
+    # In shares, and over the answers that are not left out.
+    shares = F.one_hot(labels, len(ANSWERS)).float()
+    assert_close(smooth(**inputs, labels=shares).loss, by_hand)
+    shares[:, 4] = -100
+    log_probability = smooth(**inputs).logits[:, :4].log_softmax(-1)
+    by_hand = -(0.7 * log_probability[[0, 1], labels] + 0.3 * log_probability.mean(-1)).mean()
+    assert_close(smooth(**inputs, labels=shares).loss, by_hand)
 
 
 @over_heads

@@ -22,6 +22,7 @@ from hf_attention.training.answering import (
     answer_labels,
     answer_scores,
     answer_vocabulary,
+    leave_out_absent_answers,
     mirrored_text,
     read_questions,
     split_by_image,
@@ -257,6 +258,23 @@ def test_labels_name_known_answers_only() -> None:
     assert scores[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0]) and scores[1] is None
 
 
+def test_answers_that_a_question_never_gets_are_left_out() -> None:
+    answers = ["red", "blue", "star", "ring"]
+    asked = [("shape", "red", "ring")] * 30 + [("shape", "blue", "star")] * 10 + [("shape", "blue", "ring")] * 2
+    asked += [("shape", "green", "ring")] * 8 + [("colour", "star", "blue")] * 30 + [("colour", "ring", "red")] * 30
+    kinds, texts, given = zip(*asked, strict=True)
+    labels = leave_out_absent_answers([answers.index(answer) for answer in given], texts, kinds, 4, min_expected=6)
+    expected = {
+        ("red", "ring"): [0, 0, -100, 1],  # 30 * 10 / 50 stars
+        ("blue", "star"): [0, 0, 1, 0],
+        ("blue", "ring"): [0, 0, 0, 1],
+        ("green", "ring"): [0, 0, 0, 1],  # 8 * 10 / 50 stars are too few to say
+        ("star", "blue"): [-100, 1, 0, 0],
+        ("ring", "red"): [1, -100, 0, 0],
+    }
+    assert [label.tolist() for label in labels] == [expected[text, answer] for _, text, answer in asked]
+
+
 def test_images_with_fewer_questions_are_filled_up() -> None:
     collator, objective = AnsweringCollator(pad_token_id=0), AnsweringObjective()
     image = torch.zeros(2, 3)
@@ -274,6 +292,7 @@ def test_images_with_fewer_questions_are_filled_up() -> None:
     assert classes["labels"].tolist() == [1, 4, 2, -100]
     scores = batch([torch.rand(3), torch.rand(3)], [torch.rand(3)])
     assert scores["labels"].shape == (4, 3) and (scores["labels"][3] == -100).all()
+    scores["labels"][0, 0] = -100  # one answer is left out, the question counts
     assert objective.num_items(classes) == objective.num_items(scores) == 3
     answers = batch([torch.tensor([9, 3]), torch.tensor([3])], [torch.tensor([9, 9, 3])])
     assert answers["labels"].tolist() == [[9, 3, -100], [3, -100, -100], [9, 9, 3], [-100] * 3]

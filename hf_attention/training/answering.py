@@ -200,6 +200,39 @@ def answer_labels(
     return labels
 
 
+def leave_out_absent_answers(
+    labels: Sequence[int], texts: Sequence[str], kinds: Sequence[str], num_answers: int, min_expected: int = 20
+) -> list[torch.Tensor]:
+    """Leaves those answers out of a question's labels that it never gets, though others of its kind do.
+
+    Where the data have no red star, "what shape is the red object ?" is never answered by "star", and a model reads
+    off the question that it cannot be one, whatever it sees (Agrawal et al. 2018). This is a product of experts (Clark
+    et al. 2019) whose other expert knows what never occurs: the loss has nothing left to learn from that.
+
+    Args:
+        labels (`Sequence[int]`): the number of the right answer of each question.
+        texts (`Sequence[str]`): the questions.
+        kinds (`Sequence[str]`): what kind of question each is.
+        num_answers (`int`): how many answers there are.
+        min_expected (`int`, *optional*, defaults to 20):
+            How often the answer would have occurred, by its share of the answers to questions of the kind.
+
+    Returns:
+        `list[torch.Tensor]`: for each question 1 at its answer, -100 at those left out and 0 at the others.
+    """
+    by_text: dict[tuple[str, str], torch.Tensor] = {}
+    by_kind: dict[str, torch.Tensor] = {}
+    for label, text, kind in zip(labels, texts, kinds, strict=True):
+        by_text.setdefault((kind, text), torch.zeros(num_answers))[label] += 1
+        by_kind.setdefault(kind, torch.zeros(num_answers))[label] += 1
+    scores = {}
+    for (kind, text), counts in by_text.items():
+        expected = counts.sum() * by_kind[kind] / by_kind[kind].sum()
+        scores[kind, text] = torch.where((counts == 0) & (expected >= min_expected), -100.0, 0.0)
+    rows = zip(labels, texts, kinds, strict=True)
+    return [scores[kind, text].index_fill(0, torch.tensor(label), 1.0) for label, text, kind in rows]
+
+
 class AnsweringDataset(torch.utils.data.Dataset):
     """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
 
@@ -353,7 +386,7 @@ class AnsweringObjective(Objective):
 
     def num_items(self, batch: Mapping[str, Any]) -> torch.Tensor:
         labels = batch["labels"]
-        return ((labels[:, 0] if labels.ndim == 2 else labels) != -100).sum()
+        return (labels != -100).any(-1).sum() if labels.ndim == 2 else (labels != -100).sum()
 
 
 class BlindSource:
