@@ -51,10 +51,10 @@ class SceneArguments:
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
     attention_form: str = field(default="glimpses", metadata={"help": "stacked, glimpses, top_down or none."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
-    train_scenes: int = field(default=12000, metadata={"help": "Scenes to learn from, with twelve questions each."})
+    train_scenes: int = field(default=36000, metadata={"help": "Scenes to learn from, with twelve questions each."})
     test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
-    num_train_epochs: int = field(default=20, metadata={"help": "Passes over them."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
+    num_train_epochs: int = field(default=12, metadata={"help": "Passes over them."})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
 
 
 class PixelsInMemory:
@@ -200,7 +200,7 @@ def main() -> None:
         model,
         loop_arguments,
         answering_dataloader(
-            dataset, batch_size=32 * QUESTIONS_PER_SCENE, questions_per_image=QUESTIONS_PER_SCENE, seed=arguments.seed
+            dataset, batch_size=16 * QUESTIONS_PER_SCENE, questions_per_image=QUESTIONS_PER_SCENE, seed=arguments.seed
         ),
         make_accelerator(loop_arguments),
         evaluate=evaluate,

@@ -273,15 +273,16 @@ class AnsweringDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _tokens(self, text: str, mirrored: bool) -> list[int]:
+    def _tokens(self, texts: list[str], mirrored: bool) -> list[list[int]]:
         if mirrored:
-            text = mirrored_text(text)
-        return self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
+            texts = [mirrored_text(text) for text in texts]
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
         rows, mirrored = [self.rows[group.image][number] for number in group.captions], group.mirrored
         if self.labels is None:
-            labels = [torch.tensor(self._tokens(most_common(self.questions.answers[row]), mirrored)) for row in rows]
+            answers = [most_common(self.questions.answers[row]) for row in rows]
+            labels = [torch.tensor(ids) for ids in self._tokens(answers, mirrored)]
         elif mirrored:
             known = [self.mirrored_labels[row] for row in rows]
             labels = [
@@ -292,7 +293,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
             labels = [self.labels[row] for row in rows]
         return {
             **self.source.inputs(self.questions.image[rows[0]], mirrored),
-            "input_ids": [self._tokens(self.questions.texts[row], mirrored) for row in rows],
+            "input_ids": self._tokens([self.questions.texts[row] for row in rows], mirrored),
             "labels": labels,
         }
 
