@@ -22,13 +22,13 @@ from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig, ViTIma
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
 from hf_attention.scene_questions import KINDS, make_scene_questions
 from hf_attention.training.answering import (
-    AnsweringCollator,
     AnsweringDataset,
     AnsweringObjective,
     Questions,
     answer_vocabulary,
     answering_dataloader,
     leave_out_absent_answers,
+    question_batch,
     read_questions,
 )
 from hf_attention.training.arguments import LoopArguments
@@ -51,9 +51,9 @@ class SceneArguments:
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
     attention_form: str = field(default="glimpses", metadata={"help": "stacked, glimpses, top_down or none."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
-    train_scenes: int = field(default=36000, metadata={"help": "Scenes to learn from, with twelve questions each."})
+    train_scenes: int = field(default=24000, metadata={"help": "Scenes to learn from, with twelve questions each."})
     test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
-    num_train_epochs: int = field(default=12, metadata={"help": "Passes over them."})
+    num_train_epochs: int = field(default=18, metadata={"help": "Passes over them."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
 
 
@@ -108,20 +108,14 @@ def answer(
     model: PreTrainedModel, questions: Questions, source: PixelsInMemory, tokenizer, batch_size: int = 100
 ) -> tuple[list[str], torch.Tensor | None]:
     """The answers to all questions, and where each made the model look: (questions, regions), over all glimpses."""
-    collator, answers, maps = AnsweringCollator(tokenizer.pad_token_id), [], []
+    answers, maps = [], []
     for start in range(0, len(questions), batch_size):
         rows = range(start, min(start + batch_size, len(questions)))
-        ids = tokenizer([questions.texts[row] for row in rows])["input_ids"]
-        batch = collator(
-            [
-                {**source.inputs(questions.image[row]), "input_ids": [words]}
-                for row, words in zip(rows, ids, strict=True)
-            ]
-        )
+        batch, places = question_batch(source, questions, rows, tokenizer, MAX_LENGTH)
         outputs = model(**batch, output_attentions=True)
-        answers += [model.config.id2label[number] for number in outputs.logits.argmax(-1).tolist()]
+        answers += [model.config.id2label[number] for number in outputs.logits[places].argmax(-1).tolist()]
         if outputs.attentions:
-            maps.append(torch.stack(outputs.attentions).mean(0))
+            maps.append(torch.stack(outputs.attentions).mean(0)[places])
     return answers, torch.cat(maps) if maps else None
 
 

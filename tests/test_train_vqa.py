@@ -6,17 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from common.scripts import SCRIPTS, logged, run_script
 from datasets import Dataset, DatasetDict
 from scores import check_card_picture, evaluate_model
+from tiny_vqa import WORDS, make_model, make_processor
 from tokenizers import processors
-from transformers import ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
+from torch.testing import assert_close
+from transformers import PreTrainedModel, ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
 
+from hf_attention import AttentionVQAForConditionalGeneration, AttentionVQAForQuestionAnswering
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from hf_attention.scene_questions import make_scene_questions
 from hf_attention.training.answering import (
     AnsweringCollator,
     AnsweringDataset,
+    AnsweringEvaluator,
     AnsweringObjective,
     Questions,
     answer_labels,
@@ -24,9 +29,11 @@ from hf_attention.training.answering import (
     answer_vocabulary,
     leave_out_absent_answers,
     mirrored_text,
+    question_batch,
     read_questions,
     split_by_image,
 )
+from hf_attention.training.captioning import RegionSource
 from hf_attention.training.sampling import CaptionGroup
 from hf_attention.training.tokenization import train_tokenizer
 
@@ -296,6 +303,38 @@ def test_images_with_fewer_questions_are_filled_up() -> None:
     assert objective.num_items(classes) == objective.num_items(scores) == 3
     answers = batch([torch.tensor([9, 3]), torch.tensor([3])], [torch.tensor([9, 9, 3])])
     assert answers["labels"].tolist() == [[9, 3, -100], [3, -100, -100], [9, 9, 3], [-100] * 3]
+
+
+@pytest.mark.parametrize("head", [AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration])
+@torch.no_grad()
+def test_questions_about_an_image_are_answered_together_as_each_alone(head: type[PreTrainedModel]) -> None:
+    torch.manual_seed(0)
+    tokenizer = make_processor().tokenizer
+    model = make_model(head, backbone=None, region_size=9).eval()
+    for parameter in model.parameters():
+        parameter.normal_()  # so that answers differ
+    images = [0, 1, 1, 3, 0, 1, 1, 1, 1, 2, 1]
+    regions = torch.randn(4, 5, 9)
+    texts = [" ".join(WORDS[row : row + 2 + row % 4]) for row in range(len(images))]
+    questions = Questions(Dataset.from_dict({"number": range(4)}), images, texts, [["two"]] * len(images))
+    source, rows = RegionSource(regions.numpy()), [7, 0, 1, 2, 9, 3, 4, 5, 6, 8]
+    batch, places = question_batch(source, questions, rows, tokenizer, max_length=4)
+    assert len(batch["region_features"]) == 5 and len(batch["input_ids"]) == 15  # image 1 twice
+    for row, place in zip(rows, places, strict=True):
+        ids = tokenizer(texts[row], truncation=True, max_length=4)["input_ids"]
+        assert batch["input_ids"][place][batch["attention_mask"][place].bool()].tolist() == ids
+        image = place // 3
+        assert_close(batch["region_features"][image], regions[images[row]])
+    evaluator = AnsweringEvaluator(source, questions, tokenizer, Accelerator(cpu=True), batch_size=10)
+    options = {"max_length": 6, "num_beams": 2} if model.can_generate() else {}
+    alone = []
+    for image, text in zip(images, texts, strict=True):
+        inputs = {"region_features": regions[[image]], **tokenizer([text], return_tensors="pt")}
+        if model.can_generate():
+            alone += tokenizer.batch_decode(model.generate(**inputs, **options), skip_special_tokens=True)
+        else:
+            alone.append(model.config.id2label[model(**inputs).logits.argmax().item()])
+    assert evaluator.answers(model, **options) == alone and len(set(alone)) > 1
 
 
 def test_daquar(hf_attention_data: Path) -> None:

@@ -1,6 +1,7 @@
 """What training an answering model adds to the loop: questions about shared images, answers and their scores."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -405,6 +406,42 @@ class BlindSource:
         return {name: torch.zeros_like(value) for name, value in self.source.inputs(row, mirrored).items()}
 
 
+def question_batch(
+    source: PixelSource | RegionSource | BlindSource,
+    questions: Questions,
+    rows: Sequence[int],
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """Some questions as inputs of a model, those about one image beside each other, so that it is encoded once.
+
+    Args:
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
+        questions ([`Questions`]): the questions.
+        rows (`Sequence[int]`): which of them.
+        tokenizer (`PreTrainedTokenizerFast`): tokenizes them.
+        max_length (`int`): longer ones are cut.
+
+    Returns:
+        `tuple[dict, list[int]]`: the inputs, and where in the batch each of the questions stands. Of an image with
+        many questions there are several copies, so that the batch is at most twice as large as `rows`.
+    """
+    by_image: dict[int, list[int]] = {}
+    for position, row in enumerate(rows):
+        by_image.setdefault(questions.image[row], []).append(position)
+    size = math.ceil(len(rows) / len(by_image))
+    groups = [group[start : start + size] for group in by_image.values() for start in range(0, len(group), size)]
+    texts = [questions.texts[row] for row in rows]
+    ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    examples = [
+        {**source.inputs(questions.image[rows[group[0]]]), "input_ids": [ids[position] for position in group]}
+        for group in groups
+    ]
+    most = max(len(group) for group in groups)
+    places = {position: g * most + i for g, group in enumerate(groups) for i, position in enumerate(group)}
+    return AnsweringCollator(tokenizer.pad_token_id)(examples), [places[position] for position in range(len(rows))]
+
+
 class AnsweringEvaluator:
     """Answers the questions of a split and scores the answers, over all processes.
 
@@ -436,24 +473,19 @@ class AnsweringEvaluator:
     @torch.no_grad()
     def answers(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
         """The model's answers, in the order of the questions; `generate_kwargs` go to a generating head."""
-        accelerator, questions = self.accelerator, self.questions
-        collator = AnsweringCollator(self.tokenizer.pad_token_id)
+        accelerator = self.accelerator
 
         def texts_of_batch(rows: list[int]) -> list[str]:
-            texts = [questions.texts[row] for row in rows]
-            ids = self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
-            examples = [
-                {**self.source.inputs(questions.image[row]), "input_ids": [words]}
-                for row, words in zip(rows, ids, strict=True)
-            ]
-            inputs = {name: value.to(accelerator.device) for name, value in collator(examples).items()}
+            batch, places = question_batch(self.source, self.questions, rows, self.tokenizer, self.max_length)
+            inputs = {name: value.to(accelerator.device) for name, value in batch.items()}
             with accelerator.autocast():
                 if model.can_generate():
-                    sequences = model.generate(**inputs, **generate_kwargs)
+                    sequences = model.generate(**inputs, **generate_kwargs)[places]
                     return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
-                return [model.config.id2label[number] for number in model(**inputs).logits.argmax(-1).tolist()]
+                numbers = model(**inputs).logits[places].argmax(-1)
+            return [model.config.id2label[number] for number in numbers.tolist()]
 
-        return texts_of_rows(range(len(questions)), texts_of_batch, accelerator, self.batch_size, "answers")
+        return texts_of_rows(range(len(self.questions)), texts_of_batch, accelerator, self.batch_size, "answers")
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         """The scores of the model's answers, see [`answer_metrics`]."""
