@@ -7,13 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .step_product import StepProduct
+from .loss import is_plain_linear
+from .steps import StepProduct, StepTanh
 
 
 def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
     """The dtype in which a product with the tensor is computed: autocast's, which leaves float64 alone, or its own."""
     device_type = tensor.device.type
-    if tensor.dtype == torch.float64 or not torch.is_autocast_enabled(device_type):
+    has_autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    if tensor.dtype == torch.float64 or not has_autocast:
         return tensor.dtype
     return torch.get_autocast_dtype(device_type)
 
@@ -68,6 +70,21 @@ class ProjectedMemory(NamedTuple):
         )
 
 
+class AttentionSteps(NamedTuple):
+    """
+    What the steps of a recurrence share that look at one memory.
+
+    Args:
+        sum_values ([`StepProduct`]): The sums of its values, by their weights.
+        project_query ([`StepProduct`], *optional*): The projection of a query, where there is one.
+        tanh_of_keys ([`StepTanh`], *optional*): Of the keys and a query, where the attention is additive.
+    """
+
+    sum_values: StepProduct
+    project_query: StepProduct | None = None
+    tanh_of_keys: StepTanh | None = None
+
+
 class Attention(nn.Module):
     """
     Base of the scoring functions: `weights = softmax(score(query, keys))`, `context = weights · values`.
@@ -78,6 +95,7 @@ class Attention(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        self.query_proj: nn.Linear | None = None
 
     def project(self, memory: torch.Tensor, memory_mask: torch.Tensor | None = None) -> ProjectedMemory:
         """
@@ -97,32 +115,51 @@ class Attention(nn.Module):
     def keys(self, memory: torch.Tensor) -> torch.Tensor:
         return memory
 
-    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
+    def score(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        coverage: torch.Tensor | None,
+        shared: AttentionSteps | None,
+    ) -> torch.Tensor:
         raise NotImplementedError
 
     def values(self, memory: ProjectedMemory) -> torch.Tensor:
         """What the weights multiply, of shape `(batch, positions, size)` or `(batch, heads, positions, size)`."""
         return memory.values
 
-    def sum_over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> StepProduct:
+    def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
         """
-        The weighted sums of one memory, step by step.
+        For training: what the steps of a recurrence share.
 
         Args:
-            memory ([`ProjectedMemory`]): What is summed.
+            memory ([`ProjectedMemory`]): What is looked at.
             queries (`int`): Queries to each memory of the batch, at each step.
             steps (`int`): Number of steps.
         """
         values = self.values(memory)
         zeros = values.new_zeros(()).expand(*values.shape[:-2], queries, steps, values.shape[-1])
-        return StepProduct(zeros, values)
+        project_query = None
+        if self.query_proj is not None and is_plain_linear(self.query_proj):
+            weight, bias = self.query_proj.weight, self.query_proj.bias
+            dtype = compute_dtype(weight)
+            bias = weight.new_zeros(len(weight), dtype=dtype) if bias is None else bias.to(dtype)
+            bases = bias.expand(len(values) * queries, steps, -1)
+            project_query = StepProduct(bases, weight.to(dtype).t())
+        return AttentionSteps(StepProduct(zeros, values), project_query)
+
+    def project_query(self, query: torch.Tensor, shared: AttentionSteps | None) -> torch.Tensor:
+        """The projection of queries `(batch, queries, hidden_size)`."""
+        if shared is None or shared.project_query is None:
+            return self.query_proj(query)
+        return shared.project_query(query.flatten(0, 1)).unflatten(0, query.shape[:2])
 
     def forward(
         self,
         query: torch.Tensor,
         memory: ProjectedMemory,
         coverage: torch.Tensor | None = None,
-        sum_values: StepProduct | None = None,
+        shared: AttentionSteps | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Attends with several queries to each memory of the batch.
@@ -132,20 +169,20 @@ class Attention(nn.Module):
             memory ([`ProjectedMemory`]): What they look at.
             coverage (`torch.Tensor` of shape `(batch, queries, positions)`, *optional*):
                 The attention that each position has had so far.
-            sum_values ([`StepProduct`], *optional*):
-                Inside a recurrence, the memory's [`~Attention.sum_over_steps`].
+            shared ([`AttentionSteps`], *optional*):
+                Inside a recurrence, the memory's [`~Attention.over_steps`].
 
         Returns:
             `tuple`: the context, of shape `(batch, queries, memory_size)`, and the attention weights, of shape
             `(batch, heads, queries, positions)` and at least float32: each row sums to 1 over the unmasked positions
             and is zero on the masked ones.
         """
-        weights = masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
-        return self._sum(weights, memory, sum_values), weights.unsqueeze(1)
+        weights = masked_softmax(self.score(query, memory.keys, coverage, shared), memory.mask)
+        return self._sum(weights, memory, shared), weights.unsqueeze(1)
 
-    def _sum(self, weights: torch.Tensor, memory: ProjectedMemory, sum_values: StepProduct | None) -> torch.Tensor:
+    def _sum(self, weights: torch.Tensor, memory: ProjectedMemory, shared: AttentionSteps | None) -> torch.Tensor:
         weights = weights.to(memory.values.dtype)
-        return torch.matmul(weights, self.values(memory)) if sum_values is None else sum_values(weights)
+        return torch.matmul(weights, self.values(memory)) if shared is None else shared.sum_values(weights)
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -172,8 +209,21 @@ class AdditiveAttention(Attention):
     def keys(self, memory: torch.Tensor) -> torch.Tensor:
         return self.key_proj(memory)
 
-    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
-        features = keys.unsqueeze(1) + self.query_proj(query).unsqueeze(2)
+    def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
+        shared = super().over_steps(memory, queries, steps)
+        return shared if self.coverage_proj is not None else shared._replace(tanh_of_keys=StepTanh(memory.keys))
+
+    def score(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        coverage: torch.Tensor | None,
+        shared: AttentionSteps | None,
+    ) -> torch.Tensor:
+        query = self.project_query(query, shared)
+        if shared is not None and shared.tanh_of_keys is not None:
+            return self.score_proj(shared.tanh_of_keys(query)).squeeze(-1)
+        features = keys.unsqueeze(1) + query.unsqueeze(2)
         if coverage is not None:
             features = features + self.coverage_proj(coverage.unsqueeze(-1).to(keys.dtype))
         return self.score_proj(features.tanh_()).squeeze(-1)  # the largest tensor of a step: no second one of its size
@@ -182,7 +232,13 @@ class AdditiveAttention(Attention):
 class DotAttention(Attention):
     r"""\\( e_{tj} = q_t^\top m_j \\) (Luong et al. 2015, eq. 8)."""
 
-    def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None) -> torch.Tensor:
+    def score(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        coverage: torch.Tensor | None,
+        shared: AttentionSteps | None,
+    ) -> torch.Tensor:
         return torch.bmm(query, keys.transpose(1, 2))
 
 
@@ -227,12 +283,12 @@ class ScaledDotAttention(Attention):
         query: torch.Tensor,
         memory: ProjectedMemory,
         coverage: torch.Tensor | None = None,
-        sum_values: StepProduct | None = None,
+        shared: AttentionSteps | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        query = self._split_heads(self.query_proj(query) * self.scale)
+        query = self._split_heads(self.project_query(query, shared) * self.scale)
         scores = torch.matmul(query, self._split_heads(memory.keys).transpose(-1, -2))
         weights = masked_softmax(scores, memory.mask)
-        context = self._sum(weights, memory, sum_values).transpose(1, 2).flatten(-2)
+        context = self._sum(weights, memory, shared).transpose(1, 2).flatten(-2)
         return self.output_proj(context), weights
 
 

@@ -64,7 +64,8 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
             several, and a softmax scores them.
 
     The answers are in `id2label`. `embedding_dropout` and `hidden_dropout` (between layers) hold for the question's
-    encoder too.
+    encoder too; `label_smoothing` where a softmax scores the answers: with `"single_label_classification"` and in the
+    generating head.
 
     Example:
 

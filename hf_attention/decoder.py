@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from .attention import ATTENTION_CLASSES, ProjectedMemory, compute_dtype
+from .attention import ATTENTION_CLASSES, AttentionSteps, ProjectedMemory, compute_dtype
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
-from .step_product import StepProduct
+from .steps import StepProduct
 
 
 @dataclass
@@ -243,13 +243,13 @@ class AttentionDecoder(nn.Module):
         query: torch.Tensor,
         memory: ProjectedMemory,
         coverage: torch.Tensor | None = None,
-        sum_values: StepProduct | None = None,
+        shared: AttentionSteps | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         # (rows, hidden) -> (batch, rows a memory, hidden): rows of one memory share its keys.
         batch = memory.keys.shape[0]
         if coverage is not None:
             coverage = coverage.unflatten(0, (batch, -1))
-        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage, sum_values)
+        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage, shared)
         return context.flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
 
     def _activate(self, readout: torch.Tensor) -> torch.Tensor:
@@ -374,9 +374,9 @@ class AttentionDecoder(nn.Module):
             )
             for layer in range(config.num_hidden_layers)
         ]
-        sum_values = None
+        shared = None
         if torch.is_grad_enabled() and memory is not None:
-            sum_values = self.attention.sum_over_steps(memory, rows // memory.keys.shape[0], length)
+            shared = self.attention.over_steps(memory, rows // memory.keys.shape[0], length)
         # The dropout in front of each layer but the first, and in front of the readout.
         *before_layers, before_readout = [self.hidden_dropout.over_steps(hidden) for hidden in state.hidden]
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
@@ -392,7 +392,7 @@ class AttentionDecoder(nn.Module):
             memory = past if self.attends_to_past else memory
             context = weights = fed = None
             if self.attends_before:
-                context, weights = self._attend(hidden[-1], memory, coverage, sum_values)
+                context, weights = self._attend(hidden[-1], memory, coverage, shared)
                 if self.context_gate is not None:
                     context = self.context_gate(hidden[-1]).sigmoid() * context
                 fed = context
@@ -405,7 +405,7 @@ class AttentionDecoder(nn.Module):
                 if cell:
                     cell[layer] = new_cell
             if self.attends_after:
-                context, weights = self._attend(hidden[-1], memory, coverage, sum_values)
+                context, weights = self._attend(hidden[-1], memory, coverage, shared)
             if config.input_feeding:
                 readout = self._read_out(hidden[-1], context, embeds, before_readout)
                 all_readouts.append(readout)
@@ -461,9 +461,8 @@ class _RecurrentSteps:
         if known is None:
             bases = bias.expand(*shape, -1)
         else:
-            size = known.shape[2]
-            bases = F.linear(known, weight_ih[:, :size], bias)
-            weight_ih = weight_ih[:, size:]
+            known_weight, weight_ih = weight_ih.split([known.shape[2], weight_ih.shape[1] - known.shape[2]], 1)
+            bases = F.linear(known, known_weight, bias)
         fed = [weight_ih.t()] if weight_ih.shape[1] else []
         if self.is_lstm:
             self.gates = StepProduct(bases, *fed, weight_hh.t())

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 # Positions whose logits are made at a time: few enough to stay in a processor's cache.
 CHUNK_SIZE = 256
-# How many gradients of logits are kept at most, before they are multiplied with states and weight: one large product
-# takes less time than many small ones and their sum.
-KEPT_GRADIENTS = 2**23
+# How many bytes of gradients of logits are kept, of a chunk at least, before they are multiplied with states and
+# weight: one large product takes less time than many small ones and their sum.
+KEPT_BYTES = 2**25
 
 
 def summed_token_loss(
@@ -22,7 +22,8 @@ def summed_token_loss(
 ) -> torch.Tensor:
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
-    vocabulary, and no logits are kept.
+    vocabulary, and no logits are kept for the backward pass: unless the output embedding is wrapped, has hooks or is
+    compiled, which is then called for autograd to follow.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(rows, target, size)`): From which the tokens are predicted.
@@ -37,7 +38,9 @@ def summed_token_loss(
     is_target = labels != -100
     states, targets = hidden_states[is_target], labels[is_target]
     weights = None if label_weights is None else label_weights[is_target]
-    if torch.is_grad_enabled() and _is_plain_linear(output_embedding) and not torch.compiler.is_compiling():
+    needs_weights_gradient = weights is not None and weights.requires_grad
+    forms_gradients = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not needs_weights_gradient
+    if forms_gradients and is_plain_linear(output_embedding):
         return _LinearCrossEntropy.apply(
             states, output_embedding.weight, output_embedding.bias, targets, weights, label_smoothing
         )
@@ -53,10 +56,10 @@ def summed_token_loss(
     return sum(chunk_loss(*chunk) for chunk in chunks)
 
 
-def _is_plain_linear(module: nn.Module) -> bool:
+def is_plain_linear(module: nn.Module) -> bool:
     """Whether nothing but a product with its weight would happen if it were called."""
-    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-    return type(module) is nn.Linear and not hooked
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is nn.Linear and "forward" not in vars(module) and not any(hooks)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -73,7 +76,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight_gradient = None if len(states) else torch.zeros_like(weight)
         bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=dtype)
         cast_weight = weight.to(states.dtype)  # once, not in every chunk
-        part_size = max(KEPT_GRADIENTS // len(weight), CHUNK_SIZE)
+        part_size = max(KEPT_BYTES // (states.element_size() * len(weight)), CHUNK_SIZE)
         kept = states.new_empty(min(part_size, len(states)), len(weight))
         of_targets = [states, targets] if label_weights is None else [states, targets, label_weights]
         for part, part_states_gradient, *rest in zip(

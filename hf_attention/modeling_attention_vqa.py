@@ -162,7 +162,7 @@ class AttentionVQAEncoder(nn.Module):
         if pixel_values is None and region_features is None:
             raise ValueError("Pass `pixel_values` or `region_features`: there is no image.")
         images = len(pixel_values if region_features is None else region_features)
-        if len(input_ids) % images:
+        if not images or len(input_ids) % images:
             raise ValueError(
                 f"Every image needs as many questions as the next: got {len(input_ids)} questions and {images} images."
             )

@@ -305,6 +305,18 @@ def test_a_training_step_in_bfloat16_is_close_to_one_in_float32(factory, setting
     assert_close(rough.norm(), exact.norm(), rtol=0.1, atol=0)
 
 
+@over_configurations
+def test_autocast_leaves_float64_alone(factory, settings):
+    model, inputs = factory.make_model(**settings).double(), factory.make_inputs(2)
+    inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+    labels = make_tokens(rows=4, length=5)
+    if not factory.has_encoder:
+        inputs = {"input_ids": labels}
+    expected = model(**inputs, labels=labels).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(model(**inputs, labels=labels).loss, expected)
+
+
 def decode_steps(model: PreTrainedModel, inputs: dict, tokens: torch.Tensor) -> list[torch.Tensor]:
     if model.config.is_encoder_decoder:
         inputs = {"encoder_outputs": model.get_encoder()(**inputs)}

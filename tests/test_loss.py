@@ -90,12 +90,14 @@ def test_given_decoder_inputs_are_taken(factory):
     assert_close(outputs.logits, model(**inputs, decoder_input_ids=tokens).logits)
 
 
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_gradients_are_those_of_autograd(monkeypatch, bias, weighted, smoothing):
-    """The gradients formed in the forward pass, in several chunks, against those of a head that is called."""
+def test_gradients_are_those_of_autograd(monkeypatch, parts, bias, weighted, smoothing):
+    """The gradients formed in the forward pass, in chunks and parts, against those of a head that is called."""
     monkeypatch.setattr(loss, "CHUNK_SIZE", 3)
+    monkeypatch.setattr(loss, "KEPT_BYTES", 8 * VOCABULARY * (4 if parts == 3 else 100))
     states = torch.randn(4, 4, 5, dtype=torch.float64, requires_grad=True)
     head = torch.nn.Linear(5, VOCABULARY, bias=bias, dtype=torch.float64)
     weights = torch.randn(4, 4, dtype=torch.float64) if weighted else None
@@ -109,3 +111,37 @@ def test_gradients_are_those_of_autograd(monkeypatch, bias, weighted, smoothing)
     head.register_forward_hook(lambda *call: calls.append(call))
     assert_close(formed, loss_and_gradients())
     assert len(calls) == 4  # chunks; a head with a hook is called
+
+
+def test_parts_of_bfloat16_are_summed_in_float32(monkeypatch):
+    head = torch.nn.Linear(16, 50)
+    states, labels = torch.randn(1, 4096, 16).bfloat16(), torch.randint(0, 50, (1, 4096))
+
+    def weight_gradient():
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss.summed_token_loss(states, head, labels)
+        return torch.autograd.grad(value, head.weight)[0]
+
+    whole = weight_gradient()
+    monkeypatch.setattr(loss, "KEPT_BYTES", 1)  # a chunk at a time
+    assert_close(weight_gradient(), whole, rtol=0, atol=0.004 * whole.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "register",
+    [torch.nn.Module.register_full_backward_hook, torch.nn.Module.register_full_backward_pre_hook],
+    ids=["backward", "backward_pre"],
+)
+def test_hooks_of_the_head_are_run(register):
+    head, calls = torch.nn.Linear(5, VOCABULARY), []
+    register(head, lambda *call: calls.append(call))
+    loss.summed_token_loss(torch.randn(4, 4, 5, requires_grad=True), head, LABELS).backward()
+    assert calls
+
+
+def test_weights_of_the_labels_have_a_gradient():
+    head, weights = torch.nn.Linear(5, VOCABULARY), torch.rand(4, 4, requires_grad=True)
+    states = torch.randn(4, 4, 5)
+    [gradient] = torch.autograd.grad(loss.summed_token_loss(states, head, LABELS, label_weights=weights), weights)
+    losses = torch.nn.functional.cross_entropy(head(states).transpose(1, 2), LABELS, reduction="none")
+    assert_close(gradient, losses)

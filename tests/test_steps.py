@@ -1,0 +1,131 @@
+import gc
+import weakref
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hf_attention.steps import StepProduct, StepTanh
+
+
+ROWS, STEPS, INPUTS, FED, OUTPUTS = 3, 4, 5, 2, 5
+
+
+def recurrence(bases: torch.Tensor, matrix: torch.Tensor, fed_matrix: torch.Tensor, product) -> torch.Tensor:
+    """A state that goes through both matrices at every step; `product` makes what takes a step."""
+    step = product(bases, matrix, fed_matrix)
+    state = bases.new_ones(*bases.shape[:-2], INPUTS)
+    states = []
+    for _ in range(STEPS):
+        state = step(state, state[..., :FED].square()).tanh()
+        states.append(state)
+    return torch.stack(states, -2)
+
+
+def plain(bases: torch.Tensor, *matrices: torch.Tensor):
+    steps = iter(range(STEPS))
+
+    def step(*inputs: torch.Tensor) -> torch.Tensor:
+        base = bases[..., next(steps), :]
+        return base + sum(input @ matrix for input, matrix in zip(inputs, matrices, strict=True))
+
+    return step
+
+
+def make(batch: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (*batch, ROWS, STEPS, OUTPUTS), (*batch, INPUTS, OUTPUTS), (*batch, FED, OUTPUTS)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_values_and_gradients_are_those_of_a_product_at_every_step(batch):
+    tensors = make(batch)
+    outputs, expected = recurrence(*tensors, StepProduct), recurrence(*tensors, plain)
+    assert_close(outputs, expected)
+    loss, expected_loss = (states.sin().sum() for states in (outputs, expected))
+    # Twice over the same graph, and for some of the tensors alone: nothing is left behind.
+    torch.autograd.grad(loss, tensors[0], retain_graph=True)
+    torch.autograd.grad(outputs[..., 0, :].sum(), tensors, retain_graph=True)
+    assert_close(torch.autograd.grad(loss, tensors), torch.autograd.grad(expected_loss, tensors))
+
+
+def test_a_matrix_without_gradient_gets_none():
+    bases, matrix, fed_matrix = make(())
+    gradients = [
+        torch.autograd.grad(recurrence(bases, matrix, fed_matrix.detach(), product).sum(), (bases, matrix))
+        for product in (StepProduct, plain)
+    ]
+    assert_close(*gradients)
+    with torch.no_grad():
+        assert not recurrence(bases, matrix, fed_matrix, StepProduct).requires_grad
+
+
+def test_a_second_derivative_is_refused():
+    tensors = make(())
+    [gradient] = torch.autograd.grad(recurrence(*tensors, StepProduct).sum(), tensors[1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_an_input_that_is_modified_afterwards_is_refused():
+    bases, matrix, _ = make(())
+    step, state = StepProduct(bases, matrix), torch.ones(ROWS, INPUTS, dtype=torch.float64)
+    output = step(state)
+    state.zero_()
+    with pytest.raises(RuntimeError, match="modified in place"):
+        output.sum().backward()
+
+
+def looks(keys: torch.Tensor, queries: torch.Tensor, tanh) -> torch.Tensor:
+    """A query that waits for what the last one made of the keys; `tanh` makes what takes a step."""
+    step, added, outputs = tanh(keys), torch.zeros_like(queries[0]), []
+    for query in queries:
+        outputs.append(step(query + added))
+        added = outputs[-1].mean(2)
+    return torch.stack(outputs)
+
+
+def plain_tanh(keys: torch.Tensor):
+    return lambda query: (keys.unsqueeze(1) + query.unsqueeze(2)).tanh()
+
+
+def make_looks(dtype: torch.dtype, queries: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 5, 3), (STEPS, 2, queries, 3)
+    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_tanh_of_keys_and_queries(dtype: torch.dtype, queries: int):
+    tensors = make_looks(dtype, queries)
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    outputs, expected = looks(*tensors, StepTanh), looks(*exact, plain_tanh)
+    tolerance = {"rtol": 0, "atol": 1e-5 if dtype.itemsize >= 4 else 0.05 if dtype == torch.bfloat16 else 0.01}
+    assert outputs.dtype == dtype
+    assert_close(outputs.double(), expected, **tolerance)
+    # Of a part alone and then of everything, twice: nothing is left behind.
+    torch.autograd.grad(outputs.sum(), tensors[1], retain_graph=True)
+    torch.autograd.grad(outputs[0].sum(), tensors, retain_graph=True)
+    loss, expected_loss = outputs.double().sin().sum(), expected.sin().sum()
+    for _ in range(2):
+        gradients = torch.autograd.grad(loss, tensors, retain_graph=True)
+        expected_gradients = torch.autograd.grad(expected_loss, exact, retain_graph=True)
+        for gradient, right in zip(gradients, expected_gradients, strict=True):
+            assert gradient.dtype == dtype
+            assert_close(gradient.double(), right, rtol=0, atol=tolerance["atol"] * right.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_stays_alive(dtype: torch.dtype):
+    made = []
+
+    class Watched(StepTanh):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(weakref.ref(self))
+
+    looks(*make_looks(dtype, 1), Watched).float().sum().backward()
+    gc.collect()
+    assert [step() for step in made] == [None]
