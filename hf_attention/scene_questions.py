@@ -19,6 +19,7 @@ from .scenes import (
     HELD_OUT_PAIRS,
     SHAPES,
     VARIETIES,
+    Pair,
     Scene,
     SceneObject,
     choose,
@@ -52,12 +53,14 @@ class SceneQuestion:
         objects (`tuple[int, ...]`):
             The objects of the scene that the answer depends on: whose colour or shape is asked for, that are counted,
             or that the question names; none where it asks for what is not there.
+        absent (`tuple[str, str]`, *optional*): colour and shape of what it asks for and is not there.
     """
 
     text: str
     answer: str
     kind: str
     objects: tuple[int, ...]
+    absent: Pair | None = None
 
 
 def _unique(scene: Scene, attribute: str) -> list[int]:
@@ -124,7 +127,10 @@ def _ask_relation(scene: Scene, rng: np.random.Generator) -> SceneQuestion | Non
 
 
 def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
-    """Whether there is such an object, or whether one stands so to another; both answers as often."""
+    """
+    Whether there is such an object, or whether one stands so to another. Both answers are drawn as often, but of a
+    scene with few objects there are soon only questions left that are answered by no.
+    """
     answer = choose(rng, ("yes", "no"))
     if rng.random() < 0.5 and (numbers := _choose_related(scene, rng)):
         first, second = numbers
@@ -134,16 +140,18 @@ def _ask_yes_no(scene: Scene, rng: np.random.Generator) -> SceneQuestion:
         names = [_name(rng, scene.objects[number]) for number in (first, second)]
         return SceneQuestion(f"is {names[0]} {side} {names[1]} ?", answer, "yes_no", (first, second))
     if answer == "yes":
-        objects = (choose(rng, range(len(scene.objects))),)
+        objects, absent = (choose(rng, range(len(scene.objects))),), None
         colour, shape = scene.objects[objects[0]].pair
     else:
-        # Held-out pairs are asked for only where they may be there: else training would teach that they never are.
+        # Held-out pairs are asked for where others of them are, in half of these questions, and nowhere else: training
+        # would teach that they never are there.
         there = {thing.pair for thing in scene.objects}
-        allowed = HELD_OUT_PAIRS if there & HELD_OUT_PAIRS else frozenset()
-        pairs = [pair for pair in scene.pairs if pair not in HELD_OUT_PAIRS or pair in allowed]
+        asks_held_out = not HELD_OUT_PAIRS.isdisjoint(there) and rng.random() < 0.5
+        pairs = [pair for pair in scene.pairs if (pair in HELD_OUT_PAIRS) == asks_held_out]
         objects = ()
-        colour, shape = choose(rng, [pair for pair in pairs if pair not in there])
-    return SceneQuestion(f"is there {with_article(f'{colour} {_noun(rng, shape)}')} ?", answer, "yes_no", objects)
+        absent = colour, shape = choose(rng, [pair for pair in pairs if pair not in there])
+    text = f"is there {with_article(f'{colour} {_noun(rng, shape)}')} ?"
+    return SceneQuestion(text, answer, "yes_no", objects, absent)
 
 
 _ASK: dict[str, Callable[[Scene, np.random.Generator], SceneQuestion | None]] = {
@@ -214,7 +222,8 @@ def make_scene_questions(
         - `question`, `answer` (`str`);
         - `kind` (`str`): one of `KINDS`;
         - `boxes`: of the objects that the answer depends on, in pixels, see [`SceneObject`];
-        - `held_out` (`bool`): whether one of these is of a colour and shape that training never shows together.
+        - `held_out` (`bool`): whether one of these, or what is asked for in vain, is of a colour and shape that
+          training never shows together.
     """
     from datasets import Features, List, Value
     from datasets import Image as ImageFeature
@@ -250,7 +259,9 @@ def _rows(scene: Scene, image_id: str, count: int, kinds: Sequence[str]) -> list
             "answer": question.answer,
             "kind": question.kind,
             "boxes": [list(scene.objects[number].box) for number in question.objects],
-            "held_out": any(scene.objects[number].pair in HELD_OUT_PAIRS for number in question.objects),
+            "held_out": not HELD_OUT_PAIRS.isdisjoint(
+                [question.absent, *(scene.objects[number].pair for number in question.objects)]
+            ),
         }
         for question in ask(scene, count, kinds)
     ]

@@ -70,8 +70,8 @@ HELD_OUT_PAIRS = frozenset(
     )
 )
 
-_SHAPE_OF_NOUN = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
-_PAIR = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(_SHAPE_OF_NOUN)})\b", re.IGNORECASE)
+SHAPE_OF_NOUN = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
+PAIR_PATTERN = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPE_OF_NOUN)})\b", re.IGNORECASE)
 _OVERSAMPLING = 4
 _MIN_VISIBLE = 0.75
 _MAX_OBJECTS = 4
@@ -529,7 +529,7 @@ def _row(scene: Scene, image_id: str, captions_per_scene: int) -> dict[str, Any]
 
 def named_pairs(text: str) -> list[Pair]:
     """Reads the (colour, shape) pairs that a text names, in its order, whichever noun it uses for a shape."""
-    return [(colour.lower(), _SHAPE_OF_NOUN[noun.lower()]) for colour, noun in _PAIR.findall(text)]
+    return [(colour.lower(), SHAPE_OF_NOUN[noun.lower()]) for colour, noun in PAIR_PATTERN.findall(text)]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from datasets import Dataset
 from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig, ViTImageProcessorPil
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
+from hf_attention.configuration_attention_vqa import ATTENTION_FORMS
 from hf_attention.scene_questions import KINDS, make_scene_questions
 from hf_attention.training.answering import (
     AnsweringDataset,
@@ -32,6 +33,7 @@ from hf_attention.training.answering import (
     read_questions,
 )
 from hf_attention.training.arguments import LoopArguments
+from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.tokenization import train_tokenizer
 
@@ -40,7 +42,8 @@ IMAGE_SIZE = 64
 GRID = 16
 MAX_LENGTH = 30
 QUESTIONS_PER_SCENE = 12
-# Relations take the longest to learn: training asks for them most often. Each other split has as many of each kind.
+# Relations take the longest to learn: three of nine turns are theirs. Where a scene has no more of a kind to ask, the
+# next one has its turn, here as in the other splits.
 TRAINING_KINDS = (*KINDS, "relation", "count", "relation", "yes_no")
 
 
@@ -56,21 +59,10 @@ class SceneArguments:
     num_train_epochs: int = field(default=18, metadata={"help": "Passes over them."})
     learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
 
-
-class PixelsInMemory:
-    """The pictures of a split as `pixel_values`, made once."""
-
-    def __init__(self, images: Dataset, image_processor: ViTImageProcessorPil):
-        self.pixel_values = torch.cat(
-            [
-                image_processor(images=batch["image"], return_tensors="pt")["pixel_values"].half()
-                for batch in images.iter(500)
-            ]
-        )
-
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image."""
-        return {"pixel_values": self.pixel_values[row]}
+    def __post_init__(self) -> None:
+        forms = [form or "none" for form in ATTENTION_FORMS]
+        if self.attention_form not in forms:
+            raise ValueError(f"`attention_form` must be one of {', '.join(forms)}, got {self.attention_form!r}.")
 
 
 def make_model(vocab_size: int, answers: list[str], attention_form: str | None) -> AttentionVQAForQuestionAnswering:
@@ -173,7 +165,7 @@ def main() -> None:
     splits["held_out"] = splits["held_out"].filter(lambda held_out: held_out, input_columns="held_out")
     questions = {name: read_questions(split, "image", "question", "answer") for name, split in splits.items()}
     image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
-    sources = {name: PixelsInMemory(part.images, image_processor) for name, part in questions.items()}
+    sources = {name: PixelsInMemory(part.images, "image", image_processor) for name, part in questions.items()}
     tokenizer = train_tokenizer(questions["train"].texts)
     processor = AttentionVQAProcessor(image_processor=image_processor, tokenizer=tokenizer)
     known = answer_vocabulary(questions["train"].answers)

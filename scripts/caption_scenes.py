@@ -17,7 +17,7 @@ import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, HfArgumentParser, ResNetConfig, ViTImageProcessorPil, pipeline
+from transformers import HfArgumentParser, ResNetConfig, ViTImageProcessorPil, pipeline
 
 from hf_attention import (
     AttentionCaptionerConfig,
@@ -25,10 +25,12 @@ from hf_attention import (
     AttentionCaptionerProcessor,
     ImageToTextPipeline,
 )
+from hf_attention.attention import ATTENTION_CLASSES
 from hf_attention.scenes import HELD_OUT_PAIRS, PairCounts, make_scenes, score_pairs
 from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.captioning import CaptionDataset, caption_labels
 from hf_attention.training.collators import CaptionCollator
+from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
@@ -56,32 +58,12 @@ class DemoArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.attention_type not in ATTENTION_CLASSES:
+            raise ValueError(
+                f"`attention_type` must be one of {', '.join(ATTENTION_CLASSES)}, got {self.attention_type!r}."
+            )
         if self.grid not in (8, 16):
             raise ValueError(f"`grid` must be 8 or 16, got {self.grid}.")
-
-
-class PixelsInMemory:
-    """The pixel values of all pictures, made once: they are small and few.
-
-    Args:
-        dataset (`Dataset`): a split of scenes.
-        image_processor (`BaseImageProcessor`): makes the pixel values.
-    """
-
-    def __init__(self, dataset: Dataset, image_processor: BaseImageProcessor):
-        self.pixel_values = torch.cat(
-            [
-                image_processor(images=batch["image"], return_tensors="pt")["pixel_values"].half()
-                for batch in dataset.iter(500)
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.pixel_values)
-
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image."""
-        return {"pixel_values": self.pixel_values[row]}
 
 
 def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerForConditionalGeneration:
@@ -139,7 +121,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
         seed=arguments.seed,
     )
     dataloader = DataLoader(
-        CaptionDataset(PixelsInMemory(scenes, image_processor), labels),
+        CaptionDataset(PixelsInMemory(scenes, "image", image_processor), labels),
         batch_sampler=sampler,
         collate_fn=CaptionCollator(),
     )

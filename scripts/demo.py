@@ -1,7 +1,7 @@
 """
 Shows models on a web page: they caption, answer and translate, and show where they looked.
 
-    python scripts/demo.py --captioner runs/demo/best --vqa runs/scene-questions --translator runs/translator
+    python scripts/demo.py --captioner runs/demo/best --vqa runs/scene-questions/best --translator runs/translator
     python scripts/demo.py --captioner someone/captioner --write_space space
 
 Each is a folder or a name on the Hub; a tab without a model says how to get one. The page listens on loopback unless

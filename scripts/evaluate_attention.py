@@ -45,13 +45,11 @@ import hf_attention  # noqa: F401  (the Auto classes then know its models)
 from hf_attention.pictures import as_rgb
 from hf_attention.regions import ImageRegions
 from hf_attention.scene_questions import make_scene_questions
-from hf_attention.scenes import COLOURS, SHAPES, make_scenes
+from hf_attention.scenes import PAIR_PATTERN, SHAPE_OF_NOUN, make_scenes
 from hf_attention.toy_language import TOY_LANGUAGE, make_translations
 
 
 DELETED_SHARE = 0.1
-_SHAPE_OF_NOUN = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
-_PAIR = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(_SHAPE_OF_NOUN)})\b")
 
 
 @dataclass
@@ -217,9 +215,9 @@ class Captions:
             for number, (row, text, encoding) in enumerate(zip(rows, texts, encodings, strict=True)):
                 maps = outputs.cross_attentions[-1][number].float().mean(0)
                 boxes = {(thing["colour"], thing["shape"]): thing["box"] for thing in self.scenes[row]["objects"]}
-                for match in _PAIR.finditer(text):
+                for match in PAIR_PATTERN.finditer(text):
                     named += 1
-                    box = boxes.get((match[1], _SHAPE_OF_NOUN[match[2]]))
+                    box = boxes.get((match[1].lower(), SHAPE_OF_NOUN[match[2].lower()]))
                     for group, kind in ((1, "colour"), (2, "noun")) if box is not None else ():
                         tokens = tokens_of(encoding["offset_mapping"], *match.span(group))
                         subject = encoding["input_ids"], tokens[0]

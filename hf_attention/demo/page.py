@@ -277,7 +277,7 @@ def _caption_tab(captioner: CaptionDemonstration | None, examples: list[list[Any
 def _answer_tab(answerer: AnswerDemonstration | None, examples: list[list[Any]]) -> None:
     if answerer is None:
         folder = "runs/scene-questions"
-        _missing("vqa", f"python scripts/answer_scenes.py --output_dir {folder}", folder)
+        _missing("vqa", f"python scripts/answer_scenes.py --output_dir {folder}", f"{folder}/best")
         return
     with gr.Row():
         with gr.Column():

@@ -72,3 +72,28 @@ def make_source(
             )
 
     return RegionSource(stored(False), stored(True) if mirror else None)
+
+
+class PixelsInMemory:
+    """The pixel values of all images, made once: of small images, and not too many.
+
+    Args:
+        dataset (`Dataset`): a split.
+        column (`str`): its column of images.
+        image_processor (`BaseImageProcessor`): makes the pixel values.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
+        self.pixel_values = torch.cat(
+            [
+                image_processor(images=batch[column], return_tensors="pt")["pixel_values"].half()
+                for batch in dataset.select_columns(column).iter(500)
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixel_values)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image."""
+        return {"pixel_values": self.pixel_values[row]}
