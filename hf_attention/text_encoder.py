@@ -114,9 +114,14 @@ class TextEncoder(nn.Module):
                 rows = (lengths == 0).nonzero().flatten().tolist()
                 raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
             order = (~is_token).int().argsort(dim=1, stable=True)  # tokens first, wherever the padding lies
-            packed = pack_padded_sequence(_take(inputs_embeds, order), lengths, batch_first=True, enforce_sorted=False)
-            memory, final = self.rnn(packed)
-            memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
+            words = _take(inputs_embeds, order)
+            hands_over_cells = self.rnn.mode == "LSTM" and self.config.initial_state == "copied_states"
+            if inputs_embeds.device.type == "cpu" and not hands_over_cells:
+                memory, final = self._read_padded(words, lengths)
+            else:
+                packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
+                memory, final = self.rnn(packed)
+                memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
             memory = _take(memory, order.argsort(1))
         if self.config.encoder_skip_connection:
             if attention_mask is not None:
@@ -126,6 +131,38 @@ class TextEncoder(nn.Module):
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
         layers = self.config.encoder_num_hidden_layers
         return memory, [kind.unflatten(0, (layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+
+    def _read_padded(self, words: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        As `nn.LSTM` or `nn.GRU` of a packed sequence, but for the cells. That one goes step by step on processors,
+        where a padded sequence goes through fused kernels: each direction by itself, from the first word or the last.
+        """
+        rnn, steps = self.rnn, torch.arange(words.shape[1])
+        is_word = steps < lengths.unsqueeze(1)
+        backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
+        run = torch.lstm if rnn.mode == "LSTM" else torch.gru
+        final = []
+        for layer in range(rnn.num_layers):
+            if layer > 0:
+                words = nn.functional.dropout(words, rnn.dropout, self.training)
+            zeros = words.new_zeros(1, len(words), rnn.hidden_size)
+            outputs = []
+            for is_backward in (False, True) if rnn.bidirectional else (False,):
+                output, *_ = run(
+                    _take(words, backwards) if is_backward else words,
+                    (zeros, zeros) if rnn.mode == "LSTM" else zeros,
+                    rnn.all_weights[len(final)],
+                    has_biases=True,
+                    num_layers=1,
+                    dropout=0.0,
+                    train=self.training,
+                    bidirectional=False,
+                    batch_first=True,
+                )
+                final.append(output[torch.arange(len(words)), lengths - 1])
+                outputs.append(_take(output, backwards) if is_backward else output)
+            words = torch.cat(outputs, -1)
+        return words.masked_fill(~is_word.unsqueeze(-1), 0), torch.stack(final)
 
     def _start_decoder(self, states: list[torch.Tensor]) -> torch.Tensor | None:
         if self.config.initial_state == "copied_states":

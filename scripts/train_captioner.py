@@ -34,7 +34,7 @@ from hf_attention import (
     AttentionCaptionerForConditionalGeneration,
     AttentionCaptionerProcessor,
 )
-from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER
+from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER, metric_words
 from hf_attention.training.arguments import (
     CaptionDataArguments,
     CaptionDecoderArguments,
@@ -54,6 +54,7 @@ from hf_attention.training.captioning import (
     caption_dataloader,
     caption_labels,
 )
+from hf_attention.training.cider import consensus_weights
 from hf_attention.training.data import (
     check_images,
     drop_bad_images,
@@ -158,6 +159,8 @@ def main() -> None:
     stream_args.check(loop_args)
     if stream_args.streaming and critic_args.self_critical:
         raise ValueError("`self_critical` rewards by all training captions, which `streaming` does not keep.")
+    if data_args.consensus_weights and (stream_args.streaming or critic_args.self_critical):
+        raise ValueError("`consensus_weights` needs all captions at once: leave out `streaming` and `self_critical`.")
     if critic_args.self_critical and model_args.model_name_or_path is None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     run = Run(loop_args, hub_args)
@@ -226,7 +229,10 @@ def main() -> None:
 
     def batches(images: PixelSource | RegionSource, captions: list[list[str]], num_workers: int = 0) -> DataLoader:
         labels = caption_labels(captions, tokenizer, data_args.max_target_length)
-        return caption_dataloader(images, labels, data_args, loop_args.seed, num_workers)
+        weights = None
+        if data_args.consensus_weights:
+            weights = consensus_weights([[metric_words(text) for text in texts] for texts in captions])
+        return caption_dataloader(images, labels, data_args, loop_args.seed, num_workers, weights)
 
     def streamed_batches(rows: Dataset) -> DataLoader:
         rows = checked(rows)

@@ -13,7 +13,7 @@ from hf_attention import AttentionCaptionerForConditionalGeneration
 from hf_attention.metrics.captioning.captioning import caption_metrics, metric_words
 from hf_attention.training.arguments import CaptionDataArguments, SelfCriticalArguments
 from hf_attention.training.captioning import RegionSource
-from hf_attention.training.cider import CiderScorer
+from hf_attention.training.cider import CiderScorer, consensus_weights
 from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader, tempered
 
 
@@ -76,6 +76,24 @@ def test_cider_is_that_of_the_evaluation() -> None:
     assert max(found) > 5 and min(found) == 0
     # Several captions of an image do not change each other's scores.
     assert scorer(7, captions[:10]) == [scorer(7, [words])[0] for words in captions[:10]]
+
+
+def test_a_caption_weighs_what_it_scores_by_the_others() -> None:
+    references = [[metric_words(text) for text in texts] for texts in REFERENCES]
+    references.append([["nobody", "else", "wrote", "this"]])
+    scores = []
+    for image, texts in enumerate(references[:-1]):
+        for number, words in enumerate(texts):
+            scorer = CiderScorer(references)  # the document frequencies are those of all captions
+            scorer.references = list(references)
+            scorer.references[image] = texts[:number] + texts[number + 1 :]
+            scores += scorer(image, [words])
+    mean = sum(scores) / len(scores)
+    assert min(scores) < 0.7 * mean < 1.3 * mean < max(scores)
+    weights = consensus_weights(references)
+    assert [weight for texts in weights[:-1] for weight in texts] == pytest.approx([score / mean for score in scores])
+    assert weights[-1] == [1]
+    assert consensus_weights([[["a"]], [["b"]]]) == [[1], [1]]
 
 
 def test_rewards_are_the_scores_of_the_validation() -> None:

@@ -275,6 +275,9 @@ class CaptionDataArguments:
     captions_per_image: int = field(
         default=5, metadata={"help": "Captions that share an image's keys in a batch; 1: batches of similar length."}
     )
+    consensus_weights: bool = field(
+        default=False, metadata={"help": "A caption counts as much as it is like the others of its image, by CIDEr."}
+    )
     bucket_batches: int = field(
         default=20, metadata={"help": "Batches among which captions are sorted by length; 1: in random order."}
     )

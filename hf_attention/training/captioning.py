@@ -73,18 +73,28 @@ class CaptionDataset(torch.utils.data.Dataset):
     Args:
         source ([`PixelSource`] or [`RegionSource`]): the images.
         labels (`Sequence[Sequence[list[int]]]`): the token ids of each caption of each image.
+        weights (`Sequence[Sequence[float]]`, *optional*): what each caption's loss counts.
     """
 
-    def __init__(self, source: PixelSource | RegionSource, labels: Sequence[Sequence[list[int]]]):
+    def __init__(
+        self,
+        source: PixelSource | RegionSource,
+        labels: Sequence[Sequence[list[int]]],
+        weights: Sequence[Sequence[float]] | None = None,
+    ):
         self.source = source
         self.labels = labels
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
         labels = [self.labels[group.image][caption] for caption in group.captions]
-        return {**self.source.inputs(group.image, group.mirrored), "labels": labels}
+        example = {**self.source.inputs(group.image, group.mirrored), "labels": labels}
+        if self.weights is not None:
+            example["label_weights"] = [self.weights[group.image][caption] for caption in group.captions]
+        return example
 
 
 def caption_labels(
@@ -112,8 +122,9 @@ def caption_dataloader(
     arguments: CaptionDataArguments,
     seed: int,
     num_workers: int = 0,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> DataLoader:
-    """The batches of training, see [`CaptionBatchSampler`] and [`CaptionCollator`]."""
+    """The batches of training, see [`CaptionDataset`], [`CaptionBatchSampler`] and [`CaptionCollator`]."""
     sampler = CaptionBatchSampler(
         [[len(ids) for ids in texts] for texts in labels],
         images_per_batch=arguments.images_per_batch,
@@ -122,9 +133,8 @@ def caption_dataloader(
         bucket_batches=arguments.bucket_batches,
         seed=seed,
     )
-    return DataLoader(
-        CaptionDataset(source, labels), batch_sampler=sampler, collate_fn=CaptionCollator(), num_workers=num_workers
-    )
+    dataset = CaptionDataset(source, labels, weights)
+    return DataLoader(dataset, batch_sampler=sampler, collate_fn=CaptionCollator(), num_workers=num_workers)
 
 
 class CaptionEvaluator:

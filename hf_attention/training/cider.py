@@ -44,6 +44,16 @@ class CiderScorer:
             for vector in vectors
         ]
 
+    def of_references(self, image: int) -> list[float]:
+        """Scores each reference of an image by the others; 0 where there are none."""
+        vectors = [self._vector(words) for words in self.references[image]]
+        return [
+            10
+            * sum(self._similarity(vector, other) for other in vectors if other is not vector)
+            / max(len(vectors) - 1, 1)
+            for vector in vectors
+        ]
+
     def _ngrams(self, words: Sequence[str]) -> Iterator[tuple[str, ...]]:
         for order in range(1, self.max_order + 1):
             yield from zip(*(words[start:] for start in range(order)), strict=False)
@@ -70,6 +80,26 @@ class CiderScorer:
         )
         difference = caption.length - reference.length
         return cosines * math.exp(-(difference**2) / (2 * self.sigma**2)) / self.max_order
+
+
+def consensus_weights(references: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
+    """How much each caption is like the others of its image: its CIDEr by them, which trains captions that most people
+    would write (weighted cross-entropy, Phan et al. 2017, section 3.2).
+
+    Args:
+        references (`Sequence[Sequence[Sequence[str]]]`): the words of each caption of each image.
+
+    Returns:
+        `list[list[float]]`: of each caption of each image, divided by their mean over all; 1 where a caption is the
+        only one.
+    """
+    scorer = CiderScorer(references)
+    weights = [scorer.of_references(image) for image in range(len(references))]
+    compared = [weight for texts in weights if len(texts) > 1 for weight in texts]
+    mean = sum(compared) / max(len(compared), 1)
+    if not mean:
+        return [[1.0] * len(texts) for texts in references]
+    return [[weight / mean for weight in texts] if len(texts) > 1 else [1.0] for texts in weights]
 
 
 class _NgramVector(NamedTuple):
