@@ -149,9 +149,13 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     assert len(files) == 4
     with pytest.raises(ValueError, match="not empty"):
         train_captioner(**options)
-    train_captioner(**options, num_train_epochs=1, overwrite_output_dir=True, attention_type="none")
+    options |= {"num_train_epochs": 1, "overwrite_output_dir": True}
+    train_captioner(**options, attention_type="none", consensus_weights=True)
+    weighted = logged(output_dir, "loss")
     assert sorted((folder / "features").iterdir()) == files
     assert AutoModelForImageTextToText.from_pretrained(output_dir).config.attention_type is None
+    train_captioner(**options, attention_type="none")
+    assert weighted != logged(output_dir, "loss")
 
 
 def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path) -> None:
@@ -263,6 +267,7 @@ def test_bad_images_are_left_out_if_asked(
         ({"backbone_config": "x"}, "either `backbone`"),
         ({"tuning_metric": "cider+bleu"}, "`tuning_metric` must be of cider, .*bleu_4, rouge_l, got bleu"),
         ({"self_critical": True}, "`self_critical` goes on from a trained captioner"),
+        ({"self_critical": True, "consensus_weights": True}, "`consensus_weights` needs all captions at once"),
     ],
 )
 def test_bad_arguments(

@@ -30,7 +30,7 @@ from hf_attention.training.data import check_images, get_split, load_splits, rea
 from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.features import stored_region_features
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.sampling import CaptionBatchSampler, LengthBatchSampler
+from hf_attention.training.sampling import CaptionBatchSampler, CaptionGroup, LengthBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
 
 
@@ -173,6 +173,14 @@ def test_rows_of_an_image_follow_each_other() -> None:
     assert batch["labels"].tolist() == [[5, 6, 3], [7, 3, -100], [8, 3, -100], [-100] * 3]
     assert batch["region_features"].dtype == torch.float32
     assert batch["region_features"][0].eq(1.5).all()
+
+
+def test_each_caption_of_an_image_has_its_weight() -> None:
+    features, labels = np.zeros((2, 3, 1), np.float16), [[[5, 6, 3], [7, 3]], [[8, 3]]]
+    dataset = CaptionDataset(RegionSource(features), labels, [[0.5, 2.0], [1.0]])
+    batch = CaptionCollator()([dataset[CaptionGroup(0, (1, 0), False)], dataset[CaptionGroup(1, (0,), False)]])
+    assert batch["labels"].tolist() == [[7, 3, -100], [5, 6, 3], [8, 3, -100], [-100] * 3]
+    assert batch["label_weights"].tolist() == [[2.0] * 3, [0.5] * 3, [1.0] * 3, [0.0] * 3]
 
 
 def test_long_captions_keep_their_end() -> None:
