@@ -73,8 +73,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = torch.promote_types(states.dtype, torch.float32)
         total = states.new_zeros((), dtype=dtype)
         states_gradient = torch.empty_like(states)
-        weight_gradient = None if len(states) else torch.zeros_like(weight)
-        bias_gradient = None if bias is None else torch.zeros_like(bias, dtype=dtype)
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        weight_gradient = torch.zeros_like(weight) if needs_weight and not len(states) else None
+        bias_gradient = torch.zeros_like(bias, dtype=dtype) if needs_bias else None
         cast_weight = weight.to(states.dtype)  # once, not in every chunk
         part_size = max(KEPT_BYTES // (states.element_size() * len(weight)), CHUNK_SIZE)
         kept = states.new_empty(min(part_size, len(states)), len(weight))
@@ -89,9 +90,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             chunks = zip(*(values.split(CHUNK_SIZE) for values in (gradients, *rest)), strict=True)
             total += sum(_chunk_loss(cast_weight, bias, label_smoothing, *chunk) for chunk in chunks)
             torch.mm(gradients, cast_weight, out=part_states_gradient)
-            product = gradients.T @ part
-            weight_gradient = product if weight_gradient is None else weight_gradient.to(dtype).add_(product)
-            if bias is not None:
+            if needs_weight:
+                product = gradients.T @ part
+                weight_gradient = product if weight_gradient is None else weight_gradient.to(dtype).add_(product)
+            if needs_bias:
                 bias_gradient += gradients.sum(0)
         ctx.save_for_backward(states_gradient, weight_gradient, bias_gradient)
         ctx.dtypes = [states.dtype, weight.dtype, None if bias is None else bias.dtype]

@@ -139,6 +139,21 @@ def test_hooks_of_the_head_are_run(register):
     assert calls
 
 
+@pytest.mark.parametrize("frozen", ["weight", "bias", "states"])
+def test_what_is_frozen_has_no_gradient_and_the_rest_its_own(frozen):
+    head, states = torch.nn.Linear(5, VOCABULARY), torch.randn(4, 4, 5, requires_grad=True)
+    tensors = {"weight": head.weight, "bias": head.bias, "states": states}
+
+    def gradients():
+        trained = [tensor for tensor in tensors.values() if tensor.requires_grad]
+        return torch.autograd.grad(loss.summed_token_loss(states, head, LABELS), trained)
+
+    expected = dict(zip(tensors, gradients(), strict=True))
+    tensors[frozen].requires_grad_(False)
+    del expected[frozen]
+    assert_close(gradients(), tuple(expected.values()))
+
+
 def test_weights_of_the_labels_have_a_gradient():
     head, weights = torch.nn.Linear(5, VOCABULARY), torch.rand(4, 4, requires_grad=True)
     states = torch.randn(4, 4, 5)
