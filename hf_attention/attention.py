@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .loss import is_plain_linear
+from .plain import is_plain
 from .steps import StepProduct, StepTanh
 
 
@@ -140,7 +140,7 @@ class Attention(nn.Module):
         values = self.values(memory)
         zeros = values.new_zeros(()).expand(*values.shape[:-2], queries, steps, values.shape[-1])
         project_query = None
-        if self.query_proj is not None and is_plain_linear(self.query_proj):
+        if self.query_proj is not None and is_plain(self.query_proj, nn.Linear):
             weight, bias = self.query_proj.weight, self.query_proj.bias
             dtype = compute_dtype(weight)
             bias = weight.new_zeros(len(weight), dtype=dtype) if bias is None else bias.to(dtype)

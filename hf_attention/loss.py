@@ -5,6 +5,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .plain import is_plain
+
 
 # Positions whose logits are made at a time: few enough to stay in a processor's cache.
 CHUNK_SIZE = 256
@@ -23,7 +25,7 @@ def summed_token_loss(
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
     vocabulary, and no logits are kept for the backward pass: unless the output embedding is wrapped, has hooks or is
-    compiled, which is then called for autograd to follow.
+    compiled, or the weights need a gradient: then it is called for autograd to follow.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(rows, target, size)`): From which the tokens are predicted.
@@ -40,7 +42,7 @@ def summed_token_loss(
     weights = None if label_weights is None else label_weights[is_target]
     needs_weights_gradient = weights is not None and weights.requires_grad
     forms_gradients = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not needs_weights_gradient
-    if forms_gradients and is_plain_linear(output_embedding):
+    if forms_gradients and is_plain(output_embedding, nn.Linear):
         return _LinearCrossEntropy.apply(
             states, output_embedding.weight, output_embedding.bias, targets, weights, label_smoothing
         )
@@ -54,12 +56,6 @@ def summed_token_loss(
     of_targets = [states, targets] if weights is None else [states, targets, weights]
     chunks = zip(*(values.split(CHUNK_SIZE) for values in of_targets), strict=True)
     return sum(chunk_loss(*chunk) for chunk in chunks)
-
-
-def is_plain_linear(module: nn.Module) -> bool:
-    """Whether nothing but a product with its weight would happen if it were called."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return type(module) is nn.Linear and "forward" not in vars(module) and not any(hooks)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -408,9 +408,9 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
             labels (`torch.Tensor`, *optional*):
                 Of shape `(batch, num_labels)`: for each answer a score from 0 to 1 (ViLT; Anderson et al. 2018), or
                 with `problem_type="single_label_classification"` its share of the annotators' votes, which sum to 1
-                (Kazemi & Elqursh 2017); -100 for an answer that is left out, which the loss is then as if the question
-                could not have. Of shape `(batch,)`, for that `problem_type` only: the one right answer. -100 (or a row
-                of it) for a question that does not count.
+                (Kazemi & Elqursh 2017); -100 for an answer that does not count: the softmax is over the others, the
+                binary loss leaves its term out. Of shape `(batch,)`, for that `problem_type` only: the one right
+                answer. -100 (or a row of it) for a question that does not count.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of questions over all accumulated batches. Defaults to
                 the number of questions in this one.

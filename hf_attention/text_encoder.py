@@ -6,6 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .dropout import Dropout
 from .modeling_attention import EncoderOutput
+from .plain import is_plain
 
 
 class TextEncoder(nn.Module):
@@ -91,7 +92,8 @@ class TextEncoder(nn.Module):
         Returns:
             `tuple`: the top layer's states, of shape `(batch, source, directions * encoder_hidden_size)`, the
             embeddings behind them where there is a skip connection; and the last states of all layers, of shape
-            `(batch, layers, directions, encoder_hidden_size)`; for an LSTM a second such tensor, the cells.
+            `(batch, layers, directions, encoder_hidden_size)`; for an LSTM whose states the decoder takes over
+            (`initial_state="copied_states"`) a second such tensor, the cells.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the encoder.")
@@ -115,8 +117,9 @@ class TextEncoder(nn.Module):
                 raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
             order = (~is_token).int().argsort(dim=1, stable=True)  # tokens first, wherever the padding lies
             words = _take(inputs_embeds, order)
-            hands_over_cells = self.rnn.mode == "LSTM" and self.config.initial_state == "copied_states"
-            if inputs_embeds.device.type == "cpu" and not hands_over_cells:
+            hands_over_cells = self.config.initial_state == "copied_states"
+            is_plain_rnn = is_plain(self.rnn, nn.LSTM, nn.GRU)
+            if inputs_embeds.device.type == "cpu" and is_plain_rnn and not hands_over_cells:
                 memory, final = self._read_padded(words, lengths)
             else:
                 packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
@@ -128,6 +131,8 @@ class TextEncoder(nn.Module):
                 inputs_embeds = inputs_embeds.masked_fill(~is_token.unsqueeze(-1), 0)
             memory = torch.cat([memory, inputs_embeds], -1)
         kinds = final if isinstance(final, tuple) else (final,)
+        if self.config.initial_state != "copied_states":
+            kinds = kinds[:1]
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
         layers = self.config.encoder_num_hidden_layers
         return memory, [kind.unflatten(0, (layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
@@ -141,6 +146,7 @@ class TextEncoder(nn.Module):
         is_word = steps < lengths.unsqueeze(1)
         backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
         run = torch.lstm if rnn.mode == "LSTM" else torch.gru
+        words = words.masked_fill(~is_word.unsqueeze(-1), 0)  # what is not finite would reach the gradients
         final = []
         for layer in range(rnn.num_layers):
             if layer > 0:

@@ -93,7 +93,8 @@ def test_a_caption_weighs_what_it_scores_by_the_others() -> None:
     weights = consensus_weights(references)
     assert [weight for texts in weights[:-1] for weight in texts] == pytest.approx([score / mean for score in scores])
     assert weights[-1] == [1]
-    assert consensus_weights([[["a"]], [["b"]]]) == [[1], [1]]
+    with pytest.raises(ValueError, match="No image has two captions"):
+        consensus_weights([[["a"]], [["b"]]])
 
 
 def test_rewards_are_the_scores_of_the_validation() -> None:

@@ -119,7 +119,8 @@ def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional
 def test_padding_changes_nothing(mask_type, skip_connection):
     """Each row equals its tokens alone, without a mask; and it does not matter what stands at the padding."""
     encoder = make_encoder(encoder_num_hidden_layers=2, encoder_skip_connection=skip_connection)
-    embeddings = encoder.embed_tokens(TOKENS).masked_fill((MASK == 0).unsqueeze(-1), 1e6).detach().requires_grad_()
+    embeddings = encoder.embed_tokens(TOKENS).detach().masked_fill((MASK == 0).unsqueeze(-1), torch.nan)
+    embeddings.requires_grad_()
     mask = MASK.to(mask_type)
     output = encoder(inputs_embeds=embeddings, attention_mask=mask)
     by_tokens = encoder(input_ids=TOKENS, attention_mask=mask)
@@ -131,9 +132,20 @@ def test_padding_changes_nothing(mask_type, skip_connection):
         assert_close(output.last_hidden_state[row, real], alone.last_hidden_state[0], **EXACT)
         assert_close(output.initial_states[row], alone.initial_states[0], **EXACT)
     total = output.last_hidden_state.square().sum() + output.initial_states.square().sum()
-    (gradient,) = torch.autograd.grad(total, embeddings)
+    gradient, *of_weights = torch.autograd.grad(total, (embeddings, *encoder.rnn.parameters()))
+    assert all(weight.isfinite().all() for weight in of_weights)
     assert not gradient[MASK == 0].any()
     assert gradient[MASK == 1].all()
+
+
+def test_an_rnn_with_a_hook_is_called():
+    encoder, calls = make_encoder(encoder_num_hidden_layers=2), []
+    expected = encoder(input_ids=TOKENS, attention_mask=MASK)
+    encoder.rnn.register_forward_hook(lambda *call: calls.append(call))
+    output = encoder(input_ids=TOKENS, attention_mask=MASK)
+    assert len(calls) == 1
+    assert_close(output.last_hidden_state, expected.last_hidden_state, **EXACT)
+    assert_close(output.initial_states, expected.initial_states, **EXACT)
 
 
 def test_a_tuple_holds_the_same():

@@ -29,6 +29,7 @@ from hf_attention.training.collators import CaptionCollator
 from hf_attention.training.data import check_images, get_split, load_splits, read_image, text_lists
 from hf_attention.training.evaluation import tune_generation
 from hf_attention.training.features import stored_region_features
+from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler, CaptionGroup, LengthBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
@@ -173,6 +174,15 @@ def test_rows_of_an_image_follow_each_other() -> None:
     assert batch["labels"].tolist() == [[5, 6, 3], [7, 3, -100], [8, 3, -100], [-100] * 3]
     assert batch["region_features"].dtype == torch.float32
     assert batch["region_features"][0].eq(1.5).all()
+
+
+def test_images_in_memory_are_mirrored(scenes: DatasetDict) -> None:
+    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
+    stored = PixelsInMemory(scenes["train"], "image", processor)
+    assert len(stored) == len(scenes["train"])
+    pixels = processor(images=scenes["train"][2]["image"], return_tensors="pt")["pixel_values"][0].half()
+    assert stored.inputs(2)["pixel_values"].equal(pixels)
+    assert stored.inputs(2, mirrored=True)["pixel_values"].equal(pixels.flip(-1))
 
 
 def test_each_caption_of_an_image_has_its_weight() -> None:

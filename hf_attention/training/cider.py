@@ -91,14 +91,17 @@ def consensus_weights(references: Sequence[Sequence[Sequence[str]]]) -> list[lis
 
     Returns:
         `list[list[float]]`: of each caption of each image, divided by their mean over all; 1 where a caption is the
-        only one.
+        only one, and 0 where it shares nothing with the others.
+
+    Raises:
+        ValueError: if no caption shares anything with another of its image: there is nothing to weigh by.
     """
     scorer = CiderScorer(references)
     weights = [scorer.of_references(image) for image in range(len(references))]
     compared = [weight for texts in weights if len(texts) > 1 for weight in texts]
     mean = sum(compared) / max(len(compared), 1)
     if not mean:
-        return [[1.0] * len(texts) for texts in references]
+        raise ValueError("No image has two captions that share a word: there is no consensus to weigh captions by.")
     return [[weight / mean for weight in texts] if len(texts) > 1 else [1.0] for texts in weights]
 
 

@@ -29,7 +29,7 @@ class CaptionCollator:
 
         Returns:
             `dict[str, torch.Tensor]`: the inputs (images, …) in float32, `labels` (images * k, target) in int64, and
-            `label_weights` of that shape in float32.
+            where the examples have weights `label_weights` of that shape in float32.
         """
         captions = max(len(example["labels"]) for example in examples)
         target = max(len(ids) for example in examples for ids in example["labels"])

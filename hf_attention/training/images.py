@@ -96,4 +96,5 @@ class PixelsInMemory:
 
     def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
         """The model's input for one image."""
-        return {"pixel_values": self.pixel_values[row]}
+        pixel_values = self.pixel_values[row]
+        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
