@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .plain import is_plain
-from .steps import StepProduct, StepTanh
+from .steps import StepProduct, StepScores
 
 
 def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
@@ -76,13 +76,15 @@ class AttentionSteps(NamedTuple):
 
     Args:
         sum_values ([`StepProduct`]): The sums of its values, by their weights.
+        multiply_keys ([`StepProduct`], *optional*): The products of its keys and a query, where they are the scores.
         project_query ([`StepProduct`], *optional*): The projection of a query, where there is one.
-        tanh_of_keys ([`StepTanh`], *optional*): Of the keys and a query, where the attention is additive.
+        score ([`StepScores`], *optional*): The scores of a projected query, where the attention is additive.
     """
 
     sum_values: StepProduct
+    multiply_keys: StepProduct | None = None
     project_query: StepProduct | None = None
-    tanh_of_keys: StepTanh | None = None
+    score: StepScores | None = None
 
 
 class Attention(nn.Module):
@@ -137,16 +139,14 @@ class Attention(nn.Module):
             queries (`int`): Queries to each memory of the batch, at each step.
             steps (`int`): Number of steps.
         """
-        values = self.values(memory)
-        zeros = values.new_zeros(()).expand(*values.shape[:-2], queries, steps, values.shape[-1])
         project_query = None
         if self.query_proj is not None and is_plain(self.query_proj, nn.Linear):
             weight, bias = self.query_proj.weight, self.query_proj.bias
             dtype = compute_dtype(weight)
             bias = weight.new_zeros(len(weight), dtype=dtype) if bias is None else bias.to(dtype)
-            bases = bias.expand(len(values) * queries, steps, -1)
+            bases = bias.expand(len(memory.keys) * queries, steps, -1)
             project_query = StepProduct(bases, weight.to(dtype).t())
-        return AttentionSteps(StepProduct(zeros, values), project_query)
+        return AttentionSteps(_batched_product(self.values(memory), queries, steps), project_query=project_query)
 
     def project_query(self, query: torch.Tensor, shared: AttentionSteps | None) -> torch.Tensor:
         """The projection of queries `(batch, queries, hidden_size)`."""
@@ -185,6 +185,13 @@ class Attention(nn.Module):
         return torch.matmul(weights, self.values(memory)) if shared is None else shared.sum_values(weights)
 
 
+def _batched_product(matrices: torch.Tensor, queries: int, steps: int) -> StepProduct:
+    """Products with matrices of their own for each memory, and each head."""
+    *batch, _, outputs = matrices.shape
+    matrices = matrices.contiguous()  # once, not at every step
+    return StepProduct(matrices.new_zeros(()).expand(*batch, queries, steps, outputs), matrices)
+
+
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
@@ -211,7 +218,10 @@ class AdditiveAttention(Attention):
 
     def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
         shared = super().over_steps(memory, queries, steps)
-        return shared if self.coverage_proj is not None else shared._replace(tanh_of_keys=StepTanh(memory.keys))
+        is_covered = self.coverage_proj is not None or not is_plain(self.score_proj, nn.Linear)
+        if is_covered or memory.keys.device.type != "cpu" or torch.compiler.is_compiling():
+            return shared
+        return shared._replace(score=StepScores(memory.keys, self.score_proj.weight.squeeze(0), queries, steps))
 
     def score(
         self,
@@ -221,8 +231,8 @@ class AdditiveAttention(Attention):
         shared: AttentionSteps | None,
     ) -> torch.Tensor:
         query = self.project_query(query, shared)
-        if shared is not None and shared.tanh_of_keys is not None:
-            return self.score_proj(shared.tanh_of_keys(query)).squeeze(-1)
+        if shared is not None and shared.score is not None:
+            return shared.score(query)
         features = keys.unsqueeze(1) + query.unsqueeze(2)
         if coverage is not None:
             features = features + self.coverage_proj(coverage.unsqueeze(-1).to(keys.dtype))
@@ -232,6 +242,10 @@ class AdditiveAttention(Attention):
 class DotAttention(Attention):
     r"""\\( e_{tj} = q_t^\top m_j \\) (Luong et al. 2015, eq. 8)."""
 
+    def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
+        shared = super().over_steps(memory, queries, steps)
+        return shared._replace(multiply_keys=_batched_product(memory.keys.mT, queries, steps))
+
     def score(
         self,
         query: torch.Tensor,
@@ -239,7 +253,7 @@ class DotAttention(Attention):
         coverage: torch.Tensor | None,
         shared: AttentionSteps | None,
     ) -> torch.Tensor:
-        return torch.bmm(query, keys.transpose(1, 2))
+        return torch.matmul(query, keys.mT) if shared is None else shared.multiply_keys(query)
 
 
 class GeneralAttention(DotAttention):
@@ -278,6 +292,11 @@ class ScaledDotAttention(Attention):
     def values(self, memory: ProjectedMemory) -> torch.Tensor:
         return self._split_heads(memory.values)
 
+    def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
+        shared = super().over_steps(memory, queries, steps)
+        keys = self._split_heads(memory.keys)
+        return shared._replace(multiply_keys=_batched_product(keys.mT, queries, steps))
+
     def forward(
         self,
         query: torch.Tensor,
@@ -286,7 +305,10 @@ class ScaledDotAttention(Attention):
         shared: AttentionSteps | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         query = self._split_heads(self.project_query(query, shared) * self.scale)
-        scores = torch.matmul(query, self._split_heads(memory.keys).transpose(-1, -2))
+        if shared is None:
+            scores = torch.matmul(query, self._split_heads(memory.keys).mT)
+        else:
+            scores = shared.multiply_keys(query)
         weights = masked_softmax(scores, memory.mask)
         context = self._sum(weights, memory, shared).transpose(1, 2).flatten(-2)
         return self.output_proj(context), weights

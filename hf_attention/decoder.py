@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from .attention import ATTENTION_CLASSES, AttentionSteps, ProjectedMemory, compute_dtype
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
+from .lstm import lstm_layer, trains_in_half_precision
 from .steps import StepProduct
 
 
@@ -295,24 +296,17 @@ class AttentionDecoder(nn.Module):
     def _run_rnn(self, inputs: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
         """The states of the top layer `(rows, target, hidden_size)`, and the state after the last step."""
         between_layers = self.hidden_dropout.variational and self.hidden_dropout.is_active and self.rnn.num_layers > 1
-        # The fused LSTM of processors goes backward in bfloat16 hardly faster than in float32.
-        step_by_step = (
-            bool(state.cell)
-            and inputs.device.type == "cpu"
-            and compute_dtype(inputs) == torch.bfloat16
-            and torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-        )
-        if not (step_by_step or between_layers or self.recurrent_weight_dropout.is_active):
+        runs_own_lstm = bool(state.cell) and trains_in_half_precision(inputs)
+        if not (runs_own_lstm or between_layers or self.recurrent_weight_dropout.is_active):
             hidden = torch.stack(state.hidden)
             if state.cell:
                 output, (hidden, cell) = self.rnn(inputs, (hidden, torch.stack(state.cell)))
                 return output, state._replace(hidden=hidden.unbind(0), cell=cell.unbind(0))
             output, hidden = self.rnn(inputs, hidden)
             return output, state._replace(hidden=hidden.unbind(0))
-        # A layer at a time: by steps, or with other masks than `nn.LSTM` and `nn.GRU` have.
+        # A layer at a time: by our own LSTM, or with other masks than `nn.LSTM` and `nn.GRU` have.
         hidden, cell = list(state.hidden), list(state.cell)
-        run_layer = self._run_layer_by_steps if step_by_step else self._run_layer
+        run_layer = self._run_own_layer if runs_own_lstm else self._run_layer
         for layer in range(self.rnn.num_layers):
             if layer > 0:
                 inputs = self.hidden_dropout(inputs)
@@ -342,16 +336,14 @@ class AttentionDecoder(nn.Module):
         outputs, after, cell = torch.lstm(inputs, (before, cell.unsqueeze(0)), weights, **settings)
         return outputs, after.squeeze(0), cell.squeeze(0)
 
-    def _run_layer_by_steps(
+    def _run_own_layer(
         self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same of an LSTM, whose matrices get their gradients after the last step."""
-        step = _RecurrentSteps(self.rnn, layer, inputs.shape[:2], inputs, self.recurrent_weight_dropout)
-        outputs = []
-        for _ in range(inputs.shape[1]):
-            hidden, cell = step(None, hidden, cell)
-            outputs.append(hidden)
-        return torch.stack(outputs, 1), hidden, cell
+        """The same of an LSTM."""
+        weight_ih, weight_hh, bias, bias_hh = self.rnn.all_weights[layer]
+        weight_hh = self.recurrent_weight_dropout(weight_hh)
+        outputs, cell = lstm_layer(inputs, hidden, cell, weight_ih, weight_hh, bias + bias_hh)
+        return outputs, outputs[:, -1], cell
 
     def _run_steps(
         self,

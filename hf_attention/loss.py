@@ -6,10 +6,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .plain import is_plain
+from .products import align, transposed_product
 
 
-# Positions whose logits are made at a time: few enough to stay in a processor's cache.
-CHUNK_SIZE = 256
+# Positions whose logits are made at a time.
+CHUNK_SIZE = 512
+# Bytes in which losses are computed: few enough to stay in a processor's cache.
+SCRATCH_BYTES = 2**19
 # How many bytes of gradients of logits are kept, of a chunk at least, before they are multiplied with states and
 # weight: one large product takes less time than many small ones and their sum.
 KEPT_BYTES = 2**25
@@ -62,76 +65,86 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """
     The summed cross-entropy of a linear projection, which forms its gradients part by part in the forward pass:
     autograd would keep the probabilities of all positions until the backward pass.
+
+    The bias is one more column of the weight, which multiplies a one behind each state.
     """
 
     @staticmethod
     def forward(ctx, states, weight, bias, targets, label_weights, label_smoothing):
         dtype = torch.promote_types(states.dtype, torch.float32)
+        vocab_size, ctx.size = weight.shape
+        ctx.weight_dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
         total = states.new_zeros((), dtype=dtype)
-        states_gradient = torch.empty_like(states)
-        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        weight_gradient = torch.zeros_like(weight) if needs_weight and not len(states) else None
-        bias_gradient = torch.zeros_like(bias, dtype=dtype) if needs_bias else None
-        cast_weight = weight.to(states.dtype)  # once, not in every chunk
-        part_size = max(KEPT_BYTES // (states.element_size() * len(weight)), CHUNK_SIZE)
-        kept = states.new_empty(min(part_size, len(states)), len(weight))
-        of_targets = [states, targets] if label_weights is None else [states, targets, label_weights]
-        for part, part_states_gradient, *rest in zip(
+        states, weight = (align(matrix, states.dtype, more=1) for matrix in (states, weight))  # cast once
+        if bias is not None:
+            states[:, -1], weight[:, -1] = 1, bias
+        states_gradient, weight_gradient = torch.empty_like(states), None
+        part_size = max(KEPT_BYTES // (states.element_size() * vocab_size), CHUNK_SIZE)
+        kept = states.new_empty(min(part_size, len(states)), vocab_size)
+        scratch_bytes = SCRATCH_BYTES if states.device.type == "cpu" else KEPT_BYTES
+        scratch = states.new_empty(max(scratch_bytes // (dtype.itemsize * vocab_size), 1), vocab_size, dtype=dtype)
+        of_targets = [targets] if label_weights is None else [targets, label_weights]
+        for part, part_gradient, *rest in zip(
             states.split(part_size),
             states_gradient.split(part_size),
             *(values.split(part_size) for values in of_targets),
             strict=True,
         ):
-            gradients = kept[: len(part)]
-            chunks = zip(*(values.split(CHUNK_SIZE) for values in (gradients, *rest)), strict=True)
-            total += sum(_chunk_loss(cast_weight, bias, label_smoothing, *chunk) for chunk in chunks)
-            torch.mm(gradients, cast_weight, out=part_states_gradient)
-            if needs_weight:
-                product = gradients.T @ part
+            logits = kept[: len(part)]
+            for chunk, chunk_logits in zip(part.split(CHUNK_SIZE), logits.split(CHUNK_SIZE), strict=True):
+                torch.mm(chunk, weight.t(), out=chunk_logits)
+            for rows in zip(*(values.split(len(scratch)) for values in (logits, *rest)), strict=True):
+                total += _loss_and_gradient(label_smoothing, scratch, *rows)
+            torch.mm(logits, weight, out=part_gradient)
+            if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+                product = transposed_product(part, logits)
                 weight_gradient = product if weight_gradient is None else weight_gradient.to(dtype).add_(product)
-            if needs_bias:
-                bias_gradient += gradients.sum(0)
-        ctx.save_for_backward(states_gradient, weight_gradient, bias_gradient)
-        ctx.dtypes = [states.dtype, weight.dtype, None if bias is None else bias.dtype]
+        ctx.save_for_backward(states_gradient, weight_gradient)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, factor):
-        gradients = [
-            # A cast is a copy, which may be written over.
-            value if value is None else value * factor if value.dtype == dtype else value.to(dtype).mul_(factor)
-            for value, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        ]
-        return *gradients, None, None, None
+        states_gradient, weight_gradient = ctx.saved_tensors
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        of_weight = of_bias = None
+        if needs_weight:
+            turned = weight_gradient[: ctx.size].t()
+            of_weight = turned.new_empty(turned.shape, dtype=ctx.weight_dtype).copy_(turned).mul_(factor)
+        if needs_bias:
+            of_bias = weight_gradient[ctx.size].to(ctx.bias_dtype) * factor
+        return states_gradient[:, : ctx.size] * factor, of_weight, of_bias, None, None, None
 
 
-def _chunk_loss(
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
+def _loss_and_gradient(
     label_smoothing: float,
-    logits_gradient: torch.Tensor,
-    states: torch.Tensor,
+    scratch: torch.Tensor,
+    logits: torch.Tensor,
     targets: torch.LongTensor,
     label_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The summed loss of a chunk, whose gradient is written into `logits_gradient`, `(positions, vocabulary)`."""
+    """
+    The summed loss of some rows of logits, `(positions, vocabulary)`, which their gradient is written over. It is
+    computed in `scratch`, which has at least as many rows and stays in the processor's cache.
+    """
     labels = targets.unsqueeze(1)
-    dtype = torch.promote_types(states.dtype, torch.float32)
-    log_probabilities = F.linear(states, weight, bias).log_softmax(1, dtype=dtype)
-    losses = (label_smoothing - 1) * log_probabilities.gather(1, labels)
+    values = scratch[: len(logits)].copy_(logits)
+    losses = (label_smoothing - 1) * values.gather(1, labels)
     if label_smoothing:
-        losses -= label_smoothing * log_probabilities.mean(1, keepdim=True)
+        losses -= label_smoothing * values.mean(1, keepdim=True)
+    greatest = values.amax(1, keepdim=True)
+    total = values.sub_(greatest).exp_().sum(1, keepdim=True)
+    losses += greatest + total.log()
     # The gradient of the logits: their probabilities less the target's.
-    gradient = log_probabilities.exp_()
+    values /= total
     if label_smoothing:
-        gradient -= label_smoothing / gradient.shape[1]
-    gradient.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
+        values -= label_smoothing / values.shape[1]
+    values.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
     if label_weights is not None:
-        factors = label_weights.unsqueeze(1).to(dtype)
+        factors = label_weights.unsqueeze(1).to(values.dtype)
         losses *= factors
-        gradient *= factors
-    logits_gradient.copy_(gradient)
+        values *= factors
+    logits.copy_(values)
     return losses.sum()
 
 

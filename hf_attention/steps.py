@@ -3,6 +3,12 @@
 import torch
 from torch.autograd.function import once_differentiable
 
+from .products import transpose, transposed_product
+
+
+# Bytes of a step's largest tensor that are worked on at a time: few enough to stay in a processor's cache.
+SCRATCH_BYTES = 2**20
+
 
 class StepProduct:
     r"""
@@ -48,23 +54,25 @@ class StepProduct:
         return outputs
 
 
-class StepTanh:
+class StepScores:
     r"""
-    \\( \tanh(k + q_t) \\) at each step of a recurrence.
+    \\( v^\top \tanh(k_j + q_t) \\) at each step of a recurrence, on a processor.
 
-    Half precision is computed in float32 on a processor, which takes half the time, and the gradients of \\( k \\) are
-    summed in it.
+    The largest tensors of a step: they are computed in float32 at least, a few rows at a time in memory that stays in
+    the processor's cache, and nothing but the tanh is kept, in the dtype of the keys. The gradients of \\( k \\) and
+    \\( v \\) are summed in place. Second derivatives and `torch.func` are refused.
 
     Args:
         keys (`torch.Tensor` of shape `(batch, positions, size)`): \\( k \\).
+        weight (`torch.Tensor` of shape `(size)`): \\( v \\).
+        queries (`int`): Queries to each memory of the batch, at each step.
+        steps (`int`): Number of steps.
     """
 
-    def __init__(self, keys: torch.Tensor):
-        self.dtype = keys.dtype
-        is_half = keys.dtype in (torch.bfloat16, torch.float16) and keys.device.type == "cpu"
-        self.in_float32 = is_half and not torch.compiler.is_compiling()
-        self.keys = (keys.float() if self.in_float32 else keys).unsqueeze(1)
-        self.scratch: torch.Tensor | None = None
+    def __init__(self, keys: torch.Tensor, weight: torch.Tensor, queries: int, steps: int):
+        self.sums = _ScoreSums(keys, weight, queries)
+        zeros = self.sums.keys.new_zeros(()).expand(len(keys), queries, steps, keys.shape[1])
+        self.zeros = iter(_ScoreGradients.apply(zeros, self.sums, keys, weight).unbind(-2))
 
     def __call__(self, query: torch.Tensor) -> torch.Tensor:
         """
@@ -74,32 +82,87 @@ class StepTanh:
             query (`torch.Tensor` of shape `(batch, queries, size)`): \\( q_t \\).
 
         Returns:
-            `torch.Tensor` of shape `(batch, queries, positions, size)`: in the dtype of the keys.
+            `torch.Tensor` of shape `(batch, queries, positions)`: at least float32.
         """
-        query = query.unsqueeze(2)
-        if not self.in_float32:
-            return (self.keys + query).tanh_()  # the largest tensor of a step: no second one of its size
-        if self.scratch is None:
-            self.scratch = torch.empty_like(self.keys.expand(-1, query.shape[1], -1, -1))
-        return _TanhOfSum.apply(self.keys, query, self.scratch, self.dtype)
+        return _Scores.apply(next(self.zeros), query, self.sums)
 
 
-class _TanhOfSum(torch.autograd.Function):
-    """Computes in `scratch`, memory that is there already, and keeps nothing but the result in half precision."""
+class _ScoreSums:
+    """The keys, the weight, and what the backward passes of all steps add up."""
+
+    def __init__(self, keys: torch.Tensor, weight: torch.Tensor, queries: int):
+        dtype = torch.promote_types(keys.dtype, torch.float32)
+        self.kept_dtype = keys.dtype
+        self.keys, self.weight = keys.detach().to(dtype), weight.detach().to(dtype)
+        row = queries * keys.shape[1] * keys.shape[2]
+        self.rows = max(SCRATCH_BYTES // (row * dtype.itemsize), 1)
+        self.scratch = self.keys.new_empty(min(self.rows, len(keys)) * row)
+        self.backward_pass = self.of_keys = self.of_weight = None
+
+    def work(self, shape: torch.Size) -> torch.Tensor:
+        """Memory of a shape."""
+        return self.scratch[: shape.numel()].view(shape)
+
+    def begin_step(self) -> None:
+        """Sets the sums to zero at the first step of a backward pass."""
+        backward_pass = torch._C._current_graph_task_id()
+        if backward_pass != self.backward_pass:
+            self.backward_pass = backward_pass
+            self.of_keys, self.of_weight = torch.zeros_like(self.keys), torch.zeros_like(self.weight)
+
+
+class _Scores(torch.autograd.Function):
+    """One step: its gradient, `s`, goes to the zeros of all steps; `s * (1 - tanh²) * v` to query and keys."""
 
     @staticmethod
-    def forward(ctx, keys, query, scratch, dtype):
-        outputs = torch.add(keys, query, out=scratch).tanh_().to(dtype)
-        ctx.save_for_backward(outputs)
-        ctx.keys_shape = keys.shape
-        return outputs
+    def forward(ctx, zero, query, sums):
+        ctx.sums, ctx.query_dtype = sums, query.dtype
+        query = query.to(sums.keys.dtype).unsqueeze(2)
+        shape = *zero.shape, query.shape[-1]
+        tanh, scores = query.new_empty(shape, dtype=sums.kept_dtype), query.new_empty(zero.shape)
+        for keys, queries, kept, chunk in zip(
+            *(tensor.split(sums.rows) for tensor in (sums.keys, query, tanh, scores)), strict=True
+        ):
+            values = torch.add(keys.unsqueeze(1), queries, out=sums.work(kept.shape)).tanh_()
+            torch.mv(values.flatten(0, 2), sums.weight, out=chunk.view(-1))
+            kept.copy_(values)
+        ctx.save_for_backward(tanh)
+        return scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        [outputs] = ctx.saved_tensors
-        gradient = torch.ops.aten.tanh_backward(gradient, outputs)
-        return gradient.sum_to_size(ctx.keys_shape).float(), gradient.sum(2, keepdim=True), None, None
+        [tanh], sums = ctx.saved_tensors, ctx.sums
+        sums.begin_step()
+        gradient = gradient.contiguous()
+        of_query = gradient.sum(-1, keepdim=True).expand(*gradient.shape[:2], len(sums.weight)).contiguous()
+        for of_keys, kept, of_queries, chunk in zip(
+            *(tensor.split(sums.rows) for tensor in (sums.of_keys, tanh, of_query, gradient)), strict=True
+        ):
+            values = sums.work(kept.shape).copy_(kept)
+            sums.of_weight.addmv_(values.flatten(0, 2).t(), chunk.view(-1))
+            squares = values.mul_(values)
+            products = torch.matmul(chunk.unsqueeze(2), squares)
+            of_queries -= products.squeeze(2)
+            for query in range(chunk.shape[1]):
+                of_keys.addcmul_(chunk[:, query].unsqueeze(-1), squares[:, query], value=-1)
+        return gradient, (of_query * sums.weight).to(ctx.query_dtype), None
+
+
+class _ScoreGradients(torch.autograd.Function):
+    """Gives back the zeros. Their gradient comes last, when the sums are complete."""
+
+    @staticmethod
+    def forward(ctx, zeros, sums, keys, weight):
+        ctx.sums, ctx.dtypes = sums, (keys.dtype, weight.dtype)
+        return zeros.view_as(zeros)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        sums = ctx.sums
+        of_keys = (sums.of_keys + gradient.sum((1, 2)).unsqueeze(-1)) * sums.weight
+        return None, None, of_keys.to(ctx.dtypes[0]), sums.of_weight.to(ctx.dtypes[1])
 
 
 class _MatrixGradients(torch.autograd.Function):
@@ -116,6 +179,7 @@ class _MatrixGradients(torch.autograd.Function):
     def backward(ctx, gradient):
         products = [None] * len(ctx.inputs)
         flat = gradient.flatten(-3, -2)
+        turned = transpose(flat) if any(ctx.are_transposed) else None
         for number, inputs_and_versions in enumerate(ctx.inputs):
             if ctx.needs_input_grad[number + 2]:
                 if any(input._version != version for input, version in inputs_and_versions):
@@ -123,7 +187,7 @@ class _MatrixGradients(torch.autograd.Function):
                 inputs = [input for input, _ in inputs_and_versions]
                 stacked = torch.stack(inputs, -2).to(gradient.dtype).flatten(-3, -2)
                 # In the order of the matrix in memory: to turn a large gradient round takes long.
-                turned = ctx.are_transposed[number]
-                product = torch.matmul(flat.mT, stacked).mT if turned else torch.matmul(stacked.mT, flat)
+                is_transposed = ctx.are_transposed[number]
+                product = torch.matmul(turned, stacked).mT if is_transposed else transposed_product(stacked, flat)
                 products[number] = product.to(ctx.dtypes[number])
         return gradient, None, *products

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .dropout import Dropout
+from .lstm import lstm_layer, trains_in_half_precision
 from .modeling_attention import EncoderOutput
 from .plain import is_plain
 
@@ -146,6 +147,7 @@ class TextEncoder(nn.Module):
         is_word = steps < lengths.unsqueeze(1)
         backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
         run = torch.lstm if rnn.mode == "LSTM" else torch.gru
+        runs_own_lstm = rnn.mode == "LSTM" and trains_in_half_precision(words)
         words = words.masked_fill(~is_word.unsqueeze(-1), 0)  # what is not finite would reach the gradients
         final = []
         for layer in range(rnn.num_layers):
@@ -154,17 +156,23 @@ class TextEncoder(nn.Module):
             zeros = words.new_zeros(1, len(words), rnn.hidden_size)
             outputs = []
             for is_backward in (False, True) if rnn.bidirectional else (False,):
-                output, *_ = run(
-                    _take(words, backwards) if is_backward else words,
-                    (zeros, zeros) if rnn.mode == "LSTM" else zeros,
-                    rnn.all_weights[len(final)],
-                    has_biases=True,
-                    num_layers=1,
-                    dropout=0.0,
-                    train=self.training,
-                    bidirectional=False,
-                    batch_first=True,
-                )
+                directed = _take(words, backwards) if is_backward else words
+                weights = rnn.all_weights[len(final)]
+                if runs_own_lstm:
+                    weight_ih, weight_hh, bias, bias_hh = weights
+                    output, _ = lstm_layer(directed, zeros[0], zeros[0], weight_ih, weight_hh, bias + bias_hh)
+                else:
+                    output, *_ = run(
+                        directed,
+                        (zeros, zeros) if rnn.mode == "LSTM" else zeros,
+                        weights,
+                        has_biases=True,
+                        num_layers=1,
+                        dropout=0.0,
+                        train=self.training,
+                        bidirectional=False,
+                        batch_first=True,
+                    )
                 final.append(output[torch.arange(len(words)), lengths - 1])
                 outputs.append(_take(output, backwards) if is_backward else output)
             words = torch.cat(outputs, -1)

@@ -1,11 +1,11 @@
-import gc
 import weakref
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_attention.steps import StepProduct, StepTanh
+from hf_attention import steps
+from hf_attention.steps import StepProduct, StepScores
 
 
 ROWS, STEPS, INPUTS, FED, OUTPUTS = 3, 4, 5, 2, 5
@@ -77,36 +77,40 @@ def test_an_input_that_is_modified_afterwards_is_refused():
         output.sum().backward()
 
 
-def looks(keys: torch.Tensor, queries: torch.Tensor, tanh) -> torch.Tensor:
-    """A query that waits for what the last one made of the keys; `tanh` makes what takes a step."""
-    step, added, outputs = tanh(keys), torch.zeros_like(queries[0]), []
+def looks(keys: torch.Tensor, weight: torch.Tensor, queries: torch.Tensor, scores) -> torch.Tensor:
+    """A query that waits for how the last one scored the keys; `scores` makes what takes a step."""
+    step, added, outputs = scores(keys, weight, queries.shape[2], len(queries)), 0, []
     for query in queries:
         outputs.append(step(query + added))
-        added = outputs[-1].mean(2)
+        added = outputs[-1].mean(-1, keepdim=True).to(query.dtype)
     return torch.stack(outputs)
 
 
-def plain_tanh(keys: torch.Tensor):
-    return lambda query: (keys.unsqueeze(1) + query.unsqueeze(2)).tanh()
+def plain_scores(keys: torch.Tensor, weight: torch.Tensor, queries: int, steps: int):
+    return lambda query: (keys.unsqueeze(1) + query.unsqueeze(2)).tanh() @ weight
 
 
 def make_looks(dtype: torch.dtype, queries: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = (2, 5, 3), (STEPS, 2, queries, 3)
+    shapes = (3, 5, 4), (4,), (STEPS, 3, queries, 4)
     return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("queries", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_tanh_of_keys_and_queries(dtype: torch.dtype, queries: int):
+def test_scores_of_keys_and_queries(monkeypatch, dtype: torch.dtype, queries: int, rows: int):
+    """Whole, and a few rows at a time."""
+    bytes_of_a_row = queries * 5 * 4 * torch.promote_types(dtype, torch.float32).itemsize
+    monkeypatch.setattr(steps, "SCRATCH_BYTES", rows * bytes_of_a_row)
     tensors = make_looks(dtype, queries)
     exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    outputs, expected = looks(*tensors, StepTanh), looks(*exact, plain_tanh)
+    outputs, expected = looks(*tensors, StepScores), looks(*exact, plain_scores)
     tolerance = {"rtol": 0, "atol": 1e-5 if dtype.itemsize >= 4 else 0.05 if dtype == torch.bfloat16 else 0.01}
-    assert outputs.dtype == dtype
+    assert outputs.dtype == torch.promote_types(dtype, torch.float32)
     assert_close(outputs.double(), expected, **tolerance)
     # Of a part alone and then of everything, twice: nothing is left behind.
-    torch.autograd.grad(outputs.sum(), tensors[1], retain_graph=True)
+    torch.autograd.grad(outputs.sum(), tensors[2], retain_graph=True)
     torch.autograd.grad(outputs[0].sum(), tensors, retain_graph=True)
     loss, expected_loss = outputs.double().sin().sum(), expected.sin().sum()
     for _ in range(2):
@@ -117,13 +121,28 @@ def test_tanh_of_keys_and_queries(dtype: torch.dtype, queries: int):
             assert_close(gradient.double(), right, rtol=0, atol=tolerance["atol"] * right.abs().max().item())
 
 
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_scores_of_what_is_frozen(frozen: int):
+    tensors = make_looks(torch.float64, 2)
+    tensors[frozen].requires_grad_(False)
+    trained = [tensor for tensor in tensors if tensor.requires_grad]
+    gradients = [
+        torch.autograd.grad(looks(*tensors, scores).sin().sum(), trained) for scores in (StepScores, plain_scores)
+    ]
+    assert_close(*gradients)
+
+
 def test_a_graph_that_is_not_used_is_freed():
-    """What a step keeps of its input must not keep the graph behind it, and so itself, alive."""
+    """What a step keeps must not keep the graph behind it, and so itself, alive."""
     bases, matrix, _ = make(())
     step = StepProduct(bases, matrix)
     state = step(torch.ones(ROWS, INPUTS, dtype=torch.float64))
     step(state)
     watched = weakref.ref(state)
-    del step, state
-    gc.collect()
+    keys, weight, queries = make_looks(torch.float64, 1)
+    score = StepScores(keys, weight, 1, STEPS)
+    scores = score(queries[0])
+    watched_scores = weakref.ref(scores)
+    del step, state, score, scores
     assert watched() is None
+    assert watched_scores() is None

@@ -253,7 +253,7 @@ def generation_inputs(
         given = {"decoder_input_ids": tokens, "decoder_attention_mask": mask}
         return {**inputs, **{name: value for name, value in given.items() if value is not None}}
     prompt = inputs["input_ids"]
-    tokens = make_tokens(prompt.shape[0], 1) if tokens is None else tokens
+    tokens = make_tokens(prompt.shape[0], 1).to(prompt.device) if tokens is None else tokens
     given = {"input_ids": torch.cat([prompt.repeat_interleave(tokens.shape[0] // prompt.shape[0], 0), tokens], 1)}
     if mask is not None:
         given["attention_mask"] = F.pad(mask, (prompt.shape[1], 0), value=1)
