@@ -6,11 +6,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .plain import is_plain
-from .products import align, transposed_product
+from .products import align, new_aligned, transposed_product
 
 
 # Positions whose logits are made at a time.
 CHUNK_SIZE = 512
+# Zeros are appended up to a multiple: for products of a new shape, processors compile code, which can take longer than
+# the product.
+POSITIONS_MULTIPLE = 64
 # Bytes in which losses are computed: few enough to stay in a processor's cache.
 SCRATCH_BYTES = 2**19
 # How many bytes of gradients of logits are kept, of a chunk at least, before they are multiplied with states and
@@ -75,17 +78,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
         vocab_size, ctx.size = weight.shape
         ctx.weight_dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
         total = states.new_zeros((), dtype=dtype)
-        states, weight = (align(matrix, states.dtype, more=1) for matrix in (states, weight))  # cast once
+        weight = align(weight, states.dtype, more=1)  # cast once, not in every chunk
+        ctx.positions = len(states)
+        rows = new_aligned(states, (_rounded_up(ctx.positions), weight.shape[1]), states.dtype).zero_()
+        rows[: ctx.positions, : ctx.size] = states
         if bias is not None:
-            states[:, -1], weight[:, -1] = 1, bias
-        states_gradient, weight_gradient = torch.empty_like(states), None
-        part_size = max(KEPT_BYTES // (states.element_size() * vocab_size), CHUNK_SIZE)
-        kept = states.new_empty(min(part_size, len(states)), vocab_size)
+            rows[: ctx.positions, -1], weight[:, -1] = 1, bias
+        states_gradient, weight_gradient = torch.empty_like(rows), None
+        part_size = _rounded_up(max(KEPT_BYTES // (rows.element_size() * vocab_size), CHUNK_SIZE))
+        kept = rows.new_empty(min(part_size, len(rows)), vocab_size)
         scratch_bytes = SCRATCH_BYTES if states.device.type == "cpu" else KEPT_BYTES
         scratch = states.new_empty(max(scratch_bytes // (dtype.itemsize * vocab_size), 1), vocab_size, dtype=dtype)
         of_targets = [targets] if label_weights is None else [targets, label_weights]
         for part, part_gradient, *rest in zip(
-            states.split(part_size),
+            rows.split(part_size),
             states_gradient.split(part_size),
             *(values.split(part_size) for values in of_targets),
             strict=True,
@@ -93,8 +99,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = kept[: len(part)]
             for chunk, chunk_logits in zip(part.split(CHUNK_SIZE), logits.split(CHUNK_SIZE), strict=True):
                 torch.mm(chunk, weight.t(), out=chunk_logits)
-            for rows in zip(*(values.split(len(scratch)) for values in (logits, *rest)), strict=True):
-                total += _loss_and_gradient(label_smoothing, scratch, *rows)
+            total += _loss_and_gradient(logits[: len(rest[0])], label_smoothing, scratch, *rest)
             torch.mm(logits, weight, out=part_gradient)
             if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
                 product = transposed_product(part, logits)
@@ -113,39 +118,50 @@ class _LinearCrossEntropy(torch.autograd.Function):
             of_weight = turned.new_empty(turned.shape, dtype=ctx.weight_dtype).copy_(turned).mul_(factor)
         if needs_bias:
             of_bias = weight_gradient[ctx.size].to(ctx.bias_dtype) * factor
-        return states_gradient[:, : ctx.size] * factor, of_weight, of_bias, None, None, None
+        return states_gradient[: ctx.positions, : ctx.size] * factor, of_weight, of_bias, None, None, None
+
+
+def _rounded_up(positions: int) -> int:
+    return -(-positions // POSITIONS_MULTIPLE) * POSITIONS_MULTIPLE
 
 
 def _loss_and_gradient(
+    logits: torch.Tensor,
     label_smoothing: float,
     scratch: torch.Tensor,
-    logits: torch.Tensor,
     targets: torch.LongTensor,
     label_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
-    The summed loss of some rows of logits, `(positions, vocabulary)`, which their gradient is written over. It is
-    computed in `scratch`, which has at least as many rows and stays in the processor's cache.
+    The summed loss of logits, `(positions, vocabulary)`, which their gradient is written over. Some rows at a time are
+    computed in `scratch`, which stays in the processor's cache.
     """
-    labels = targets.unsqueeze(1)
-    values = scratch[: len(logits)].copy_(logits)
-    losses = (label_smoothing - 1) * values.gather(1, labels)
+    dtype, positions = scratch.dtype, torch.arange(len(logits), device=logits.device)
+    of_targets = logits[positions, targets].unsqueeze(1).to(dtype)
+    log_totals, means = torch.empty_like(of_targets), torch.empty_like(of_targets)
+    factors = torch.ones_like(of_targets) if label_weights is None else label_weights.unsqueeze(1).to(dtype)
+    for rows, factor, log_total, mean in zip(
+        *(tensor.split(len(scratch)) for tensor in (logits, factors, log_totals, means)), strict=True
+    ):
+        values = scratch[: len(rows)].copy_(rows)
+        if label_smoothing:
+            torch.mean(values, 1, keepdim=True, out=mean)
+        greatest = values.amax(1, keepdim=True)
+        total = values.sub_(greatest).exp_().sum(1, keepdim=True)
+        torch.add(greatest, total.log(), out=log_total)
+        # The gradient of the logits: their probabilities, less what the target is.
+        values *= factor / total
+        if label_smoothing:
+            values -= factor * (label_smoothing / values.shape[1])
+        rows.copy_(values)
+    losses = log_totals - (1 - label_smoothing) * of_targets
+    rest = 1 - label_smoothing
     if label_smoothing:
-        losses -= label_smoothing * values.mean(1, keepdim=True)
-    greatest = values.amax(1, keepdim=True)
-    total = values.sub_(greatest).exp_().sum(1, keepdim=True)
-    losses += greatest + total.log()
-    # The gradient of the logits: their probabilities less the target's.
-    values /= total
-    if label_smoothing:
-        values -= label_smoothing / values.shape[1]
-    values.scatter_add_(1, labels, torch.full_like(losses, label_smoothing - 1))
-    if label_weights is not None:
-        factors = label_weights.unsqueeze(1).to(values.dtype)
-        losses *= factors
-        values *= factors
-    logits.copy_(values)
-    return losses.sum()
+        losses -= label_smoothing * means
+        rest = rest + label_smoothing / logits.shape[1]
+    gradients = ((of_targets - log_totals).exp() - rest) * factors
+    logits[positions, targets] = gradients.squeeze(1).to(logits.dtype)
+    return (losses * factors).sum()
 
 
 def doubly_stochastic_loss(

@@ -50,11 +50,70 @@ def lstm_layer(
     return states.transpose(0, 1), cell
 
 
+class _Gates:
+    """
+    One step, forwards and backwards, whose arithmetic is done in small buffers that stay in the processor's cache: in
+    float32 at least.
+    """
+
+    def __init__(self, rows: int, size: int, like: torch.Tensor):
+        self.dtype = torch.promote_types(compute_dtype(like), torch.float32)
+        self.values, self.gradients = like.new_empty(2, rows, 4 * size, dtype=self.dtype).unbind()
+        self.input_gate, self.forget_gate, self.candidate, self.output_gate = self.values.chunk(4, 1)
+        self.sigmoids = self.values[:, : 2 * size]
+        self.of_input_gate, self.of_forget_gate, self.of_candidate, self.of_output_gate = self.gradients.chunk(4, 1)
+        self.of_state, self.tanh, self.product = like.new_empty(3, rows, size, dtype=self.dtype).unbind()
+
+    def forward(
+        self,
+        gates: torch.Tensor,
+        cell: torch.Tensor,
+        activated: torch.Tensor,
+        next_cell: torch.Tensor,
+        next_state: torch.Tensor,
+    ) -> None:
+        """Writes into the last three arguments."""
+        self.values.copy_(gates)
+        self.sigmoids.sigmoid_()
+        self.candidate.tanh_()
+        self.output_gate.sigmoid_()
+        activated.copy_(self.values)
+        torch.mul(self.forget_gate, cell, out=next_cell).addcmul_(self.input_gate, self.candidate)
+        next_state.copy_(torch.tanh(next_cell, out=self.candidate).mul_(self.output_gate))
+
+    def backward(
+        self,
+        activated: torch.Tensor,
+        cell: torch.Tensor,
+        next_cell: torch.Tensor,
+        of_cell: torch.Tensor,
+        of_gates: torch.Tensor,
+    ) -> None:
+        """
+        From the gradient of the new state, in `of_state`, and that of the new cell, `of_cell`, which that of the old
+        cell is written over; into `of_gates`.
+        """
+        self.values.copy_(activated)
+        torch.tanh(next_cell, out=self.tanh)
+        self._through_sigmoid(self.of_state, self.tanh, self.output_gate, self.of_output_gate)
+        self.of_state *= self.output_gate
+        of_cell += torch.ops.aten.tanh_backward.grad_input(self.of_state, self.tanh, grad_input=self.of_state)
+        self._through_sigmoid(of_cell, self.candidate, self.input_gate, self.of_input_gate)
+        self._through_sigmoid(of_cell, cell, self.forget_gate, self.of_forget_gate)
+        torch.mul(of_cell, self.input_gate, out=self.product)
+        torch.ops.aten.tanh_backward.grad_input(self.product, self.candidate, grad_input=self.of_candidate)
+        of_cell *= self.forget_gate
+        of_gates.copy_(self.gradients)
+
+    def _through_sigmoid(self, gradient: torch.Tensor, factor: torch.Tensor, gate: torch.Tensor, out: torch.Tensor):
+        torch.mul(gradient, factor, out=self.product)
+        torch.ops.aten.sigmoid_backward.grad_input(self.product, gate, grad_input=out)
+
+
 class _LSTMLayer(torch.autograd.Function):
     """
-    Steps come first in all shapes. What a step works on are a few small buffers, which stay in the processor's cache;
-    what it keeps for the backward pass are its gates, its cell and its state. The matrices' gradients are one product
-    each, after the last step.
+    Steps come first in all shapes. What a step keeps for the backward pass are its gates, its cell and its state. The
+    matrices' gradients are one product each, after the last step.
     """
 
     @staticmethod
@@ -67,51 +126,26 @@ class _LSTMLayer(torch.autograd.Function):
         states = new_aligned(hidden, (steps + 1, rows, size), dtype)
         cells = cell.new_empty(steps + 1, rows, size)
         states[0], cells[0] = hidden, cell
-        now, weight = cell.new_empty(rows, 4 * size), weight_hh.t()
-        input_gate, forget_gate, candidate, output_gate = now.chunk(4, 1)
-        sigmoids = now[:, : 2 * size]
-        state, cell = states[0], cells[0]
-        of_step = (tensor.unbind() for tensor in (gates, states[1:], cells[1:]))
-        for step_gates, next_state, next_cell in zip(*of_step, strict=True):
-            now.copy_(step_gates.addmm_(state, weight))
-            sigmoids.sigmoid_()
-            candidate.tanh_()
-            output_gate.sigmoid_()
-            step_gates.copy_(now)
-            cell = torch.mul(forget_gate, cell, out=next_cell).addcmul_(input_gate, candidate)
-            state = next_state.copy_(torch.tanh(cell, out=candidate).mul_(output_gate))
+        buffers, weight = _Gates(rows, size, hidden), weight_hh.t()
+        of_steps = (tensor.unbind() for tensor in (gates, states[:-1], cells[:-1], cells[1:], states[1:]))
+        for step_gates, state, cell, next_cell, next_state in zip(*of_steps, strict=True):
+            buffers.forward(step_gates.addmm_(state, weight), cell, step_gates, next_cell, next_state)
         ctx.save_for_backward(inputs, weight_ih, weight_hh, gates, states, cells)
         return states[1:], cells[-1]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, states_gradient, cell_gradient):
+    def backward(ctx, of_states, of_cell):
         inputs, weight_ih, weight_hh, gates, states, cells = ctx.saved_tensors
-        steps, rows, width = gates.shape
-        size = width // 4
-        gates_gradient = new_aligned(gates, gates.shape, gates.dtype)
-        now, gradient = cells.new_empty(rows, width), cells.new_empty(rows, width)
-        input_gate, forget_gate, candidate, output_gate = now.chunk(4, 1)
-        to_input, to_forget, to_candidate, to_output = gradient.chunk(4, 1)
-        to_state, tanh, product = cells.new_empty(3, rows, size).unbind()
-        to_cell = cell_gradient.clone()
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        tanh_backward = torch.ops.aten.tanh_backward.grad_input
-        of_steps = [tensor.unbind() for tensor in (gates, gates_gradient, cells[:-1], cells[1:], states_gradient)]
-        later = torch.zeros_like(states[0])
-        for step_gates, step_gradient, cell, next_cell, from_above in reversed(list(zip(*of_steps, strict=True))):
-            now.copy_(step_gates)
-            torch.add(from_above, later, out=to_state)
-            torch.tanh(next_cell, out=tanh)
-            sigmoid_backward(torch.mul(to_state, tanh, out=product), output_gate, grad_input=to_output)
-            to_cell += tanh_backward(to_state.mul_(output_gate), tanh, grad_input=to_state)
-            sigmoid_backward(torch.mul(to_cell, candidate, out=product), input_gate, grad_input=to_input)
-            sigmoid_backward(torch.mul(to_cell, cell, out=product), forget_gate, grad_input=to_forget)
-            tanh_backward(torch.mul(to_cell, input_gate, out=product), candidate, grad_input=to_candidate)
-            to_cell *= forget_gate
-            step_gradient.copy_(gradient)
+        steps, rows, size = of_states.shape
+        of_gates = new_aligned(gates, gates.shape, gates.dtype)
+        buffers, of_cell, later = _Gates(rows, size, cells), of_cell.clone(), torch.zeros_like(states[0])
+        of_steps = (tensor.unbind() for tensor in (gates, cells[:-1], cells[1:], of_gates, of_states))
+        for activated, cell, next_cell, step_gradient, of_output in reversed(list(zip(*of_steps, strict=True))):
+            torch.add(of_output, later, out=buffers.of_state)
+            buffers.backward(activated, cell, next_cell, of_cell, step_gradient)
             torch.mm(step_gradient, weight_hh, out=later)
-        flat = gates_gradient.flatten(0, 1)
+        flat = of_gates.flatten(0, 1)
         turned = transpose(flat)
         gradients = [
             (flat @ weight_ih).unflatten(0, (steps, rows)) if ctx.needs_input_grad[1] else None,
@@ -123,4 +157,4 @@ class _LSTMLayer(torch.autograd.Function):
         of_inputs, of_hidden, *of_weights = (
             None if value is None else value.to(dtype) for value, dtype in zip(gradients, ctx.dtypes, strict=True)
         )
-        return None, of_inputs, of_hidden, to_cell, *of_weights
+        return None, of_inputs, of_hidden, of_cell, *of_weights
