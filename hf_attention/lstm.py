@@ -4,7 +4,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .attention import compute_dtype
-from .products import align, new_aligned, transpose
+from .products import align, new_aligned, transposed_product
 
 
 def trains_in_half_precision(inputs: torch.Tensor) -> bool:
@@ -146,12 +146,11 @@ class _LSTMLayer(torch.autograd.Function):
             buffers.backward(activated, cell, next_cell, of_cell, step_gradient)
             torch.mm(step_gradient, weight_hh, out=later)
         flat = of_gates.flatten(0, 1)
-        turned = transpose(flat)
         gradients = [
             (flat @ weight_ih).unflatten(0, (steps, rows)) if ctx.needs_input_grad[1] else None,
             later,
-            turned @ inputs.flatten(0, 1),
-            turned @ states[:-1].flatten(0, 1),
+            transposed_product(flat, inputs.flatten(0, 1)),
+            transposed_product(flat, states[:-1].flatten(0, 1)),
             flat.sum(0),
         ]
         of_inputs, of_hidden, *of_weights = (

@@ -5,8 +5,6 @@ import torch
 
 # Elements at whose multiples rows begin: 64 bytes in half precision.
 ALIGNMENT = 32
-# Elements of a matrix from which its product takes longer transposed than a copy and then the product.
-LARGE = 2**21
 
 
 def align(tensor: torch.Tensor, dtype: torch.dtype, more: int = 0) -> torch.Tensor:
@@ -42,6 +40,9 @@ def transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """
     `left.T @ right`, such as a matrix's gradient: of what came back and what went in.
 
+    In half precision on a processor, the smaller one is turned round by a copy: a product of a transposed view takes up
+    to twice the time.
+
     Args:
         left (`torch.Tensor` of shape `(*batch, rows, outputs)`): The first factor, not yet transposed.
         right (`torch.Tensor` of shape `(*batch, rows, inputs)`): The second, of the same dtype.
@@ -49,19 +50,8 @@ def transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(*batch, outputs, inputs)`
     """
-    is_cheap = left.numel() <= right.numel()
-    return torch.matmul(transpose(left, 0 if is_cheap else None), right)
-
-
-def transpose(tensor: torch.Tensor, large: int | None = None) -> torch.Tensor:
-    """
-    The transposed matrices as a first factor: a copy of large ones in half precision on a processor, whose products
-    take up to twice the time with a view.
-
-    Args:
-        tensor (`torch.Tensor` of shape `(*batch, rows, columns)`): The matrices.
-        large (`int`, *optional*): Elements from which a copy pays; `LARGE` of them where not given.
-    """
-    is_half = tensor.dtype in (torch.bfloat16, torch.float16) and tensor.device.type == "cpu"
-    large = LARGE if large is None else large
-    return tensor.mT.contiguous() if is_half and tensor.numel() >= large else tensor.mT
+    if left.dtype not in (torch.bfloat16, torch.float16) or left.device.type != "cpu":
+        return torch.matmul(left.mT, right)
+    if left.numel() > right.numel():
+        return torch.matmul(right.mT.contiguous(), left).mT.contiguous()
+    return torch.matmul(left.mT.contiguous(), right)

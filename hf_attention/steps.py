@@ -3,7 +3,7 @@
 import torch
 from torch.autograd.function import once_differentiable
 
-from .products import transpose, transposed_product
+from .products import transposed_product
 
 
 # Bytes of a step's largest tensor that are worked on at a time: few enough to stay in a processor's cache.
@@ -179,7 +179,6 @@ class _MatrixGradients(torch.autograd.Function):
     def backward(ctx, gradient):
         products = [None] * len(ctx.inputs)
         flat = gradient.flatten(-3, -2)
-        turned = transpose(flat) if any(ctx.are_transposed) else None
         for number, inputs_and_versions in enumerate(ctx.inputs):
             if ctx.needs_input_grad[number + 2]:
                 if any(input._version != version for input, version in inputs_and_versions):
@@ -188,6 +187,6 @@ class _MatrixGradients(torch.autograd.Function):
                 stacked = torch.stack(inputs, -2).to(gradient.dtype).flatten(-3, -2)
                 # In the order of the matrix in memory: to turn a large gradient round takes long.
                 is_transposed = ctx.are_transposed[number]
-                product = torch.matmul(turned, stacked).mT if is_transposed else transposed_product(stacked, flat)
+                product = transposed_product(flat, stacked).mT if is_transposed else transposed_product(stacked, flat)
                 products[number] = product.to(ctx.dtypes[number])
         return gradient, None, *products

@@ -189,4 +189,6 @@ class TextEncoder(nn.Module):
 
 
 def _take(sequence: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    return sequence.gather(1, order.unsqueeze(-1).expand(-1, -1, sequence.shape[-1]))
+    # Whole rows at a time, where `gather` would go element by element.
+    rows = order + torch.arange(len(order), device=order.device).unsqueeze(1) * order.shape[1]
+    return sequence.flatten(0, 1).index_select(0, rows.flatten()).view_as(sequence)

@@ -9,13 +9,14 @@ from torch.utils.data import Sampler
 
 
 def bucketed_batches(
-    rng: np.random.Generator, lengths: Sequence[int], batch_size: int, bucket_batches: int
+    rng: np.random.Generator, lengths: Sequence[int | tuple[int, ...]], batch_size: int, bucket_batches: int
 ) -> Iterator[list[int]]:
     """Batches of examples of similar length, in random order.
 
     Args:
         rng (`np.random.Generator`): draws the order.
-        lengths (`Sequence[int]`): length of each example.
+        lengths (`Sequence[int]`, or of `tuple[int, ...]`):
+            Length of each example; of several lengths, a later one counts where the earlier ones are equal.
         batch_size (`int`): examples of a batch.
         bucket_batches (`int`): batches among which examples are sorted by length; 1 leaves the order random.
 
@@ -54,14 +55,20 @@ class LengthBatchSampler(_EpochBatchSampler):
     steps as the longest target of the batch. The order depends on seed and epoch alone.
 
     Args:
-        lengths (`Sequence[int]`): length of each example, in tokens.
+        lengths (`Sequence[int]`, or of `tuple[int, ...]`): length or lengths of each example, in tokens.
         examples_per_batch (`int`): examples of a batch.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which examples are sorted by length; 1 leaves the order random.
         seed (`int`, *optional*, defaults to 0): seed of the order.
     """
 
-    def __init__(self, lengths: Sequence[int], examples_per_batch: int, bucket_batches: int = 20, seed: int = 0):
+    def __init__(
+        self,
+        lengths: Sequence[int | tuple[int, ...]],
+        examples_per_batch: int,
+        bucket_batches: int = 20,
+        seed: int = 0,
+    ):
         if examples_per_batch < 1:
             raise ValueError(f"`examples_per_batch` must be at least 1, got {examples_per_batch}.")
         super().__init__(examples_per_batch, bucket_batches, seed)

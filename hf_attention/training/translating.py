@@ -48,7 +48,8 @@ class TextPairDataset(torch.utils.data.Dataset):
         self.encoder = with_bpe_dropout(tokenizer, bpe_dropout) if bpe_dropout else None
         self.limits = {"max_source_length": max_source_length, "max_target_length": max_target_length}
         sources, targets = tokenizer(self.sources)["input_ids"], tokenizer(text_target=self.targets)["input_ids"]
-        self.lengths = [max(len(source), len(target)) for source, target in zip(sources, targets, strict=True)]
+        # Of batches in which neither side is padded much, those whose targets are alike.
+        self.lengths = [(max(len(s), len(t)), len(t)) for s, t in zip(sources, targets, strict=True)]
         self.examples = [*map(_example, sources, targets)]
         cut = {}
         for name, sentences in (("max_source_length", sources), ("max_target_length", targets)):
