@@ -40,8 +40,8 @@ def transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """
     `left.T @ right`, such as a matrix's gradient: of what came back and what went in.
 
-    In half precision on a processor, the smaller one is turned round by a copy: a product of a transposed view takes up
-    to twice the time.
+    In half precision on a processor, the smaller one is turned round by a copy: a product of a transposed view takes
+    up to twice the time.
 
     Args:
         left (`torch.Tensor` of shape `(*batch, rows, outputs)`): The first factor, not yet transposed.
