@@ -218,10 +218,12 @@ class AdditiveAttention(Attention):
 
     def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
         shared = super().over_steps(memory, queries, steps)
-        is_covered = self.coverage_proj is not None or not is_plain(self.score_proj, nn.Linear)
-        if is_covered or memory.keys.device.type != "cpu" or torch.compiler.is_compiling():
-            return shared
-        return shared._replace(score=StepScores(memory.keys, self.score_proj.weight.squeeze(0), queries, steps))
+        keys, weight = memory.keys, self.score_proj.weight.squeeze(0)
+        is_alone = self.coverage_proj is None and is_plain(self.score_proj, nn.Linear)
+        is_trained = keys.requires_grad or weight.requires_grad
+        if is_alone and is_trained and keys.device.type == "cpu" and not torch.compiler.is_compiling():
+            shared = shared._replace(score=StepScores(keys, weight, queries, steps))
+        return shared
 
     def score(
         self,

@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 from .attention import ATTENTION_CLASSES, AttentionSteps, ProjectedMemory, compute_dtype
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
-from .lstm import lstm_layer, trains_in_half_precision
+from .lstm import lstm_layer, prefers_own_layer
 from .steps import StepProduct
 
 
@@ -296,7 +296,7 @@ class AttentionDecoder(nn.Module):
     def _run_rnn(self, inputs: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
         """The states of the top layer `(rows, target, hidden_size)`, and the state after the last step."""
         between_layers = self.hidden_dropout.variational and self.hidden_dropout.is_active and self.rnn.num_layers > 1
-        runs_own_lstm = bool(state.cell) and trains_in_half_precision(inputs)
+        runs_own_lstm = bool(state.cell) and prefers_own_layer(inputs)
         if not (runs_own_lstm or between_layers or self.recurrent_weight_dropout.is_active):
             hidden = torch.stack(state.hidden)
             if state.cell:
@@ -343,7 +343,7 @@ class AttentionDecoder(nn.Module):
         weight_ih, weight_hh, bias, bias_hh = self.rnn.all_weights[layer]
         weight_hh = self.recurrent_weight_dropout(weight_hh)
         outputs, cell = lstm_layer(inputs, hidden, cell, weight_ih, weight_hh, bias + bias_hh)
-        return outputs, outputs[:, -1], cell
+        return outputs, outputs[:, -1].clone(), cell  # a state that does not keep those before it
 
     def _run_steps(
         self,

@@ -23,17 +23,23 @@ class Dropout(nn.Dropout):
         self.variational = variational
 
     def _mask(self, shape: torch.Size | tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        if self._dropped == 2**16:
+            return like.new_zeros(shape)
         # Of 16 bits each: the generator takes as long for 64.
         count = math.prod(shape)
-        bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
-        dropped = round(self.p * 2**16)
-        keep = bits.view(torch.int16)[:count].view(shape) >= dropped - 2**15
-        return keep.to(like.dtype).mul_(2**16 / max(2**16 - dropped, 1))
+        bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), dtype=torch.int64, device=like.device)
+        keep = bits.view(torch.int16)[:count].view(shape) >= self._dropped - 2**15
+        return keep.to(like.dtype).mul_(2**16 / (2**16 - self._dropped))
+
+    @property
+    def _dropped(self) -> int:
+        """How many of 2¹⁶ elements."""
+        return round(self.p * 2**16)
 
     @property
     def is_active(self) -> bool:
         """Whether anything is dropped."""
-        return self.training and self.p > 0
+        return self.training and self._dropped > 0
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.is_active:

@@ -69,26 +69,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
     The summed cross-entropy of a linear projection, which forms its gradients part by part in the forward pass:
     autograd would keep the probabilities of all positions until the backward pass.
 
-    The bias is one more column of the weight, which multiplies a one behind each state.
+    In half precision on a processor the bias is one more column of the weight, which multiplies a one behind each
+    state, and positions of zeros are appended.
     """
 
     @staticmethod
     def forward(ctx, states, weight, bias, targets, label_weights, label_smoothing):
+        if len(targets) and targets.min() < 0:
+            raise IndexError(f"Target {int(targets.min())} is out of bounds: labels are tokens, or -100.")
         dtype = torch.promote_types(states.dtype, torch.float32)
-        vocab_size, ctx.size = weight.shape
-        ctx.weight_dtype, ctx.bias_dtype = weight.dtype, None if bias is None else bias.dtype
-        total = states.new_zeros((), dtype=dtype)
-        weight = align(weight, states.dtype, more=1)  # cast once, not in every chunk
-        ctx.positions = len(states)
-        rows = new_aligned(states, (_rounded_up(ctx.positions), weight.shape[1]), states.dtype).zero_()
-        rows[: ctx.positions, : ctx.size] = states
-        if bias is not None:
-            rows[: ctx.positions, -1], weight[:, -1] = 1, bias
-        states_gradient, weight_gradient = torch.empty_like(rows), None
-        part_size = _rounded_up(max(KEPT_BYTES // (rows.element_size() * vocab_size), CHUNK_SIZE))
-        kept = rows.new_empty(min(part_size, len(rows)), vocab_size)
-        scratch_bytes = SCRATCH_BYTES if states.device.type == "cpu" else KEPT_BYTES
-        scratch = states.new_empty(max(scratch_bytes // (dtype.itemsize * vocab_size), 1), vocab_size, dtype=dtype)
+        ctx.states_shape, ctx.weight_dtype = states.shape, weight.dtype
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.bias_is_column = states.dtype != dtype and states.device.type == "cpu"
+        if ctx.bias_is_column:
+            (positions, size), weight = states.shape, align(weight, states.dtype, more=1)
+            rows = new_aligned(states, (_rounded_up(positions), size + 1), states.dtype).zero_()
+            rows[:positions, :size] = states
+            if bias is not None:
+                rows[:positions, size], weight[:, size] = 1, bias
+            bias = None
+        else:
+            rows, weight = states, weight.to(states.dtype)
+        total = rows.new_zeros((), dtype=dtype)
+        states_gradient, weight_gradient, bias_gradient = torch.empty_like(rows), None, None
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        part_size = _rounded_up(max(KEPT_BYTES // (rows.element_size() * len(weight)), CHUNK_SIZE))
+        kept = rows.new_empty(min(part_size, len(rows)), len(weight))
+        scratch_bytes = SCRATCH_BYTES if rows.device.type == "cpu" else KEPT_BYTES
+        scratch_rows = max(scratch_bytes // (dtype.itemsize * len(weight)), 1)
+        scratch = rows.new_empty(min(scratch_rows, len(kept)), len(weight), dtype=dtype)
         of_targets = [targets] if label_weights is None else [targets, label_weights]
         for part, part_gradient, *rest in zip(
             rows.split(part_size),
@@ -99,26 +108,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = kept[: len(part)]
             for chunk, chunk_logits in zip(part.split(CHUNK_SIZE), logits.split(CHUNK_SIZE), strict=True):
                 torch.mm(chunk, weight.t(), out=chunk_logits)
+                if bias is not None:
+                    chunk_logits += bias
             total += _loss_and_gradient(logits[: len(rest[0])], label_smoothing, scratch, *rest)
+            logits[len(rest[0]) :] = 0
             torch.mm(logits, weight, out=part_gradient)
-            if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-                product = transposed_product(part, logits)
+            if needs_weight or (needs_bias and ctx.bias_is_column):
+                product = transposed_product(part, logits) if ctx.bias_is_column else logits.t() @ part
                 weight_gradient = product if weight_gradient is None else weight_gradient.to(dtype).add_(product)
-        ctx.save_for_backward(states_gradient, weight_gradient)
+            if needs_bias and not ctx.bias_is_column:
+                of_part = logits.sum(0, dtype=dtype)
+                bias_gradient = of_part if bias_gradient is None else bias_gradient.add_(of_part)
+        ctx.save_for_backward(states_gradient, weight_gradient, bias_gradient)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, factor):
-        states_gradient, weight_gradient = ctx.saved_tensors
+        states_gradient, weight_gradient, bias_gradient = ctx.saved_tensors
         _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        positions, size = ctx.states_shape
+        if ctx.bias_is_column and weight_gradient is not None:
+            weight_gradient, bias_gradient = weight_gradient[:size].t(), weight_gradient[size]
         of_weight = of_bias = None
         if needs_weight:
-            turned = weight_gradient[: ctx.size].t()
-            of_weight = turned.new_empty(turned.shape, dtype=ctx.weight_dtype).copy_(turned).mul_(factor)
+            of_weight = weight_gradient.new_empty(weight_gradient.shape, dtype=ctx.weight_dtype)
+            of_weight.copy_(weight_gradient).mul_(factor)
         if needs_bias:
-            of_bias = weight_gradient[ctx.size].to(ctx.bias_dtype) * factor
-        return states_gradient[: ctx.positions, : ctx.size] * factor, of_weight, of_bias, None, None, None
+            of_bias = bias_gradient.to(ctx.bias_dtype) * factor
+        return states_gradient[:positions, :size] * factor, of_weight, of_bias, None, None, None
 
 
 def _rounded_up(positions: int) -> int:

@@ -7,7 +7,7 @@ from .attention import compute_dtype
 from .products import align, new_aligned, transposed_product
 
 
-def trains_in_half_precision(inputs: torch.Tensor) -> bool:
+def prefers_own_layer(inputs: torch.Tensor) -> bool:
     """
     Whether [`lstm_layer`] is the better way: on processors, PyTorch's own LSTM goes backward in bfloat16 hardly faster
     than in float32, and on many of them knows no float16.
@@ -69,8 +69,8 @@ class _Gates:
         gates: torch.Tensor,
         cell: torch.Tensor,
         activated: torch.Tensor,
-        next_cell: torch.Tensor,
-        next_state: torch.Tensor,
+        new_cell: torch.Tensor,
+        new_state: torch.Tensor,
     ) -> None:
         """Writes into the last three arguments."""
         self.values.copy_(gates)
@@ -78,14 +78,14 @@ class _Gates:
         self.candidate.tanh_()
         self.output_gate.sigmoid_()
         activated.copy_(self.values)
-        torch.mul(self.forget_gate, cell, out=next_cell).addcmul_(self.input_gate, self.candidate)
-        next_state.copy_(torch.tanh(next_cell, out=self.candidate).mul_(self.output_gate))
+        torch.mul(self.forget_gate, cell, out=new_cell).addcmul_(self.input_gate, self.candidate)
+        new_state.copy_(torch.tanh(new_cell, out=self.candidate).mul_(self.output_gate))
 
     def backward(
         self,
         activated: torch.Tensor,
         cell: torch.Tensor,
-        next_cell: torch.Tensor,
+        new_cell: torch.Tensor,
         of_cell: torch.Tensor,
         of_gates: torch.Tensor,
     ) -> None:
@@ -94,7 +94,7 @@ class _Gates:
         cell is written over; into `of_gates`.
         """
         self.values.copy_(activated)
-        torch.tanh(next_cell, out=self.tanh)
+        torch.tanh(new_cell, out=self.tanh)
         self._through_sigmoid(self.of_state, self.tanh, self.output_gate, self.of_output_gate)
         self.of_state *= self.output_gate
         of_cell += torch.ops.aten.tanh_backward.grad_input(self.of_state, self.tanh, grad_input=self.of_state)
@@ -128,10 +128,10 @@ class _LSTMLayer(torch.autograd.Function):
         states[0], cells[0] = hidden, cell
         buffers, weight = _Gates(rows, size, hidden), weight_hh.t()
         of_steps = (tensor.unbind() for tensor in (gates, states[:-1], cells[:-1], cells[1:], states[1:]))
-        for step_gates, state, cell, next_cell, next_state in zip(*of_steps, strict=True):
-            buffers.forward(step_gates.addmm_(state, weight), cell, step_gates, next_cell, next_state)
+        for step_gates, old_state, old_cell, new_cell, new_state in zip(*of_steps, strict=True):
+            buffers.forward(step_gates.addmm_(old_state, weight), old_cell, step_gates, new_cell, new_state)
         ctx.save_for_backward(inputs, weight_ih, weight_hh, gates, states, cells)
-        return states[1:], cells[-1]
+        return states[1:], cells[-1].clone()  # which does not keep those before it
 
     @staticmethod
     @once_differentiable
@@ -141,16 +141,17 @@ class _LSTMLayer(torch.autograd.Function):
         of_gates = new_aligned(gates, gates.shape, gates.dtype)
         buffers, of_cell, later = _Gates(rows, size, cells), of_cell.clone(), torch.zeros_like(states[0])
         of_steps = (tensor.unbind() for tensor in (gates, cells[:-1], cells[1:], of_gates, of_states))
-        for activated, cell, next_cell, step_gradient, of_output in reversed(list(zip(*of_steps, strict=True))):
+        for activated, old_cell, new_cell, step_gradient, of_output in reversed(list(zip(*of_steps, strict=True))):
             torch.add(of_output, later, out=buffers.of_state)
-            buffers.backward(activated, cell, next_cell, of_cell, step_gradient)
+            buffers.backward(activated, old_cell, new_cell, of_cell, step_gradient)
             torch.mm(step_gradient, weight_hh, out=later)
         flat = of_gates.flatten(0, 1)
+        _, needs_inputs, _, _, needs_weight_ih, needs_weight_hh, _ = ctx.needs_input_grad
         gradients = [
-            (flat @ weight_ih).unflatten(0, (steps, rows)) if ctx.needs_input_grad[1] else None,
+            (flat @ weight_ih).unflatten(0, (steps, rows)) if needs_inputs else None,
             later,
-            transposed_product(flat, inputs.flatten(0, 1)),
-            transposed_product(flat, states[:-1].flatten(0, 1)),
+            transposed_product(flat, inputs.flatten(0, 1)) if needs_weight_ih else None,
+            transposed_product(flat, states[:-1].flatten(0, 1)) if needs_weight_hh else None,
             flat.sum(0),
         ]
         of_inputs, of_hidden, *of_weights = (

@@ -88,27 +88,30 @@ class StepScores:
 
 
 class _ScoreSums:
-    """The keys, the weight, and what the backward passes of all steps add up."""
+    """The keys, the weight, and what the steps of each backward pass add up: of the keys and of the weight."""
 
     def __init__(self, keys: torch.Tensor, weight: torch.Tensor, queries: int):
         dtype = torch.promote_types(keys.dtype, torch.float32)
         self.kept_dtype = keys.dtype
         self.keys, self.weight = keys.detach().to(dtype), weight.detach().to(dtype)
         row = queries * keys.shape[1] * keys.shape[2]
-        self.rows = max(SCRATCH_BYTES // (row * dtype.itemsize), 1)
-        self.scratch = self.keys.new_empty(min(self.rows, len(keys)) * row)
-        self.backward_pass = self.of_keys = self.of_weight = None
+        self.rows = max(SCRATCH_BYTES // max(row * dtype.itemsize, 1), 1)
+        self.scratch_size = min(self.rows, len(keys)) * row
+        self.passes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def work(self, shape: torch.Size) -> torch.Tensor:
-        """Memory of a shape."""
-        return self.scratch[: shape.numel()].view(shape)
+    def new_scratch(self) -> torch.Tensor:
+        return self.keys.new_empty(self.scratch_size)
 
-    def begin_step(self) -> None:
-        """Sets the sums to zero at the first step of a backward pass."""
+    def of_this_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sums of the backward pass that is under way, zero at its first step."""
         backward_pass = torch._C._current_graph_task_id()
-        if backward_pass != self.backward_pass:
-            self.backward_pass = backward_pass
-            self.of_keys, self.of_weight = torch.zeros_like(self.keys), torch.zeros_like(self.weight)
+        if backward_pass not in self.passes:
+            self.passes[backward_pass] = torch.zeros_like(self.keys), torch.zeros_like(self.weight)
+        return self.passes[backward_pass]
+
+    def end_pass(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Its sums, which are forgotten."""
+        return self.passes.pop(torch._C._current_graph_task_id())
 
 
 class _Scores(torch.autograd.Function):
@@ -117,36 +120,38 @@ class _Scores(torch.autograd.Function):
     @staticmethod
     def forward(ctx, zero, query, sums):
         ctx.sums, ctx.query_dtype = sums, query.dtype
-        query = query.to(sums.keys.dtype).unsqueeze(2)
+        query, scratch = query.to(sums.keys.dtype).unsqueeze(2), sums.new_scratch()
         shape = *zero.shape, query.shape[-1]
         tanh, scores = query.new_empty(shape, dtype=sums.kept_dtype), query.new_empty(zero.shape)
         for keys, queries, kept, chunk in zip(
             *(tensor.split(sums.rows) for tensor in (sums.keys, query, tanh, scores)), strict=True
         ):
-            values = torch.add(keys.unsqueeze(1), queries, out=sums.work(kept.shape)).tanh_()
+            values = scratch[: kept.numel()].view(kept.shape)
+            torch.add(keys.unsqueeze(1), queries, out=values).tanh_()
             torch.mv(values.flatten(0, 2), sums.weight, out=chunk.view(-1))
             kept.copy_(values)
-        ctx.save_for_backward(tanh)
+        ctx.save_for_backward(tanh, sums.weight)
         return scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        [tanh], sums = ctx.saved_tensors, ctx.sums
-        sums.begin_step()
+        (tanh, weight), sums = ctx.saved_tensors, ctx.sums
+        (of_all_keys, of_weight), scratch = sums.of_this_pass(), sums.new_scratch()
         gradient = gradient.contiguous()
-        of_query = gradient.sum(-1, keepdim=True).expand(*gradient.shape[:2], len(sums.weight)).contiguous()
+        of_query = gradient.new_empty(*gradient.shape[:2], 1, len(weight))
         for of_keys, kept, of_queries, chunk in zip(
-            *(tensor.split(sums.rows) for tensor in (sums.of_keys, tanh, of_query, gradient)), strict=True
+            *(tensor.split(sums.rows) for tensor in (of_all_keys, tanh, of_query, gradient)), strict=True
         ):
-            values = sums.work(kept.shape).copy_(kept)
-            sums.of_weight.addmv_(values.flatten(0, 2).t(), chunk.view(-1))
+            values = scratch[: kept.numel()].view(kept.shape).copy_(kept)
+            of_weight.addmv_(values.flatten(0, 2).t(), chunk.view(-1))
             squares = values.mul_(values)
-            products = torch.matmul(chunk.unsqueeze(2), squares)
-            of_queries -= products.squeeze(2)
+            # Not `matmul`, which autocast would round where the backward pass is inside it.
+            torch.bmm(chunk.flatten(0, 1).unsqueeze(1), squares.flatten(0, 1), out=of_queries.flatten(0, 1))
             for query in range(chunk.shape[1]):
                 of_keys.addcmul_(chunk[:, query].unsqueeze(-1), squares[:, query], value=-1)
-        return gradient, (of_query * sums.weight).to(ctx.query_dtype), None
+        of_query = (gradient.sum(-1, keepdim=True) - of_query.squeeze(2)) * weight
+        return gradient, of_query.to(ctx.query_dtype), None
 
 
 class _ScoreGradients(torch.autograd.Function):
@@ -155,14 +160,15 @@ class _ScoreGradients(torch.autograd.Function):
     @staticmethod
     def forward(ctx, zeros, sums, keys, weight):
         ctx.sums, ctx.dtypes = sums, (keys.dtype, weight.dtype)
+        ctx.save_for_backward(sums.weight)
         return zeros.view_as(zeros)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        sums = ctx.sums
-        of_keys = (sums.of_keys + gradient.sum((1, 2)).unsqueeze(-1)) * sums.weight
-        return None, None, of_keys.to(ctx.dtypes[0]), sums.of_weight.to(ctx.dtypes[1])
+        [weight], (of_keys, of_weight) = ctx.saved_tensors, ctx.sums.end_pass()
+        of_keys = of_keys.add_(gradient.sum((1, 2)).unsqueeze(-1)).mul_(weight)
+        return None, None, of_keys.to(ctx.dtypes[0]), of_weight.to(ctx.dtypes[1])
 
 
 class _MatrixGradients(torch.autograd.Function):

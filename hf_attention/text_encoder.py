@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .dropout import Dropout
-from .lstm import lstm_layer, trains_in_half_precision
+from .lstm import lstm_layer, prefers_own_layer
 from .modeling_attention import EncoderOutput
 from .plain import is_plain
 
@@ -147,7 +147,7 @@ class TextEncoder(nn.Module):
         is_word = steps < lengths.unsqueeze(1)
         backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
         run = torch.lstm if rnn.mode == "LSTM" else torch.gru
-        runs_own_lstm = rnn.mode == "LSTM" and trains_in_half_precision(words)
+        runs_own_lstm = rnn.mode == "LSTM" and prefers_own_layer(words)
         words = words.masked_fill(~is_word.unsqueeze(-1), 0)  # what is not finite would reach the gradients
         final = []
         for layer in range(rnn.num_layers):

@@ -113,6 +113,62 @@ def test_gradients_are_those_of_autograd(monkeypatch, parts, bias, weighted, smo
     assert len(calls) == 4  # chunks; a head with a hook is called
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_in_half_precision_are_near_those_in_float32(monkeypatch, dtype, parts, bias, weighted, smoothing):
+    """Positions that are no multiple of any size."""
+    monkeypatch.setattr(loss, "CHUNK_SIZE", 128)
+    monkeypatch.setattr(loss, "SCRATCH_BYTES", 4 * 37 * 30)
+    monkeypatch.setattr(loss, "KEPT_BYTES", 2 * 37 * (64 if parts == 3 else 1000))
+    torch.manual_seed(0)
+    states = torch.randn(300, 33).requires_grad_()
+    head = torch.nn.Linear(33, 37, bias=bias)
+    labels = torch.randint(0, 37, (300,)).masked_fill(torch.rand(300) < 0.2, -100)
+    weights = torch.rand(300) if weighted else None
+    expected = loss.summed_token_loss(states, head, labels, smoothing, weights)
+    with torch.autocast("cpu", dtype):
+        value = loss.summed_token_loss(states.to(dtype), head, labels, smoothing, weights)
+    assert_close(value, expected, rtol=0.01, atol=0)
+    tensors = (states, *head.parameters())
+    gradients, expected_gradients = (torch.autograd.grad(result, tensors) for result in (value, expected))
+    for gradient, right in zip(gradients, expected_gradients, strict=True):
+        assert_close(gradient, right, rtol=0, atol=0.02 * right.abs().max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_token_that_is_never_to_come_has_no_gradient(dtype: torch.dtype):
+    head = torch.nn.Linear(8, 10)
+    with torch.no_grad():
+        head.bias[0] = -torch.inf
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        loss.summed_token_loss(torch.randn(5, 8).to(dtype), head, torch.arange(1, 6)).backward()
+    assert head.weight.grad.isfinite().all() and not head.weight.grad[0].any()
+    assert head.bias.grad.isfinite().all() and not head.bias.grad[0].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nothing_to_predict(dtype: torch.dtype):
+    head, states = torch.nn.Linear(8, 10), torch.randn(2, 3, 8, dtype=dtype, requires_grad=True)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        value = loss.summed_token_loss(states, head, torch.full((2, 3), -100))
+    value.backward()
+    assert value == 0
+    assert not any(tensor.grad.any() for tensor in (states, *head.parameters()))
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_label_that_is_no_token_is_refused(dtype: torch.dtype, label: int):
+    head = torch.nn.Linear(8, 10)
+    states = torch.randn(2, 8, dtype=dtype)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with pytest.raises(IndexError, match="out of bounds"):
+            loss.summed_token_loss(states, head, torch.tensor([1, label]))
+
+
 def test_parts_of_bfloat16_are_summed_in_float32(monkeypatch):
     head = torch.nn.Linear(16, 50)
     states, labels = torch.randn(1, 4096, 16).bfloat16(), torch.randint(0, 50, (1, 4096))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from hf_attention.lstm import lstm_layer, trains_in_half_precision
+from hf_attention.lstm import lstm_layer, prefers_own_layer
 
 
 ROWS, STEPS, INPUTS, SIZE = 3, 5, 4, 6
@@ -64,12 +64,12 @@ def test_what_is_frozen_has_no_gradient_and_the_rest_its_own(frozen: int):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_it_rounds_as_that_does(dtype: torch.dtype):
     lstm, tensors = make(torch.float32)
-    assert not trains_in_half_precision(tensors[0])
+    assert not prefers_own_layer(tensors[0])
     with torch.autocast("cpu", dtype):
-        assert trains_in_half_precision(tensors[0])
+        assert prefers_own_layer(tensors[0])
         outputs, cell = lstm_layer(*tensors)
         with torch.no_grad():
-            assert not trains_in_half_precision(tensors[0])
+            assert not prefers_own_layer(tensors[0])
     assert (outputs.dtype, cell.dtype) == (dtype, torch.float32)
     expected = by_torch(lstm, *tensors[:3])
     assert_close(outputs.float(), expected[0], rtol=0, atol=0.01)

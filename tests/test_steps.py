@@ -1,3 +1,4 @@
+import gc
 import weakref
 
 import pytest
@@ -132,17 +133,62 @@ def test_scores_of_what_is_frozen(frozen: int):
     assert_close(*gradients)
 
 
+def test_scores_of_no_positions():
+    keys, weight, queries = make_looks(torch.float64, 2)
+    score = StepScores(keys[:, :0], weight, 2, STEPS)
+    scores = score(queries[0])
+    assert scores.shape == (3, 2, 0)
+    [gradient] = torch.autograd.grad(scores.sum(), queries)
+    assert not gradient.any()
+
+
+def test_a_weight_that_is_modified_before_the_backward_pass_is_refused():
+    keys, weight, queries = make_looks(torch.float64, 1)
+    outputs = looks(keys, weight, queries, StepScores)
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        outputs.sum().backward()
+
+
+def test_a_backward_pass_within_another_over_the_same_graph():
+    gradients = []
+    for scores in (StepScores, plain_scores):
+        tensors = make_looks(torch.float64, 2)
+        outputs = looks(*tensors, scores)
+        inner = []
+
+        def go_backward(_, outputs=outputs, tensors=tensors, inner=inner):
+            inner.extend(torch.autograd.grad(outputs[0].sin().sum(), tensors, retain_graph=True))
+
+        query = tensors[2] * 1
+        outputs = looks(*tensors[:2], query, scores)
+        outputs[1].register_hook(go_backward)
+        gradients.append((*torch.autograd.grad(outputs.cos().sum(), tensors, retain_graph=True), *inner))
+    assert_close(*gradients)
+
+
+def test_a_backward_pass_inside_autocast_rounds_nothing():
+    tensors = [tensor.detach().float().requires_grad_() for tensor in make_looks(torch.float64, 2)]
+    gradients = []
+    for inside in (False, True):
+        loss = looks(*tensors, StepScores).softmax(-1).square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            gradients.append(torch.autograd.grad(loss, tensors))
+    assert_close(*gradients)
+
+
 def test_a_graph_that_is_not_used_is_freed():
     """What a step keeps must not keep the graph behind it, and so itself, alive."""
     bases, matrix, _ = make(())
-    step = StepProduct(bases, matrix)
-    state = step(torch.ones(ROWS, INPUTS, dtype=torch.float64))
-    step(state)
-    watched = weakref.ref(state)
     keys, weight, queries = make_looks(torch.float64, 1)
-    score = StepScores(keys, weight, 1, STEPS)
-    scores = score(queries[0])
-    watched_scores = weakref.ref(scores)
-    del step, state, score, scores
-    assert watched() is None
-    assert watched_scores() is None
+    step, score = StepProduct(bases, matrix), StepScores(keys, weight, 1, STEPS)
+    state, scores = step(torch.ones(ROWS, INPUTS, dtype=torch.float64)), score(queries[0])
+    step(state)
+    watched = [weakref.ref(thing) for thing in (state, scores, score.sums)]
+    gc.disable()
+    try:
+        del step, state, score, scores
+        assert [reference() for reference in watched] == [None] * 3
+    finally:
+        gc.enable()
