@@ -42,6 +42,9 @@ def summed_token_loss(
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
+
+    Raises:
+        IndexError: If a label is neither a token nor -100.
     """
     is_target = labels != -100
     states, targets = hidden_states[is_target], labels[is_target]

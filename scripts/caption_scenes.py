@@ -48,9 +48,9 @@ class DemoArguments:
     output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
     train_scenes: int = field(default=8000, metadata={"help": "Scenes to train on."})
     test_scenes: int = field(default=500, metadata={"help": "Unseen scenes to score, of either kind."})
-    num_train_epochs: int = field(default=5, metadata={"help": "Passes over the captions of the training scenes."})
+    num_train_epochs: int = field(default=6, metadata={"help": "Passes over the captions of the training scenes."})
     captions_per_image: int = field(default=5, metadata={"help": "Captions that share an image in a batch."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "Highest learning rate."})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
     seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
     attention_type: str = field(default="scaled_dot", metadata={"help": "additive, dot, general or scaled_dot."})
     grid: int = field(
