@@ -52,17 +52,19 @@ def lstm_layer(
 
 class _Gates:
     """
-    One step, forwards and backwards, whose arithmetic is done in small buffers that stay in the processor's cache: in
-    float32 at least.
+    One step, forwards and backwards, whose arithmetic is done in small buffers that stay in the processor's cache.
+
+    Args:
+        cells (`torch.Tensor` of shape `(1 + steps, rows, size)`): Whose dtype the buffers have.
     """
 
-    def __init__(self, rows: int, size: int, like: torch.Tensor):
-        self.dtype = torch.promote_types(compute_dtype(like), torch.float32)
-        self.values, self.gradients = like.new_empty(2, rows, 4 * size, dtype=self.dtype).unbind()
+    def __init__(self, cells: torch.Tensor):
+        rows, size = cells.shape[1:]
+        self.values, self.gradients = cells.new_empty(2, rows, 4 * size).unbind()
         self.input_gate, self.forget_gate, self.candidate, self.output_gate = self.values.chunk(4, 1)
         self.sigmoids = self.values[:, : 2 * size]
         self.of_input_gate, self.of_forget_gate, self.of_candidate, self.of_output_gate = self.gradients.chunk(4, 1)
-        self.of_state, self.tanh, self.product = like.new_empty(3, rows, size, dtype=self.dtype).unbind()
+        self.of_state, self.tanh, self.product = cells.new_empty(3, rows, size).unbind()
 
     def forward(
         self,
@@ -105,7 +107,9 @@ class _Gates:
         of_cell *= self.forget_gate
         of_gates.copy_(self.gradients)
 
-    def _through_sigmoid(self, gradient: torch.Tensor, factor: torch.Tensor, gate: torch.Tensor, out: torch.Tensor):
+    def _through_sigmoid(
+        self, gradient: torch.Tensor, factor: torch.Tensor, gate: torch.Tensor, out: torch.Tensor
+    ) -> None:
         torch.mul(gradient, factor, out=self.product)
         torch.ops.aten.sigmoid_backward.grad_input(self.product, gate, grad_input=out)
 
@@ -126,7 +130,7 @@ class _LSTMLayer(torch.autograd.Function):
         states = new_aligned(hidden, (steps + 1, rows, size), dtype)
         cells = cell.new_empty(steps + 1, rows, size)
         states[0], cells[0] = hidden, cell
-        buffers, weight = _Gates(rows, size, hidden), weight_hh.t()
+        buffers, weight = _Gates(cells), weight_hh.t()
         of_steps = (tensor.unbind() for tensor in (gates, states[:-1], cells[:-1], cells[1:], states[1:]))
         for step_gates, old_state, old_cell, new_cell, new_state in zip(*of_steps, strict=True):
             buffers.forward(step_gates.addmm_(old_state, weight), old_cell, step_gates, new_cell, new_state)
@@ -139,7 +143,7 @@ class _LSTMLayer(torch.autograd.Function):
         inputs, weight_ih, weight_hh, gates, states, cells = ctx.saved_tensors
         steps, rows, size = of_states.shape
         of_gates = new_aligned(gates, gates.shape, gates.dtype)
-        buffers, of_cell, later = _Gates(rows, size, cells), of_cell.clone(), torch.zeros_like(states[0])
+        buffers, of_cell, later = _Gates(cells), of_cell.clone(), torch.zeros_like(states[0])
         of_steps = (tensor.unbind() for tensor in (gates, cells[:-1], cells[1:], of_gates, of_states))
         for activated, old_cell, new_cell, step_gradient, of_output in reversed(list(zip(*of_steps, strict=True))):
             torch.add(of_output, later, out=buffers.of_state)
