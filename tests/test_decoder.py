@@ -321,7 +321,7 @@ def decode_steps(model: PreTrainedModel, inputs: dict, tokens: torch.Tensor) -> 
     if model.config.is_encoder_decoder:
         inputs = {"encoder_outputs": model.get_encoder()(**inputs)}
     cache = RecurrentCache()
-    steps = tokens.split(1, 1)
+    steps = [step.contiguous() for step in tokens.split(1, 1)]  # as generate() passes them
     return [read(model, inputs, step, past_key_values=cache, output_attentions=True).logits for step in steps]
 
 
