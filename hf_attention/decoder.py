@@ -339,7 +339,7 @@ class AttentionDecoder(nn.Module):
     def _run_own_layer(
         self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same of an LSTM."""
+        """The same by [`lstm_layer`], of an LSTM."""
         weight_ih, weight_hh, bias, bias_hh = self.rnn.all_weights[layer]
         weight_hh = self.recurrent_weight_dropout(weight_hh)
         outputs, cell = lstm_layer(inputs, hidden, cell, weight_ih, weight_hh, bias + bias_hh)

@@ -80,6 +80,12 @@ def test_under_autocast_it_rounds_as_that_does(dtype: torch.dtype):
         assert_close(gradient, right, rtol=0, atol=0.02 * right.abs().max().item())
 
 
+def test_the_last_cell_does_not_keep_those_before_it():
+    _, tensors = make()
+    _, cell = lstm_layer(*tensors)
+    assert cell.untyped_storage().nbytes() == cell.numel() * cell.element_size()
+
+
 def test_a_second_derivative_is_refused():
     _, tensors = make()
     [gradient] = torch.autograd.grad(lstm_layer(*tensors)[0].sin().sum(), tensors[3], create_graph=True)

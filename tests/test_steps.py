@@ -3,6 +3,7 @@ import weakref
 
 import pytest
 import torch
+from common.factories import FACTORIES, make_tokens
 from torch.testing import assert_close
 
 from hf_attention import steps
@@ -192,3 +193,14 @@ def test_a_graph_that_is_not_used_is_freed():
         assert [reference() for reference in watched] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_a_frozen_captioner_can_be_mapped():
+    """Nothing is trained: attention is plain operations, which `torch.func` follows."""
+    model = FACTORIES[0].make_model().requires_grad_(False)
+    features, tokens = torch.randn(3, 2, 5, 9), make_tokens(2, 4)
+
+    def logits(features: torch.Tensor) -> torch.Tensor:
+        return model(region_features=features, decoder_input_ids=tokens).logits
+
+    assert_close(torch.func.vmap(logits)(features), torch.stack([*map(logits, features)]))
