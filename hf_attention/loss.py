@@ -10,7 +10,7 @@ from .products import align, new_aligned, transposed_product
 
 
 # Positions whose logits are made at a time.
-CHUNK_SIZE = 512
+CHUNK_SIZE = 768
 # Zeros are appended up to a multiple: for products of a new shape, processors compile code, which can take longer than
 # the product.
 POSITIONS_MULTIPLE = 64
@@ -27,6 +27,7 @@ def summed_token_loss(
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
     label_weights: torch.Tensor | None = None,
+    output_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
@@ -39,6 +40,8 @@ def summed_token_loss(
         labels (`torch.LongTensor` of shape `(rows, target)`): The tokens to predict; -100 is left out.
         label_smoothing (`float`, *optional*, defaults to 0.0): Share of the target spread evenly over the vocabulary.
         label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
+        output_weight (`torch.Tensor` of shape `(vocab_size, size)`, *optional*):
+            The output embedding's matrix, as [`~hf_attention.tied_embedding.embed_tied`] gives it.
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
@@ -52,12 +55,12 @@ def summed_token_loss(
     needs_weights_gradient = weights is not None and weights.requires_grad
     forms_gradients = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not needs_weights_gradient
     if forms_gradients and is_plain(output_embedding, nn.Linear):
-        return _LinearCrossEntropy.apply(
-            states, output_embedding.weight, output_embedding.bias, targets, weights, label_smoothing
-        )
+        weight = output_embedding.weight if output_weight is None else output_weight
+        return _LinearCrossEntropy.apply(states, weight, output_embedding.bias, targets, weights, label_smoothing)
 
     def chunk_loss(states, targets, weights=None):
-        logits = output_embedding(states)
+        has_weight = output_weight is not None
+        logits = F.linear(states, output_weight, output_embedding.bias) if has_weight else output_embedding(states)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
         return losses.sum() if weights is None else losses @ weights.to(losses.dtype)

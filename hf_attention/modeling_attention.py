@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
+from .tied_embedding import embed_tied
 
 
 @dataclass
@@ -207,6 +208,11 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        output_weight = None
+        if labels is not None and self.training and decoder_inputs_embeds is None:
+            embedding = self.get_input_embeddings()
+            decoder_inputs_embeds, output_weight = embed_tied(decoder_input_ids, embedding, self.lm_head)
+            decoder_input_ids = decoder_input_ids if output_weight is None else None
         encoder_outputs = self.model.encode(encoder_inputs, encoder_outputs)
         outputs = self.model.decode(
             encoder_outputs,
@@ -220,8 +226,8 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         if labels is not None:
             num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         if labels is not None and (self.training or label_weights is not None):
-            label_smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = summed_token_loss(hidden_states, self.lm_head, labels, label_smoothing, label_weights)
+            smoothing = self.config.label_smoothing if self.training else 0.0
+            loss = summed_token_loss(hidden_states, self.lm_head, labels, smoothing, label_weights, output_weight)
             if penalised:
                 memory_mask = encoder_outputs.get("memory_mask")
                 penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)

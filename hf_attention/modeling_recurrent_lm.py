@@ -13,6 +13,7 @@ from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .loss import summed_token_loss
 from .modeling_attention import AttentionPreTrainedModel
+from .tied_embedding import embed_tied
 
 
 class RecurrentLMPreTrainedModel(AttentionPreTrainedModel):
@@ -143,8 +144,13 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             ValueError: Where both `labels` and `shift_labels` are given.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
+        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
+        output_weight = None
+        if targets is not None and self.training and inputs_embeds is None:
+            inputs_embeds, output_weight = embed_tied(input_ids, self.get_input_embeddings(), self.lm_head)
         outputs = self.model(
-            input_ids=input_ids,
+            input_ids=input_ids if output_weight is None else None,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
@@ -154,15 +160,15 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         )
         hidden_states = outputs.last_hidden_state
         loss = logits = None
-        # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
-        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
         if targets is not None:
             num_items = (targets != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         if targets is None:
             logits = self.lm_head(hidden_states[:, kept])
         elif self.training:
-            loss = summed_token_loss(hidden_states, self.lm_head, targets, self.config.label_smoothing) / num_items
+            smoothing = self.config.label_smoothing
+            loss = summed_token_loss(hidden_states, self.lm_head, targets, smoothing, output_weight=output_weight)
+            loss = loss / num_items
         else:
             logits = self.lm_head(hidden_states)
             loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum") / num_items

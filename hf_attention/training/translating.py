@@ -32,7 +32,8 @@ class TextPairDataset(torch.utils.data.Dataset):
             See [`~hf_attention.training.tokenization.with_bpe_dropout`].
 
     Attributes:
-        lengths (`list[int]`): of each pair the longer side's, in tokens, uncut and without dropout.
+        lengths (`list[tuple[int, int]]`): of each pair the longer side's and the target's, in tokens, uncut and
+            without dropout.
         num_cut (`dict[str, int]`): how many sentences are longer than `max_source_length` and `max_target_length`.
     """
 
