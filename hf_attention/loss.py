@@ -16,9 +16,10 @@ CHUNK_SIZE = 768
 POSITIONS_MULTIPLE = 64
 # Bytes in which losses are computed: few enough to stay in a processor's cache.
 SCRATCH_BYTES = 2**19
-# How many bytes of gradients of logits are kept, of a chunk at least, before they are multiplied with states and
-# weight: one large product takes less time than many small ones and their sum.
+# How many bytes of gradients of logits are kept, of so many positions at least, before they are multiplied with states
+# and weight: one large product takes less time than many small ones and their sum.
 KEPT_BYTES = 2**25
+KEPT_POSITIONS = 512
 
 
 def summed_token_loss(
@@ -41,7 +42,8 @@ def summed_token_loss(
         label_smoothing (`float`, *optional*, defaults to 0.0): Share of the target spread evenly over the vocabulary.
         label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
         output_weight (`torch.Tensor` of shape `(vocab_size, size)`, *optional*):
-            The output embedding's matrix, as [`~hf_attention.tied_embedding.embed_tied`] gives it.
+            In place of the output embedding's, which then is not called, where
+            [`~hf_attention.tied_embedding.embed_tied`] gives one.
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
@@ -59,8 +61,8 @@ def summed_token_loss(
         return _LinearCrossEntropy.apply(states, weight, output_embedding.bias, targets, weights, label_smoothing)
 
     def chunk_loss(states, targets, weights=None):
-        has_weight = output_weight is not None
-        logits = F.linear(states, output_weight, output_embedding.bias) if has_weight else output_embedding(states)
+        is_called = output_weight is None
+        logits = output_embedding(states) if is_called else F.linear(states, output_weight, output_embedding.bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
         return losses.sum() if weights is None else losses @ weights.to(losses.dtype)
@@ -99,7 +101,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = rows.new_zeros((), dtype=dtype)
         states_gradient, weight_gradient, bias_gradient = torch.empty_like(rows), None, None
         _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
-        part_size = _rounded_up(max(KEPT_BYTES // (rows.element_size() * len(weight)), CHUNK_SIZE))
+        part_size = _rounded_up(max(KEPT_BYTES // (rows.element_size() * len(weight)), KEPT_POSITIONS))
         kept = rows.new_empty(min(part_size, len(rows)), len(weight))
         scratch_bytes = SCRATCH_BYTES if rows.device.type == "cpu" else KEPT_BYTES
         scratch_rows = max(scratch_bytes // (dtype.itemsize * len(weight)), 1)

@@ -208,12 +208,12 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        output_weight = None
-        if labels is not None and self.training and decoder_inputs_embeds is None:
-            embedding = self.get_input_embeddings()
-            decoder_inputs_embeds, output_weight = embed_tied(decoder_input_ids, embedding, self.lm_head)
-            decoder_input_ids = decoder_input_ids if output_weight is None else None
         encoder_outputs = self.model.encode(encoder_inputs, encoder_outputs)
+        output_weight = None
+        if labels is not None and self.training:
+            decoder_input_ids, decoder_inputs_embeds, output_weight = embed_tied(
+                self.model.decoder, self.lm_head, decoder_input_ids, decoder_inputs_embeds
+            )
         outputs = self.model.decode(
             encoder_outputs,
             decoder_input_ids=decoder_input_ids,

@@ -13,6 +13,7 @@ from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .loss import summed_token_loss
 from .modeling_attention import AttentionPreTrainedModel
+from .plain import is_plain
 from .tied_embedding import embed_tied
 
 
@@ -145,12 +146,15 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
-        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
+        shift_labels = kwargs.get("shift_labels")
+        has_targets = labels is not None or shift_labels is not None
         output_weight = None
-        if targets is not None and self.training and inputs_embeds is None:
-            inputs_embeds, output_weight = embed_tied(input_ids, self.get_input_embeddings(), self.lm_head)
+        if has_targets and self.training and is_plain(self.model, RecurrentLMModel):
+            input_ids, inputs_embeds, output_weight = embed_tied(
+                self.model.decoder, self.lm_head, input_ids, inputs_embeds
+            )
         outputs = self.model(
-            input_ids=input_ids if output_weight is None else None,
+            input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
@@ -160,6 +164,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         )
         hidden_states = outputs.last_hidden_state
         loss = logits = None
+        targets = self._targets(labels, shift_labels, attention_mask)
         if targets is not None:
             num_items = (targets != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep

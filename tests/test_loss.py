@@ -98,6 +98,7 @@ def test_gradients_are_those_of_autograd(monkeypatch, parts, bias, weighted, smo
     """The gradients formed in the forward pass, in chunks and parts, against those of a head that is called."""
     monkeypatch.setattr(loss, "CHUNK_SIZE", 3)
     monkeypatch.setattr(loss, "KEPT_BYTES", 8 * VOCABULARY * (4 if parts == 3 else 100))
+    monkeypatch.setattr(loss, "KEPT_POSITIONS", 3)
     states = torch.randn(4, 4, 5, dtype=torch.float64, requires_grad=True)
     head = torch.nn.Linear(5, VOCABULARY, bias=bias, dtype=torch.float64)
     weights = torch.randn(4, 4, dtype=torch.float64) if weighted else None
@@ -123,6 +124,7 @@ def test_gradients_in_half_precision_are_near_those_in_float32(monkeypatch, dtyp
     monkeypatch.setattr(loss, "CHUNK_SIZE", 128)
     monkeypatch.setattr(loss, "SCRATCH_BYTES", 4 * 37 * 30)
     monkeypatch.setattr(loss, "KEPT_BYTES", 2 * 37 * (64 if parts == 3 else 1000))
+    monkeypatch.setattr(loss, "KEPT_POSITIONS", 128)
     torch.manual_seed(0)
     states = torch.randn(300, 33).requires_grad_()
     head = torch.nn.Linear(33, 37, bias=bias)

@@ -415,7 +415,7 @@ class TextPairArguments:
         default=0.0,
         metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},
     )
-    batch_size: int = field(default=64, metadata={"help": "Pairs of one batch (and process)."})
+    batch_size: int = field(default=80, metadata={"help": "Pairs of one batch (and process)."})
     bucket_batches: int = field(
         default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
     )

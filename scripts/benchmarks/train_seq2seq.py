@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source_lang", default="en", help="source language in its translation column")
     parser.add_argument("--target_lang", default="de", help="target language")
     parser.add_argument("--pairs", type=int, default=1280, help="pairs of the epoch that is timed, drawn at random")
+    parser.add_argument("--batch_size", type=int, default=TextPairArguments.batch_size, help="pairs of one batch")
     parser.add_argument("--vocab_size", type=int, default=DEFAULTS["vocab_size"], help="pieces of the joint BPE")
     parser.add_argument("--encoder_hidden_size", type=int, default=256, help="encoder's state, a direction")
     parser.add_argument("--hidden_size", type=int, default=512, help="decoder's state")
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     optimizer = create_optimizer(model, loop_args)
 
     def loader(bucketed: bool) -> DataLoader:
-        arguments = TextPairArguments(dataset_name=args.dataset_name, **({} if bucketed else {"bucket_batches": 1}))
+        arguments = TextPairArguments(dataset_name=args.dataset_name, batch_size=args.batch_size)
+        if not bucketed:
+            arguments.bucket_batches = 1
         return text_pair_dataloader(pairs, tokenizer, arguments, seed=0)
 
     def epoch(ways: tuple[str, ...]) -> Callable[[], None]:
