@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from .attention import ProjectedMemory
+from .versions import CacheLayer
 
 
 class DecoderState(NamedTuple):
@@ -57,7 +58,7 @@ class DecoderState(NamedTuple):
 def check_cache(cache: Cache | None) -> None:
     """
     Args:
-        cache (`Cache`, *optional*): What a caller passes as `past_key_values`.
+        cache (`Cache`, *optional*): What a caller passes as `cache`.
 
     Raises:
         ValueError: Where it is another cache than a [`RecurrentCache`].
@@ -65,12 +66,12 @@ def check_cache(cache: Cache | None) -> None:
     # Not by its class: a checkpoint's own code has another of the same name.
     if cache is not None and not hasattr(cache, "record_past"):
         raise ValueError(
-            f"`past_key_values` must be a `RecurrentCache`, got {type(cache).__name__}: the state of a recurrent "
-            "decoder is no list of keys and values."
+            f"`cache` (`past_key_values`) must be a `RecurrentCache`, got {type(cache).__name__}: the state of a "
+            "recurrent decoder is no list of keys and values."
         )
 
 
-class RecurrentCacheLayer(CacheLayerMixin):
+class RecurrentCacheLayer(CacheLayer):
     """
     The state of all recurrent layers. Its size does not grow with the number of tokens.
 
@@ -126,22 +127,27 @@ class RecurrentCacheLayer(CacheLayerMixin):
         self.record_past = True
         self.past_states = [self.state]
 
-    def crop(self, tokens_to_remove: int) -> None:
+    def crop(self, length: int) -> None:
         """
-        Takes back the last `-tokens_to_remove` tokens and forgets the states before the one that is left.
+        Takes tokens back, and forgets the states before the one that is left.
+
+        Args:
+            length (`int`):
+                Zero or less: minus the number of tokens to take back. More: the number of tokens to keep, as
+                transformers until 5.13 calls it.
 
         Raises:
             RuntimeError: Where past states were not recorded, or not so many.
         """
-        if tokens_to_remove > 0 or not self.record_past or -tokens_to_remove >= len(self.past_states):
+        to_remove = max(self.num_tokens - length, 0) if length > 0 else -length
+        if not self.record_past or to_remove >= len(self.past_states):
             raise RuntimeError(
-                f"Cannot crop the recurrent state by {tokens_to_remove}: pass a non-positive number of tokens, call "
-                "`activate_past_recording` first, and take back fewer tokens than states were recorded "
-                f"({len(self.past_states)})."
+                f"Cannot take back {to_remove} tokens of the recurrent state: call `activate_past_recording` first, "
+                f"and take back fewer tokens than states were recorded ({len(self.past_states)})."
             )
-        self.state = self.past_states[len(self.past_states) - 1 + tokens_to_remove]
+        self.state = self.past_states[len(self.past_states) - 1 - to_remove]
         self.past_states = [self.state]
-        self.num_tokens += tokens_to_remove
+        self.num_tokens -= to_remove
 
     def reset(self) -> None:
         self.state = None

@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_remote_code import RemoteCodeConfig
+from .versions import strict
 
 
 RNN_TYPES = ("lstm", "gru")
@@ -99,7 +98,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
             The token that the decoder is started with.
     """
 
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "encoder_last_hidden_state"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "encoder_last_hidden_state"]
     initial_states: ClassVar[tuple[str, ...]] = ("memory_mean", "zeros")
 
     vocab_size: int = 8000

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_attention import AttentionDecoderConfig
+from .versions import strict
 
 
 @strict
@@ -50,9 +49,7 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
     """
 
     model_type = "attention_captioner"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "backbone_config": SubConfigSpec(config_class=AutoConfig, model_type="mobilenet_v2", optional=True)
-    }
+    sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_attention_captioner.AttentionCaptionerConfig",
         "AutoModel": "modeling_attention_captioner.AttentionCaptionerModel",

@@ -2,12 +2,11 @@
 
 from typing import Any, ClassVar
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_attention import AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .configuration_remote_code import RemoteCodeConfig
+from .versions import strict
 
 
 MEMBER_CONFIGS = {config.model_type: config for config in (AttentionCaptionerConfig, AttentionSeq2SeqConfig)}

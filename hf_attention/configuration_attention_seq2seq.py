@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
+from .versions import strict
 
 
 @strict

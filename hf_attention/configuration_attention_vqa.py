@@ -2,12 +2,11 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
+from .versions import strict
 
 
 ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)
@@ -78,9 +77,9 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
     """
 
     model_type = "attention_vqa"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        **AttentionCaptionerConfig.sub_configs_defaults,
-        "question_encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+    sub_configs: ClassVar[dict[str, type]] = {
+        **AttentionCaptionerConfig.sub_configs,
+        "question_encoder_config": AutoConfig,
     }
     initial_states: ClassVar[tuple[str, ...]] = ("joint", *AttentionDecoderConfig.initial_states)
     remote_code_pipelines: ClassVar[dict[str, dict]] = {

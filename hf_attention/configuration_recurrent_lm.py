@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
-
 from .configuration_attention import AttentionDecoderConfig
+from .versions import strict
 
 
 @strict
@@ -46,7 +45,7 @@ class RecurrentLMConfig(AttentionDecoderConfig):
     """
 
     model_type = "recurrent_lm"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values"]
     initial_states: ClassVar[tuple[str, ...]] = ("zeros",)
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_recurrent_lm.RecurrentLMConfig",

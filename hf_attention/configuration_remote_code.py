@@ -4,12 +4,11 @@ import copy
 import os
 from typing import ClassVar
 
-from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from .versions import BaseConfig, strict
 
 
 @strict
-class RemoteCodeConfig(PreTrainedConfig):
+class RemoteCodeConfig(BaseConfig):
     """Names the classes and pipelines that travel with a checkpoint in the config.json it saves."""
 
     remote_code_classes: ClassVar[dict[str, str]] = {}

@@ -13,6 +13,7 @@ from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 from .lstm import lstm_layer, prefers_own_layer
 from .steps import StepProduct
+from .versions import takes_cache
 
 
 @dataclass
@@ -21,14 +22,11 @@ class AttentionDecoderOutput(ModelOutput):
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(rows, target, readout_size)`):
             The readout of each step, from which the next token is predicted.
-        past_key_values ([`RecurrentCache`], *optional*):
-            The state after the last step.
         cross_attentions (`tuple` of one `torch.FloatTensor` of shape `(rows, heads, target, positions)`, *optional*):
             The attention weights of each step.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
-    past_key_values: RecurrentCache | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
@@ -152,6 +150,7 @@ class AttentionDecoder(nn.Module):
         """States of the top layer, as they are attended to afterwards."""
         return self.attention.project(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.bool))
 
+    @takes_cache
     def forward(
         self,
         memory: torch.Tensor | None = None,
@@ -159,7 +158,7 @@ class AttentionDecoder(nn.Module):
         input_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         output_attentions: bool = False,
         initial_states: torch.Tensor | None = None,
     ) -> AttentionDecoderOutput:
@@ -178,8 +177,8 @@ class AttentionDecoder(nn.Module):
                 Their embeddings in place of `input_ids`.
             attention_mask (`torch.Tensor` of shape `(rows, past + target)` or `(rows, target)`, *optional*):
                 0 where a token is padding, on which the state does not move.
-            past_key_values ([`RecurrentCache`], *optional*):
-                Where to go on from; updated in place.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from; updated in place. `past_key_values` is another name of it.
             output_attentions (`bool`, *optional*, defaults to `False`):
                 Whether to return the attention weights.
             initial_states (`torch.Tensor` of shape `(batch, states, hidden_size)`, *optional*):
@@ -211,31 +210,30 @@ class AttentionDecoder(nn.Module):
                 f"The target's `attention_mask` must have shape ({rows}, {length}), or more columns for the past, got "
                 f"{tuple(attention_mask.shape)}."
             )
-        check_cache(past_key_values)
+        check_cache(cache)
         inputs_embeds = self.embedding_dropout(inputs_embeds)
-        if past_key_values is None or past_key_values.state is None:
+        if cache is None or cache.state is None:
             memory = None if memory is None else self.memory_dropout(memory)
             state = self.get_initial_state(inputs_embeds, memory, memory_mask, initial_states)
             attends_to_memory = self.attention is not None and not self.attends_to_past
             projected = self.attention.project(memory, memory_mask) if attends_to_memory else None
-            if past_key_values is not None:
-                past_key_values.memory = projected
+            if cache is not None:
+                cache.memory = projected
         else:
-            state, projected = past_key_values.state, past_key_values.memory
+            state, projected = cache.state, cache.memory
         if attention_mask is not None:
             attention_mask = attention_mask[:, -length:].bool()
 
-        record_past = past_key_values is not None and past_key_values.record_past
+        record_past = cache is not None and cache.record_past
         recurs_on_attention = self.attends_before or self.config.input_feeding or self.config.coverage
         if recurs_on_attention or attention_mask is not None or record_past:
             readout, weights, states = self._run_steps(inputs_embeds, state, projected, attention_mask, record_past)
         else:
             readout, weights, states = self._run_at_once(inputs_embeds, state, projected)
-        if past_key_values is not None:
-            past_key_values.update(states, length)
+        if cache is not None:
+            cache.update(states, length)
         return AttentionDecoderOutput(
             last_hidden_state=self.readout_dropout(readout),
-            past_key_values=past_key_values,
             cross_attentions=(weights,) if output_attentions and weights is not None else None,
         )
 

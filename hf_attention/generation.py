@@ -2,9 +2,11 @@
 
 import torch
 from transformers import GenerationMixin
+from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache, check_cache
+from .versions import CACHE_NAME, explaining_untested_versions, with_native_cache_name
 
 
 class AttentionGenerationMixin(GenerationMixin):
@@ -44,9 +46,14 @@ class AttentionGenerationMixin(GenerationMixin):
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
-        outputs = super().generate(*args, **kwargs)
+        if kwargs.get("encoder_outputs") is not None:
+            _check_encoder_outputs(kwargs["encoder_outputs"])
+        with explaining_untested_versions():
+            outputs = super().generate(*args, **with_native_cache_name(kwargs))
         if not isinstance(outputs, ModelOutput):
             return outputs
+        if CACHE_NAME != "cache":
+            outputs.cache = outputs.past_key_values  # the output classes are transformers' own
         attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
         if attentions is not None:
             generation_config = kwargs.get("generation_config") or self.generation_config
@@ -68,23 +75,19 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["generated_mask"] = ~is_padding
         return outputs
 
-    def prepare_inputs_for_generation(
-        self, input_ids, next_sequence_length=None, past_key_values=None, inputs_embeds=None, **kwargs
-    ):
+    def prepare_inputs_for_generation(self, input_ids, *args, **kwargs):
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
         # Going on from a returned cache: feed only the tokens that the state has not seen.
-        past_length = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if next_sequence_length is None and 0 < past_length < input_ids.shape[1]:
-            next_sequence_length = input_ids.shape[1] - past_length
-        return super().prepare_inputs_for_generation(
-            input_ids,
-            next_sequence_length=next_sequence_length,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            **kwargs,
-        )
+        cache = inputs.get(CACHE_NAME)
+        past_length = 0 if cache is None else cache.get_seq_length()
+        name = "decoder_input_ids" if self.config.is_encoder_decoder else "input_ids"
+        tokens = inputs.get(name)
+        if tokens is not None and 0 < past_length and past_length + tokens.shape[1] > input_ids.shape[1]:
+            inputs[name] = tokens[:, past_length - input_ids.shape[1] :]
+        return inputs
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        cache = model_kwargs.get("past_key_values")
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args, **kwargs):
+        cache = model_kwargs.get(CACHE_NAME)
         check_cache(cache)
         if generation_config.cache_implementation not in (None, "dynamic"):
             raise ValueError(
@@ -92,9 +95,10 @@ class AttentionGenerationMixin(GenerationMixin):
                 "state, whose size is fixed: leave it out."
             )
         if cache is None and generation_config.use_cache:
-            model_kwargs["past_key_values"] = self.make_cache()
-            if generation_config.is_assistant:
-                model_kwargs["past_key_values"].activate_past_recording()
+            cache = model_kwargs[CACHE_NAME] = self.make_cache()
+        takes_back = generation_config.is_assistant or generation_mode is GenerationMode.ASSISTED_GENERATION
+        if cache is not None and takes_back and not cache.record_past:
+            cache.activate_past_recording()
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         generator = super()._get_candidate_generator(generation_config, *args, **kwargs)
@@ -112,13 +116,19 @@ class AttentionGenerationMixin(GenerationMixin):
         return generator
 
     def _maybe_prepare_encoder_kwargs_for_generation(self, inputs_tensor, model_kwargs, *args, **kwargs):
+        is_new = model_kwargs.get("encoder_outputs") is None
         model_kwargs = super()._maybe_prepare_encoder_kwargs_for_generation(
             inputs_tensor, model_kwargs, *args, **kwargs
         )
-        encoder_outputs = model_kwargs.get("encoder_outputs")
-        if encoder_outputs is not None:
-            for memory in encoder_outputs.get("members", (encoder_outputs,)):  # an ensemble has several
-                _check_memory(memory.last_hidden_state, memory.get("memory_mask"))
+        if is_new and model_kwargs.get("encoder_outputs") is not None:
+            _check_encoder_outputs(model_kwargs["encoder_outputs"])
+        return model_kwargs
+
+    def _prepare_encoder_decoder_kwargs_for_generation(self, inputs_tensor, model_kwargs, *args, **kwargs):
+        model_kwargs = super()._prepare_encoder_decoder_kwargs_for_generation(
+            inputs_tensor, model_kwargs, *args, **kwargs
+        )
+        _check_encoder_outputs(model_kwargs["encoder_outputs"])
         return model_kwargs
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
@@ -127,6 +137,11 @@ class AttentionGenerationMixin(GenerationMixin):
                 "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
             )
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+
+
+def _check_encoder_outputs(encoder_outputs: ModelOutput) -> None:
+    for memory in encoder_outputs.get("members", (encoder_outputs,)):  # an ensemble has several
+        _check_memory(memory.last_hidden_state, memory.get("memory_mask"))
 
 
 def _check_memory(memory: torch.Tensor, memory_mask: torch.Tensor | None) -> None:

@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
 from .tied_embedding import embed_tied
+from .versions import CACHE_NAME, Seq2SeqLMOutput, Seq2SeqModelOutput, explaining_untested_versions
 
 
 @dataclass
@@ -53,7 +53,8 @@ class AttentionPreTrainedModel(PreTrainedModel):
             ValueError: Where a file of weights is damaged.
         """
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+            with explaining_untested_versions():
+                return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except SafetensorError as error:
             raise ValueError(
                 f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
@@ -132,27 +133,27 @@ class AttentionEncoderDecoderModel(AttentionPreTrainedModel):
         decoder_input_ids: torch.LongTensor | None,
         decoder_inputs_embeds: torch.FloatTensor | None,
         decoder_attention_mask: torch.Tensor | None,
-        past_key_values: RecurrentCache | None,
+        cache: RecurrentCache | None,
         use_cache: bool | None,
         output_attentions: bool,
     ) -> Seq2SeqModelOutput:
         """Runs the decoder over a memory; the arguments are those of the models' `forward`."""
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
-        if use_cache and past_key_values is None:
-            past_key_values = RecurrentCache()
+        if use_cache and cache is None:
+            cache = RecurrentCache()
         outputs = self.decoder(
             memory=encoder_outputs.last_hidden_state,
             memory_mask=encoder_outputs.get("memory_mask"),
             input_ids=decoder_input_ids,
             inputs_embeds=decoder_inputs_embeds,
             attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             output_attentions=output_attentions,
             initial_states=encoder_outputs.get("initial_states"),
         )
         return Seq2SeqModelOutput(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: cache},
             # Empty rather than None: assisted decoding goes over them.
             decoder_attentions=() if output_attentions else None,
             cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
@@ -242,7 +243,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: outputs.cache},
             decoder_attentions=outputs.decoder_attentions if output_attentions else None,
             cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,

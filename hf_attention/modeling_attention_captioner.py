@@ -5,7 +5,6 @@ import os
 import torch
 from torch import nn
 from transformers import GenerationMixin
-from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
@@ -18,6 +17,7 @@ from .modeling_attention import (
     AttentionPreTrainedModel,
     EncoderOutput,
 )
+from .versions import Seq2SeqLMOutput, Seq2SeqModelOutput, takes_cache
 
 
 class AttentionCaptionerPreTrainedModel(AttentionPreTrainedModel):
@@ -40,6 +40,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         self.decoder = AttentionDecoder(config)
         self.post_init()
 
+    @takes_cache
     def forward(
         self,
         pixel_values: torch.FloatTensor | None = None,
@@ -49,7 +50,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EncoderOutput | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -72,8 +73,8 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
                 0 where a token is padding.
             encoder_outputs ([`EncoderOutput`], *optional*):
                 The memory, in place of images and regions.
-            past_key_values ([`RecurrentCache`], *optional*):
-                Where to go on from.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from. `past_key_values` is another name of it.
             decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
                 Embeddings in place of `decoder_input_ids`.
             use_cache (`bool`, *optional*):
@@ -96,7 +97,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
             return_dict=return_dict,
@@ -177,6 +178,7 @@ class AttentionCaptionerForConditionalGeneration(
                 return model_kwargs.pop("region_features"), "region_features", model_kwargs
         return super()._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
 
+    @takes_cache
     def forward(
         self,
         pixel_values: torch.FloatTensor | None = None,
@@ -186,7 +188,7 @@ class AttentionCaptionerForConditionalGeneration(
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EncoderOutput | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -231,7 +233,7 @@ class AttentionCaptionerForConditionalGeneration(
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
             return_dict=return_dict,

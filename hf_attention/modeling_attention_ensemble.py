@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache
@@ -19,6 +18,7 @@ from .generation import AttentionGenerationMixin
 from .modeling_attention import AttentionConditionalGenerationModel, AttentionPreTrainedModel, EncoderOutput
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from .versions import CACHE_NAME, Seq2SeqLMOutput, takes_cache
 
 
 MEMBER_CLASSES = {
@@ -150,12 +150,13 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
     def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
         return self.members[0]._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
 
+    @takes_cache
     def forward(
         self,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EnsembleEncoderOutput | None = None,
-        past_key_values: EnsembleCache | None = None,
+        cache: EnsembleCache | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -188,8 +189,8 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.members[0].prepare_decoder_input_ids_from_labels(labels)
-        if use_cache and past_key_values is None:
-            past_key_values = self.make_cache()
+        if use_cache and cache is None:
+            cache = self.make_cache()
         num_members = len(self.members)
         outputs = [
             member(
@@ -197,16 +198,16 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=memory,
-                past_key_values=cache,
+                cache=member_cache,
                 use_cache=use_cache,
                 output_attentions=output_attentions,
                 return_dict=True,
                 logits_to_keep=logits_to_keep,
             )
-            for member, memory, cache in zip(
+            for member, memory, member_cache in zip(
                 self.members,
                 [None] * num_members if encoder_outputs is None else encoder_outputs.members,
-                [None] * num_members if past_key_values is None else past_key_values.members,
+                [None] * num_members if cache is None else cache.members,
                 strict=True,
             )
         ]
@@ -218,7 +219,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values,
+            **{CACHE_NAME: cache},
             decoder_attentions=() if output_attentions else None,
             cross_attentions=_mean_maps(outputs) if output_attentions else None,
         )

@@ -5,7 +5,6 @@ import os
 import torch
 from torch import nn
 from transformers import GenerationMixin
-from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 
 from .cache import RecurrentCache
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
@@ -18,6 +17,7 @@ from .modeling_attention import (
     EncoderOutput,
 )
 from .text_encoder import TextEncoder
+from .versions import Seq2SeqLMOutput, Seq2SeqModelOutput, takes_cache
 
 
 class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
@@ -97,6 +97,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
             )
         return outputs
 
+    @takes_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -104,7 +105,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EncoderOutput | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
@@ -125,8 +126,8 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
                 0 where a target token is padding.
             encoder_outputs ([`EncoderOutput`], *optional*):
                 The memory, in place of the source.
-            past_key_values ([`RecurrentCache`], *optional*):
-                Where to go on from.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from. `past_key_values` is another name of it.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, source, encoder_embedding_size)`, *optional*):
                 Embeddings in place of `input_ids`.
             decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
@@ -146,7 +147,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
             return_dict=return_dict,
@@ -183,6 +184,7 @@ class AttentionSeq2SeqForConditionalGeneration(
 
         super().save_pretrained(save_directory, **kwargs)
 
+    @takes_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -190,7 +192,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EncoderOutput | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
@@ -227,7 +229,7 @@ class AttentionSeq2SeqForConditionalGeneration(
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
             return_dict=return_dict,

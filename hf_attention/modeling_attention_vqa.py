@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, GenerationMixin
-from transformers.modeling_outputs import Seq2SeqLMOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
@@ -23,6 +23,7 @@ from .modeling_attention import (
 )
 from .question_attention import QUESTION_ATTENTION_CLASSES
 from .text_encoder import TextEncoder
+from .versions import Seq2SeqLMOutput, takes_cache
 
 
 @dataclass
@@ -513,6 +514,7 @@ class AttentionVQAForConditionalGeneration(
             )
         return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 
+    @takes_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -524,7 +526,7 @@ class AttentionVQAForConditionalGeneration(
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: AttentionVQAModelOutput | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -545,8 +547,8 @@ class AttentionVQAForConditionalGeneration(
                 0 where a token is padding.
             encoder_outputs ([`AttentionVQAModelOutput`], *optional*):
                 The memory, in place of question and image.
-            past_key_values ([`RecurrentCache`], *optional*):
-                Where to go on from.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from. `past_key_values` is another name of it.
             decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
                 Embeddings in place of `decoder_input_ids`.
             labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
@@ -581,7 +583,7 @@ class AttentionVQAForConditionalGeneration(
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
             return_dict=return_dict,

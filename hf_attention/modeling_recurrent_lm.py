@@ -4,7 +4,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache
@@ -15,6 +14,7 @@ from .loss import summed_token_loss
 from .modeling_attention import AttentionPreTrainedModel
 from .plain import is_plain
 from .tied_embedding import embed_tied
+from .versions import CACHE_NAME, BaseModelOutputWithPast, CausalLMOutputWithPast, takes_cache
 
 
 class RecurrentLMPreTrainedModel(AttentionPreTrainedModel):
@@ -42,11 +42,12 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.decoder.embed_tokens = value
 
+    @takes_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -59,8 +60,8 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
                 The tokens.
             attention_mask (`torch.Tensor` of shape `(batch, tokens)` or `(batch, past + tokens)`, *optional*):
                 0 where a token is padding, on which the state does not move.
-            past_key_values ([`RecurrentCache`], *optional*):
-                Where to go on from.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from. `past_key_values` is another name of it.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, embedding_size)`, *optional*):
                 Embeddings in place of `input_ids`.
             use_cache (`bool`, *optional*):
@@ -75,18 +76,18 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
         return_dict = self.config.return_dict if return_dict is None else return_dict
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
-        if use_cache and past_key_values is None:
-            past_key_values = RecurrentCache()
+        if use_cache and cache is None:
+            cache = RecurrentCache()
         outputs = self.decoder(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             output_attentions=output_attentions,
         )
         output = BaseModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: cache},
             attentions=(outputs.cross_attentions or ()) if output_attentions else None,
         )
         return output if return_dict else output.to_tuple()
@@ -109,11 +110,12 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         self.post_init()
         self.set_generation_defaults(max_length=64)
 
+    @takes_cache
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: RecurrentCache | None = None,
+        cache: RecurrentCache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -156,7 +158,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_attentions=output_attentions,
@@ -181,7 +183,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         output = CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: outputs.cache},
             attentions=outputs.attentions,
         )
         return output if return_dict else output.to_tuple()

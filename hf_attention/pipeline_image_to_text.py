@@ -3,18 +3,16 @@
 import base64
 import io
 import os
+import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from huggingface_hub.utils import httpx
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from transformers import (
     BaseImageProcessor,
     BatchFeature,
-    GenerationConfig,
-    Pipeline,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -22,10 +20,12 @@ from transformers import (
 
 from .alignment import attention_maps
 from .pictures import as_rgb
+from .pipeline_generating import GeneratingPipeline
 from .regions import ImageRegions
+from .versions import __version__
 
 
-class ImageToTextPipeline(Pipeline):
+class ImageToTextPipeline(GeneratingPipeline):
     """
     Describes images in words, with any model that makes text from an image.
 
@@ -61,15 +61,11 @@ class ImageToTextPipeline(Pipeline):
     ```
     """
 
-    _pipeline_calls_generate = True
     _load_processor = None
     _load_image_processor = None
     _load_video_processor = False
     _load_feature_extractor = False
     _load_tokenizer = None
-    _default_generation_config = GenerationConfig(max_new_tokens=256)
-    # Here it asks for maps in the answers; generate() alone would drop them.
-    _non_generation_params = ("output_attentions",)
 
     def __init__(
         self,
@@ -108,11 +104,6 @@ class ImageToTextPipeline(Pipeline):
             if "max_new_tokens" in forward_params:
                 raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
             forward_params["max_new_tokens"] = max_new_tokens
-        if self.assistant_model is not None:
-            forward_params["assistant_model"] = self.assistant_model
-        if self.assistant_tokenizer is not None:
-            forward_params["tokenizer"] = self.tokenizer
-            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
         # Kept apart from the arguments of generate(), which may hold one of the same name.
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
@@ -212,14 +203,14 @@ class ImageToTextPipeline(Pipeline):
         model_inputs = dict(model_inputs)
         places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
         images = len(next(iter(model_inputs.values())))
-        generate_kwargs = self._prepare_generate_kwargs(generate_kwargs)
+        generate_kwargs = self.prepare_generate_kwargs(generate_kwargs)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row an image, so that a batch falls apart into images however many sequences each of them has.
         answers = {"sequences": sequences.unflatten(0, (images, -1)), **places}
         if return_maps:
             try:
-                end = self._get_set_generation_params(generate_kwargs).get("eos_token_id")
+                end = self.asked_for(generate_kwargs).get("eos_token_id")
                 maps = attention_maps(outputs, end)
             except ValueError as error:
                 raise ValueError(
@@ -290,7 +281,10 @@ def find_parts(
 def _read_bytes(source: str, timeout: float | None) -> bytes:
     """What lies at an address, or is written in base64."""
     if source.startswith(("http://", "https://")):
-        return httpx.get(source, timeout=timeout, follow_redirects=True).raise_for_status().content
+        # Servers turn the standard library away by its own name.
+        request = urllib.request.Request(source, headers={"User-Agent": f"hf_attention/{__version__}"})
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.read()
     if source.startswith("data:image/"):
         source = source.partition(",")[2]
     return base64.decodebytes(source.encode())

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tokenizers import decoders
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
-from transformers import BatchEncoding, GenerationConfig, Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .alignment import attention_maps
+from .pipeline_generating import GeneratingPipeline
 from .unknown_words import replace_unknown_words
 
 
@@ -20,7 +21,7 @@ logger = logging.get_logger(__name__)
 _LANGUAGES = re.compile("translation_(.+)_to_(.+)")
 
 
-class Text2TextGenerationPipeline(Pipeline):
+class Text2TextGenerationPipeline(GeneratingPipeline):
     """
     Answers a text with a text, with any encoder-decoder that `AutoModelForSeq2SeqLM` loads.
 
@@ -55,15 +56,12 @@ class Text2TextGenerationPipeline(Pipeline):
     ```
     """
 
-    _pipeline_calls_generate = True
     _load_processor = False
     _load_image_processor = False
     _load_video_processor = False
     _load_feature_extractor = False
     _load_tokenizer = True
-    _default_generation_config = GenerationConfig(max_new_tokens=256, num_beams=4)
-    # Here it asks for maps in the answers; generate() alone would drop them.
-    _non_generation_params = ("output_attentions",)
+    generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
 
     return_name = "generated"
 
@@ -117,11 +115,6 @@ class Text2TextGenerationPipeline(Pipeline):
         forward_params = generate_kwargs
         if stop_sequence is not None:
             forward_params["eos_token_id"] = self._stop_token(stop_sequence)
-        if self.assistant_model is not None:
-            forward_params["assistant_model"] = self.assistant_model
-        if self.assistant_tokenizer is not None:
-            forward_params["tokenizer"] = self.tokenizer
-            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
 
         postprocess_params: dict[str, Any] = {}
         # Kept apart from the arguments of generate(), which may hold one of the same name.
@@ -276,10 +269,10 @@ class Text2TextGenerationPipeline(Pipeline):
             generate_kwargs["suppress_tokens"] = [id for id in suppressed if id != unknown]
         if return_maps or replace_unknown:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
-        generate_kwargs = self._prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
+        generate_kwargs = self.prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
 
         sources, input_length = model_inputs["input_ids"].shape
-        asked = self._get_set_generation_params(generate_kwargs)
+        asked = self.asked_for(generate_kwargs)
         max_length = asked.get("max_new_tokens") or asked.get("max_length")
         if max_length is not None:
             self.check_inputs(input_length, asked.get("min_length") or 0, max_length)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -10,8 +10,6 @@ from torch.utils.data import Dataset
 from transformers import (
     BaseImageProcessor,
     BatchFeature,
-    GenerationConfig,
-    Pipeline,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -19,6 +17,7 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from .alignment import attention_maps
+from .pipeline_generating import GeneratingPipeline
 from .pipeline_image_to_text import find_parts, read_image
 from .regions import ImageRegions
 
@@ -29,7 +28,7 @@ FORMS = (
 )
 
 
-class VisualQuestionAnsweringPipeline(Pipeline):
+class VisualQuestionAnsweringPipeline(GeneratingPipeline):
     """
     Answers questions about images, with a model that scores known answers or one that generates them.
 
@@ -65,15 +64,12 @@ class VisualQuestionAnsweringPipeline(Pipeline):
     ```
     """
 
-    _pipeline_calls_generate = True
     _load_processor = None
     _load_image_processor = None
     _load_video_processor = False
     _load_feature_extractor = False
     _load_tokenizer = None
-    _default_generation_config = GenerationConfig(max_new_tokens=256)
-    # Here they ask for maps in the answers, and for a number of answers; generate() has its own of these names.
-    _non_generation_params = ("output_attentions", "top_k")
+    answer_params: ClassVar[tuple[str, ...]] = (*GeneratingPipeline.answer_params, "top_k")
 
     def __init__(
         self,
@@ -107,11 +103,6 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             if "max_new_tokens" in forward_params:
                 raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
             forward_params["max_new_tokens"] = max_new_tokens
-        if getattr(self, "assistant_model", None) is not None:  # only of a generating model
-            forward_params["assistant_model"] = self.assistant_model
-        if getattr(self, "assistant_tokenizer", None) is not None:
-            forward_params["tokenizer"] = self.tokenizer
-            forward_params["assistant_tokenizer"] = self.assistant_tokenizer
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
@@ -267,7 +258,7 @@ class VisualQuestionAnsweringPipeline(Pipeline):
             return answers
         if return_maps:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
-        outputs = self.model.generate(**model_inputs, **self._prepare_generate_kwargs(generate_kwargs))
+        outputs = self.model.generate(**model_inputs, **self.prepare_generate_kwargs(generate_kwargs))
         sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         # One row a question, so that a batch falls apart into questions however many answers each of them has.
         rows = (len(model_inputs["input_ids"]), -1)

@@ -252,7 +252,7 @@ class CarriedState(TextObjective):
         self.cache.reset()
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], num_items: int) -> torch.Tensor:
-        loss = model(**batch, past_key_values=self.cache, use_cache=True, num_items_in_batch=num_items).loss
+        loss = model(**batch, cache=self.cache, use_cache=True, num_items_in_batch=num_items).loss
         self.cache.detach()
         return loss
 
@@ -336,7 +336,7 @@ class TextPerplexity:
         totals = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         for batch, cache in self._batches():
             batch = {name: values.to(self.accelerator.device) for name, values in batch.items()}
-            loss = model(**batch, past_key_values=cache, use_cache=cache is not None, num_items_in_batch=1).loss
+            loss = model(**batch, cache=cache, use_cache=cache is not None, num_items_in_batch=1).loss
             totals += torch.stack([loss, (batch["shift_labels"] != -100).sum()])
         loss, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
         return {"perplexity": math.exp(loss / tokens), "loss": loss / tokens, "tokens": int(tokens)}

@@ -76,7 +76,7 @@ def mix_in_own_words(model: PreTrainedModel, batch: Mapping[str, Any], probabili
         logits = model(
             encoder_outputs=encoder_outputs,
             decoder_input_ids=decoder_input_ids[:, step : step + 1],
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         ).logits
         drawn = torch.distributions.Categorical(logits=logits[:, -1].float()).sample()

@@ -34,7 +34,7 @@ class BareLoop:
         self.num_tokens = num_tokens
 
     def _next_logits(self, memory: torch.Tensor, tokens: torch.Tensor, cache: RecurrentCache) -> torch.Tensor:
-        output = self.model.model.decoder(memory=memory, input_ids=tokens.unsqueeze(1), past_key_values=cache)
+        output = self.model.model.decoder(memory=memory, input_ids=tokens.unsqueeze(1), cache=cache)
         return self.model.lm_head(output.last_hidden_state[:, -1])
 
     @torch.no_grad()

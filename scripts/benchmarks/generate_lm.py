@@ -34,7 +34,7 @@ def greedy(
     """Greedy search without `generate()`: no text ends."""
     cache, tokens, new = RecurrentCache(), [prompt], prompt
     for _ in range(num_tokens):
-        output = model.model.decoder(input_ids=new, past_key_values=cache)
+        output = model.model.decoder(input_ids=new, cache=cache)
         new = model.lm_head(output.last_hidden_state[:, -1]).argmax(-1, keepdim=True)
         tokens.append(new)
     return torch.cat(tokens, 1), cache

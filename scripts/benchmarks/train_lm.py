@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     plain = PlainLM(model, args.dropout).eval()
     tokens = torch.randint(4, args.vocabulary, (args.columns, args.segment + 1))
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-    cache = model(inputs, use_cache=True).past_key_values
+    cache = model(inputs, use_cache=True).cache
     cache.detach()
     before = cache.state
     state = torch.stack(before.hidden), torch.stack(before.cell)
 
     def our_loss() -> torch.Tensor:
         cache.layers[0].state = before
-        return model(inputs, shift_labels=targets, past_key_values=cache, use_cache=True).loss
+        return model(inputs, shift_labels=targets, cache=cache, use_cache=True).loss
 
     def plain_loss() -> torch.Tensor:
         return plain(inputs, targets, state)[0]

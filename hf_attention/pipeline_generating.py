@@ -1,0 +1,90 @@
+"""How a pipeline's arguments, its model's settings and the task's defaults make the arguments of `generate()`."""
+
+import copy
+from typing import Any, ClassVar
+
+from transformers import GenerationConfig, Pipeline, PreTrainedModel
+from transformers.pipelines.base import load_assistant_model
+
+
+class GeneratingPipeline(Pipeline):
+    """
+    A pipeline whose model may generate. Generation goes by the arguments of the call, then those given here, then the
+    model's generation configuration, then `generation_defaults`.
+
+    Args:
+        model (`PreTrainedModel`): The model.
+        assistant_model (`str` or `PreTrainedModel`, *optional*): Drafts tokens, which the model then checks.
+        assistant_tokenizer (`PreTrainedTokenizerBase`, *optional*): The assistant's, where it is another.
+        kwargs: What [`Pipeline`] takes, and defaults for the arguments of a call.
+
+    Raises:
+        ValueError: An assistant is given to a model that does not generate.
+    """
+
+    # The version of this logic that a transformers has itself differs from minor to minor.
+    _pipeline_calls_generate = False
+
+    generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
+    # Named as an argument of generate(), but asking for something in the answers.
+    answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        assistant_model: str | PreTrainedModel | None = None,
+        assistant_tokenizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self._generate_kwargs: dict[str, Any] = {}
+        if model.can_generate():
+            names = {name for name in vars(GenerationConfig()) if not name.startswith("_")} | {"generation_config"}
+            names -= set(self.answer_params)
+            self._generate_kwargs = {name: kwargs.pop(name) for name in names & kwargs.keys()}
+        elif assistant_model is not None:
+            raise ValueError(f"`assistant_model`: a {type(model).__name__} does not generate.")
+        super().__init__(model=model, **kwargs)
+        self.assistant_model, self.assistant_tokenizer = load_assistant_model(
+            self.model, assistant_model, assistant_tokenizer
+        )
+        self.prefix = getattr(self.model.config, "prefix", None)
+
+    def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+        """
+        What `generate()` is called with.
+
+        Args:
+            generate_kwargs: Arguments of the call. Where they hold a `generation_config`, those given to the pipeline
+                itself do not count.
+            overrides: What goes before all of them.
+        """
+        if "generation_config" not in generate_kwargs:
+            generate_kwargs = {**self._generate_kwargs, **generate_kwargs}
+        asked = self.asked_for(generate_kwargs)
+        added = {name: value for name, value in self.generation_defaults.items() if name not in asked}
+        if "max_length" in asked:
+            added.pop("max_new_tokens", None)  # it would win
+        pad_token_id = getattr(self.tokenizer, "pad_token_id", None)
+        if pad_token_id is not None and "pad_token_id" not in asked:
+            added["pad_token_id"] = pad_token_id
+        added |= overrides
+        assistant = {}
+        if self.assistant_model is not None:
+            assistant["assistant_model"] = self.assistant_model
+        if self.assistant_tokenizer is not None:
+            assistant |= {"tokenizer": self.tokenizer, "assistant_tokenizer": self.assistant_tokenizer}
+        generate_kwargs = assistant | generate_kwargs
+        config = generate_kwargs.get("generation_config")
+        if config is None:
+            return generate_kwargs | added
+        # generate() takes arguments beside a configuration, but warns.
+        config = copy.deepcopy(config)
+        config.update(**added)
+        return generate_kwargs | {"generation_config": config}
+
+    def asked_for(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The settings that arguments of `generate()` or the model's configuration have set to no mere default."""
+        asked = self.model.generation_config.to_diff_dict()
+        if generate_kwargs.get("generation_config") is not None:
+            asked |= generate_kwargs["generation_config"].to_diff_dict()
+        return asked | generate_kwargs

@@ -1,0 +1,195 @@
+"""
+What differs between the versions of transformers, in one place: everything that it has renamed or moved since 5.0, and
+which of its private names the package needs.
+
+The private names, each overridden or called because nothing public does the same:
+
+- `GenerationMixin._prepare_cache_for_generation` (generation.py): `generate()` would make a cache of keys and values.
+- `GenerationMixin._prepare_encoder_decoder_kwargs_for_generation`, since 5.18
+  `_maybe_prepare_encoder_kwargs_for_generation` (generation.py): the memory is checked once, when it has been encoded.
+- `GenerationMixin._update_model_kwargs_for_generation` (generation.py): each step's logits are checked.
+- `GenerationMixin._get_candidate_generator`, `_assisted_decoding` (generation.py, modeling_recurrent_lm.py): attention
+  weights of assisted decoding, which transformers counts from the wrong end of the prompt.
+- `GenerationMixin._maybe_initialize_input_ids_for_generation` (modeling_attention_seq2seq.py,
+  modeling_attention_vqa.py): generation without a source would go on from a made-up one.
+- `GenerationMixin._prepare_model_inputs`, `_validate_model_kwargs` (modeling_attention_captioner.py,
+  modeling_attention_ensemble.py): which of two inputs is the image.
+- `PreTrainedModel._get_resized_embeddings` (modeling_attention_seq2seq.py, modeling_attention_vqa.py): the public
+  method resizes one table.
+- `Pipeline._load_tokenizer` and its like (pipeline_*.py): the attributes by which a pipeline says what it loads.
+- `PreTrainedTokenizerFast._switch_to_target_mode`, `_encode_plus`, `_decode`, `_save_pretrained`, and of multilingual
+  tokenizers `_build_translation_inputs` (tokenization_attention_seq2seq.py, pipeline_text2text.py).
+- `pipelines._resolve_deprecated_task`, since 5.19 (auto.py): it turns dropped tasks away before the registry is asked.
+
+Nothing here imports from the package: it is the first file that a checkpoint's own code runs.
+"""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import transformers
+from packaging.version import Version
+
+
+__version__ = "0.1.0"
+
+# The suite was run on these minors and all between: see CONTRIBUTING.md. pyproject.toml has the same range.
+OLDEST, NEWEST = "5.0", "5.24"
+_INSTALLED = Version(transformers.__version__)
+# A development or pre-release version counts as the release that it comes before.
+IS_NEWER_THAN_TESTED = _INSTALLED.release[:2] > Version(NEWEST).release
+_RANGE = f"transformers>={OLDEST},<{NEWEST.split('.')[0]}.{int(NEWEST.split('.')[1]) + 1}"
+UNTESTED = (
+    f"hf_attention {__version__} was tested with transformers {OLDEST} to {NEWEST}, not with {_INSTALLED}. Where "
+    f'something fails, `pip install "{_RANGE}"`, or install a newer hf_attention.'
+)
+
+if _INSTALLED.release[:2] < Version(OLDEST).release:
+    raise ImportError(
+        f'hf_attention {__version__} needs transformers {OLDEST} or newer, got {_INSTALLED}: `pip install "{_RANGE}"`.'
+    )
+if IS_NEWER_THAN_TESTED:
+    warnings.warn(UNTESTED, stacklevel=2)
+
+import huggingface_hub.dataclasses  # noqa: E402
+from transformers import PreTrainedConfig, modeling_outputs  # noqa: E402
+from transformers.cache_utils import CacheLayerMixin  # noqa: E402
+
+
+@contextmanager
+def explaining_untested_versions() -> Iterator[None]:
+    """On a transformers newer than any tested, an error that smells of it says so, and what to do."""
+    try:
+        yield
+    except (AttributeError, ImportError, NotImplementedError, TypeError) as error:
+        if not IS_NEWER_THAN_TESTED:
+            raise
+        raise RuntimeError(f"{UNTESTED} The error was: {type(error).__name__}: {error}") from error
+
+
+strict = huggingface_hub.dataclasses.strict
+
+BaseConfig = PreTrainedConfig
+
+if not is_dataclass(PreTrainedConfig):
+    # Configurations are dataclasses since 5.4. What is no field goes to `__post_init__`, as it does there.
+    strict = functools.partial(strict, accept_kwargs=True)
+
+    @strict
+    @dataclass(repr=False, kw_only=True)
+    class BaseConfig(PreTrainedConfig):
+        """transformers' base configuration, whose subclasses are dataclasses."""
+
+        transformers_version: str | None = None
+        architectures: list[str] | None = None
+        output_hidden_states: bool | None = False
+        return_dict: bool | None = True
+        dtype: Any = None
+        chunk_size_feed_forward: int = 0
+        is_encoder_decoder: bool = False
+        id2label: dict[int, str] | dict[str, str] | None = None
+        label2id: dict[str, int] | dict[str, str] | None = None
+        problem_type: str | None = None
+
+        validate_rope = None  # `strict` would call it
+
+        def __init_subclass__(cls, **kwargs):
+            super().__init_subclass__(**kwargs)
+            dataclass(cls, repr=False, kw_only=True)
+
+        def __post_init__(self, **kwargs):
+            # That `__init__` sets all that it is not given to its own defaults.
+            given = {field.name: getattr(self, field.name) for field in fields(BaseConfig)}
+            PreTrainedConfig.__init__(self, **given, **kwargs)
+
+
+# What the cache is called in outputs and arguments: another name since 5.24.
+CACHE_NAME = "cache" if hasattr(modeling_outputs.BaseModelOutputWithPast, "cache") else "past_key_values"
+
+
+def _one_of(cache: Any, past_key_values: Any) -> Any:
+    if cache is not None and past_key_values is not None:
+        raise ValueError("`past_key_values` is another name of `cache`: pass one of them, got both.")
+    return past_key_values if cache is None else cache
+
+
+def with_native_cache_name(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Keyword arguments with the cache, where there is one, under the name that this transformers knows.
+
+    Raises:
+        ValueError: Where they hold a cache under either name.
+    """
+    kwargs = dict(kwargs)
+    cache = _one_of(kwargs.pop("cache", None), kwargs.pop("past_key_values", None))
+    return kwargs if cache is None else {**kwargs, CACHE_NAME: cache}
+
+
+def takes_cache(forward: Callable) -> Callable:
+    """
+    Of a `forward` with an argument `cache`: lets the argument be called `past_key_values` too, on every transformers.
+
+    Raises:
+        ValueError: By the function it returns, where a caller passes both.
+    """
+
+    @functools.wraps(forward)
+    def takes_either(*args, past_key_values=None, **kwargs):
+        if past_key_values is not None:
+            kwargs["cache"] = _one_of(kwargs.get("cache"), past_key_values)
+        return forward(*args, **kwargs)
+
+    # transformers and others look into the signature for what a model takes.
+    signature = inspect.signature(forward)
+    parameters = list(signature.parameters.values())
+    at = next((i for i, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
+    parameters.insert(at, inspect.Parameter("past_key_values", inspect.Parameter.KEYWORD_ONLY, default=None))
+    takes_either.__signature__ = signature.replace(parameters=parameters)
+    return takes_either
+
+
+if CACHE_NAME == "cache":
+    BaseModelOutputWithPast = modeling_outputs.BaseModelOutputWithPast
+    CausalLMOutputWithPast = modeling_outputs.CausalLMOutputWithPast
+    Seq2SeqLMOutput = modeling_outputs.Seq2SeqLMOutput
+    Seq2SeqModelOutput = modeling_outputs.Seq2SeqModelOutput
+else:
+
+    class _NamesCache:
+        """The cache by the name that it has since 5.24."""
+
+        @property
+        def cache(self):
+            return self.past_key_values
+
+        def __getitem__(self, key):
+            return super().__getitem__("past_key_values" if key == "cache" else key)
+
+    @dataclass
+    class BaseModelOutputWithPast(_NamesCache, modeling_outputs.BaseModelOutputWithPast):
+        """transformers' output, whose `past_key_values` is `cache` too."""
+
+    @dataclass
+    class CausalLMOutputWithPast(_NamesCache, modeling_outputs.CausalLMOutputWithPast):
+        """transformers' output, whose `past_key_values` is `cache` too."""
+
+    @dataclass
+    class Seq2SeqLMOutput(_NamesCache, modeling_outputs.Seq2SeqLMOutput):
+        """transformers' output, whose `past_key_values` is `cache` too."""
+
+    @dataclass
+    class Seq2SeqModelOutput(_NamesCache, modeling_outputs.Seq2SeqModelOutput):
+        """transformers' output, whose `past_key_values` is `cache` too."""
+
+
+class CacheLayer(CacheLayerMixin):
+    """The base of a cache's layer."""
+
+    def get_max_cache_shape(self) -> int:
+        """The name of `get_max_length` until 5.12."""
+        return self.get_max_length()
