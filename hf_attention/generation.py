@@ -82,8 +82,8 @@ class AttentionGenerationMixin(GenerationMixin):
         past_length = 0 if cache is None else cache.get_seq_length()
         name = "decoder_input_ids" if self.config.is_encoder_decoder else "input_ids"
         tokens = inputs.get(name)
-        if tokens is not None and 0 < past_length and past_length + tokens.shape[1] > input_ids.shape[1]:
-            inputs[name] = tokens[:, past_length - input_ids.shape[1] :]
+        if tokens is not None and 0 < past_length < input_ids.shape[1] == tokens.shape[1]:
+            inputs[name] = tokens[:, past_length:]
         return inputs
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args, **kwargs):

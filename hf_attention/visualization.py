@@ -1,5 +1,5 @@
 """
-Where a model looked, as pictures. Needs matplotlib: `pip install hf_attention[visualization]`.
+Where a model looked, as pictures. Needs matplotlib: `pip install "hf_attention[visualization]"`.
 
 Every function returns the `matplotlib.figure.Figure`, which pyplot does not know, so that it need not be closed;
 `figure.savefig("where.png")` and `figure.savefig("where.svg")` save it. With `ax` the picture takes the place of
@@ -15,14 +15,18 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from .extras import missing_modules, require_extra
+from .pictures import as_rgb
+from .region_maps import spread_weights
 
-try:
+
+if TYPE_CHECKING or not missing_modules("visualization"):
     from matplotlib import font_manager, rc_context, rcParams
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,11 +34,12 @@ try:
     from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'{error}: `pip install "hf_attention[visualization]"` brings it.') from error
 
-from .pictures import as_rgb
-from .region_maps import spread_weights
+    # Looked at: the picture as it is. Not looked at: the picture in the dark, its objects still to be made out.
+    _SHADE = LinearSegmentedColormap.from_list(
+        "attention_shade", [(0.0, 0.0, 0.05, 0.75), (0.0, 0.0, 0.05, 0.0)], bad=(0.75, 0.75, 0.75, 0.9)
+    )
+    _INK = LinearSegmentedColormap.from_list("attention_ink", ["#ffffff", "#9ecae1", "#2171b5", "#08306b"])
 
 
 # Korean, Japanese and Chinese, Arabic, Hebrew, Indian scripts: what the systems of the world bring along.
@@ -57,11 +62,6 @@ FALLBACK_FONTS = (
     "Arial Unicode MS",
 )
 
-# Looked at: the picture as it is. Not looked at: the picture in the dark, its objects still to be made out.
-_SHADE = LinearSegmentedColormap.from_list(
-    "attention_shade", [(0.0, 0.0, 0.05, 0.75), (0.0, 0.0, 0.05, 0.0)], bad=(0.75, 0.75, 0.75, 0.9)
-)
-_INK = LinearSegmentedColormap.from_list("attention_ink", ["#ffffff", "#9ecae1", "#2171b5", "#08306b"])
 _PANEL_INCHES = 1.3
 _CELL_INCHES = 0.27
 _WORD_POINTS = 11.0
@@ -73,6 +73,7 @@ _MAP_PIXELS = 256
 def _with_fonts(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     @functools.wraps(plot)
     def with_fonts(*args, **kwargs) -> Figure:
+        require_extra("visualization")
         installed = set(font_manager.get_font_names())
         with rc_context({"font.family": [*rcParams["font.family"], *(f for f in FALLBACK_FONTS if f in installed)]}):
             return plot(*args, **kwargs)

@@ -26,6 +26,7 @@ from hf_attention import (
     ImageToTextPipeline,
 )
 from hf_attention.attention import ATTENTION_CLASSES
+from hf_attention.extras import require_extra
 from hf_attention.scenes import HELD_OUT_PAIRS, PairCounts, make_scenes, score_pairs
 from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.captioning import CaptionDataset, caption_labels
@@ -163,6 +164,7 @@ def score(name: str, captions: list[str], scenes: Dataset, only: frozenset | Non
 
 def main() -> None:
     [arguments] = HfArgumentParser(DemoArguments, description=__doc__).parse_args_into_dataclasses()
+    require_extra("visualization")
     set_seed(arguments.seed)
     print("Drawing the scenes ...")
     scenes = make_scenes(

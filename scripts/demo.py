@@ -20,6 +20,7 @@ from hf_attention.demo.page import (
     make_page,
 )
 from hf_attention.demo.space import write_space
+from hf_attention.extras import require_extra
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="By default the first free one from 7860 on.")
     parser.add_argument("--write_space", type=Path, metavar="FOLDER", help="Write a Space there instead.")
     arguments = parser.parse_args()
+    require_extra("demo")
     names = {"captioner": arguments.captioner, "answerer": arguments.vqa, "translator": arguments.translator}
     names = {part: name for part, name in names.items() if name is not None}
     if arguments.write_space is not None:

@@ -62,7 +62,7 @@ class EvaluationArguments:
     image_size: int = field(default=64, metadata={"help": "Side of the scenes in pixels."})
     seed: int = field(default=0, metadata={"help": "Of the scenes, the sentences and what is random."})
     batch_size: int = field(default=50, metadata={"help": "Pictures at a time."})
-    resamples: int = field(default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %."})
+    resamples: int = field(default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %%."})
     json: str | None = field(default=None, metadata={"help": "Where to write the measures too."})
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ from transformers import (
 )
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
+from hf_attention.extras import require_extra
 from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER
 from hf_attention.metrics.perplexity.perplexity import perplexity
 from hf_attention.metrics.translation.translation import translation_signatures
@@ -203,6 +204,8 @@ def main(argv: list[str] | None = None) -> None:
     values = vars(parser.parse_args(argv))
     arguments_class, evaluate, task = EVALUATIONS[values.pop("command")]
     arguments = arguments_class(**values)
+    if evaluate in (captions, translation):
+        require_extra("metrics")
     scores = evaluate(arguments)
     print(json.dumps(scores))
     if arguments.model_card is not None:

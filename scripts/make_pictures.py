@@ -9,18 +9,23 @@ hundred pixels, and the page a file that opens in any browser.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
 from PIL import Image
 from transformers import HfArgumentParser, pipeline
 
 import hf_attention  # noqa: F401  (the tasks are then known)
 from hf_attention.alignment import merge_words
 from hf_attention.attention_page import attention_page
+from hf_attention.extras import require_extra
 from hf_attention.scene_questions import ask
 from hf_attention.scenes import make_scene
 from hf_attention.toy_language import make_translations
 from hf_attention.visualization import plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -40,13 +45,14 @@ class PictureArguments:
 
 def main(argv: list[str] | None = None) -> None:
     [arguments] = HfArgumentParser(PictureArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    require_extra("visualization")
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     scene = make_scene(0, arguments.split, arguments.scene, arguments.image_size)
     # Enlarged for the eye; the regions are told in pixels of the picture that the model gets.
     image = scene.draw().resize((256, 256), Image.Resampling.BICUBIC)
 
-    def save(figure: Figure, name: str) -> None:
+    def save(figure: "Figure", name: str) -> None:
         figure.savefig(folder / f"{name}.png", dpi=arguments.dpi)
         print(folder / f"{name}.png")
 

@@ -25,6 +25,7 @@ from hf_attention import (
     AttentionSeq2SeqForConditionalGeneration,
     AttentionSeq2SeqTokenizer,
 )
+from hf_attention.extras import require_extra
 from hf_attention.metrics.translation.translation import translation_signatures
 from hf_attention.training.arguments import (
     HubArguments,
@@ -133,6 +134,8 @@ def main() -> None:
     parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args_into_dataclasses()
     loop_args, data_args, stream_args, tokenizer_args, model_args, hub_args = arguments
+    if data_args.task == "translation":
+        require_extra("metrics")
     stream_args.check(loop_args)
     if stream_args.streaming and data_args.task == "chat":
         raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from common.factories import make_tokens, over_configurations, over_models, prompt_length, read, repeat, take
+from common.factories import FACTORIES, make_tokens, over_configurations, over_models, prompt_length, read, repeat, take
 from torch.testing import assert_close
 
 from hf_attention import RecurrentCache
@@ -52,9 +52,25 @@ def test_tokens_that_were_not_recorded_cannot_be_taken_back(factory):
     cache.activate_past_recording()
     assert cache.is_croppable
     step(model, inputs, cache, tokens[:, 1:])
-    for wrong in (-4, 2):
-        with pytest.raises(RuntimeError, match=str(wrong)):
-            cache.crop(wrong)
+    length = cache.get_seq_length()
+    for too_many in (-4, length - 4):
+        with pytest.raises(RuntimeError, match="Cannot take back 4 tokens"):
+            cache.crop(too_many)
+
+
+def test_tokens_to_keep_are_tokens_to_take_back():
+    """transformers until 5.13 says how many tokens stay, later ones say how many go."""
+    factory = FACTORIES[0]
+    model, inputs, tokens = factory.make_model(), factory.make_inputs(2), make_tokens(rows=2, length=6)
+    caches = RecurrentCache(), RecurrentCache()
+    for cache, crop in zip(caches, (-2, 4), strict=True):
+        cache.activate_past_recording()
+        step(model, inputs, cache, tokens)
+        cache.crop(crop)
+        assert cache.get_seq_length() == 4
+    assert_close(step(model, inputs, caches[0], tokens[:, :1]), step(model, inputs, caches[1], tokens[:, :1]))
+    caches[0].crop(10)  # more than there are: nothing to take back
+    assert caches[0].get_seq_length() == 5
 
 
 @over_configurations

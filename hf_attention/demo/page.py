@@ -1,19 +1,25 @@
 """The page: a tab for captions, one for questions, one for translations."""
 
+from __future__ import annotations
+
 import html
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gradio as gr
 from PIL import Image
 from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 
 from ..alignment import merge_words
+from ..extras import missing_modules, require_extra
 from ..pipeline_image_to_text import read_image
 from ..scene_questions import ask
 from ..scenes import describe, make_scene
 from .looks import STYLE, View, look_html, picture_view, sentence_view
+
+
+if TYPE_CHECKING or not missing_modules("demo"):
+    import gradio as gr
 
 
 TITLE = "Attention you can see"
@@ -61,10 +67,10 @@ class Demonstration:
         self.can_generate = model.can_generate()
         self.beams = 1
         if self.can_generate:
-            self.beams = model.generation_config.num_beams or pipe._default_generation_config.num_beams or 1
+            self.beams = pipe.asked_for(pipe.prepare_generate_kwargs({})).get("num_beams") or 1
 
     @classmethod
-    def load(cls, name: str, task: str | None = None) -> "Demonstration":
+    def load(cls, name: str, task: str | None = None) -> Demonstration:
         """
         Args:
             name (`str`): Folder or name on the Hub of a checkpoint.
@@ -222,7 +228,11 @@ def make_page(
 
     Returns:
         `gradio.Blocks`: To be started by [`launch`].
+
+    Raises:
+        ModuleNotFoundError: Where gradio is not installed.
     """
+    require_extra("demo")
     # No telemetry, and no letters fetched from elsewhere.
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\nPoint at a word, or choose it, to see what the model looked at as it wrote it.")

@@ -1,14 +1,15 @@
 """The page as a folder to push to the Hub as a Space."""
 
+import importlib.metadata
 import platform
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-import gradio
 import yaml
+from packaging.requirements import Requirement
 
+from ..extras import require_extra
 from .page import TITLE
 
 
@@ -31,27 +32,26 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
         translation_task (`str`, *optional*, defaults to `"translation"`): Of the translator.
 
     Raises:
+        ModuleNotFoundError: Where gradio is not installed.
         ValueError: Where `folder` is not empty, or the package is not in a checkout with its `pyproject.toml`.
     """
+    require_extra("demo")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} must be a new or an empty folder.")
     project = _PACKAGE.parent / "pyproject.toml"
     if not project.is_file():
         raise ValueError(f"A Space is written from a checkout, there is no {project}.")
-    settings = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(project.parent / "LICENSE", folder / _PACKAGE.name)
     names = {part: _take_along(name, folder, part) for part, name in models.items()}
-    requirements = [*settings["dependencies"], *settings["optional-dependencies"]["demo"]]
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    (folder / "requirements.txt").write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
     (folder / "app.py").write_text(_app(names, translation_task), encoding="utf-8")
     card = {
         "title": TITLE,
         "emoji": "👀",
         "sdk": "gradio",
-        "sdk_version": gradio.__version__,
+        "sdk_version": importlib.metadata.version("gradio"),
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "app_file": "app.py",
     }
@@ -59,6 +59,16 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
         card["models"] = on_hub
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(f"---\n{text}---\n\nModels that show where they look.\n", encoding="utf-8")
+
+
+def _requirements() -> list[str]:
+    """What this package needs, with its extra `demo`."""
+    requirements = map(Requirement, importlib.metadata.requires(_PACKAGE.name))
+    return [
+        f"{each.name}{each.specifier}"
+        for each in requirements
+        if each.marker is None or each.marker.evaluate({"extra": "demo"})
+    ]
 
 
 def _take_along(name: str, folder: Path, part: str) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from ..alignment import merge_words
+from ..extras import require_extra
 from ..pipeline_image_to_text import ImageToTextPipeline
 from ..pipeline_text2text import Text2TextGenerationPipeline
 from ..pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
+from ..visualization import plot_alignment, plot_caption_attention, plot_glimpses
 
 
 PICTURE_FILE = "attention.png"
@@ -38,9 +40,9 @@ def draw_attention(
     if getattr(model.config, "attention_form" if answers_by_class else "attention_type") is None:
         return None
     try:
-        from ..visualization import plot_alignment, plot_caption_attention, plot_glimpses
+        require_extra("visualization")
     except ModuleNotFoundError as error:
-        logger.warning("The model card has no picture: %s", error)
+        logger.warning("The model card has no picture. %s", error)
         return None
     if kind == "attention_seq2seq":
         pipe = Text2TextGenerationPipeline(model=model, tokenizer=processor)

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import evaluate
-from pycocoevalcap.bleu.bleu import Bleu
-from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor.meteor import Meteor
-from pycocoevalcap.rouge.rouge import Rouge
-from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
+from hf_attention.extras import require_extra
 from hf_attention.metrics.references import as_lists, one_or_several_references
 from hf_attention.training.tokenization import WORD
 
@@ -49,6 +45,7 @@ def caption_metrics(
     Raises:
         ValueError: if there are no captions, not as many captions as images, an image has no reference, or the
             tokenizer is none of these.
+        ModuleNotFoundError: if pycocoevalcap is not installed.
         RuntimeError: if Java is needed and is not there.
     """
     if not captions or len(captions) != len(references) or not all(references):
@@ -63,6 +60,12 @@ def caption_metrics(
             "METEOR and the tokeniser of the Penn Treebank run in Java, and there is no `java` on the path: install "
             'it, or leave out `meteor=True` and `tokenizer="ptb"`.'
         )
+    require_extra("metrics")
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.rouge.rouge import Rouge
+
     hypotheses = {image: [caption] for image, caption in enumerate(captions)}
     truths = dict(enumerate(references))
     hypotheses, truths = (_tokenize(texts, tokenizer) for texts in (hypotheses, truths))
@@ -82,6 +85,8 @@ def metric_words(text: str) -> list[str]:
 
 def _tokenize(texts: dict[int, Sequence[str]], tokenizer: str) -> dict[int, list[str]]:
     if tokenizer == "ptb":
+        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
         return PTBTokenizer().tokenize({image: [{"caption": text} for text in each] for image, each in texts.items()})
     return {image: [" ".join(metric_words(text)) for text in each] for image, each in texts.items()}
 

@@ -1,11 +1,16 @@
 """Scores of translations against a reference each, by sacreBLEU."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import datasets
 import evaluate
-from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.metrics.base import Metric
+
+from hf_attention.extras import require_extra
+
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric
 
 
 _CITATION = """\
@@ -26,6 +31,7 @@ def translation_metrics(translations: Sequence[str], references: Sequence[str]) 
             better. What [`translation_signatures`] gives belongs beside them.
 
     Raises:
+        ModuleNotFoundError: if sacreBLEU is not installed.
         ValueError: if there are no translations, or not as many as references.
     """
     if not translations or len(translations) != len(references):
@@ -45,7 +51,10 @@ def translation_signatures() -> dict[str, str]:
     return signatures
 
 
-def _scorers() -> dict[str, Metric]:
+def _scorers() -> dict[str, "Metric"]:
+    require_extra("metrics")
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
     return {"bleu": BLEU(), "bleu_lowercase": BLEU(lowercase=True), "chrf": CHRF(), "ter": TER()}
 
 
