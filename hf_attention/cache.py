@@ -7,7 +7,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from .attention import ProjectedMemory
-from .versions import CacheLayer
+from .versions import CROP_0_KEEPS_NONE, CacheLayer, LayeredCache
 
 
 class DecoderState(NamedTuple):
@@ -133,13 +133,14 @@ class RecurrentCacheLayer(CacheLayer):
 
         Args:
             length (`int`):
-                Zero or less: minus the number of tokens to take back. More: the number of tokens to keep, as
-                transformers until 5.13 calls it.
+                Zero or less: minus the number of tokens to take back. More (and zero, with transformers until 5.13):
+                the number of tokens to keep.
 
         Raises:
             RuntimeError: Where past states were not recorded, or not so many.
         """
-        to_remove = max(self.num_tokens - length, 0) if length > 0 else -length
+        keeps = length > 0 or (length == 0 and CROP_0_KEEPS_NONE)
+        to_remove = max(self.num_tokens - length, 0) if keeps else -length
         if not self.record_past or to_remove >= len(self.past_states):
             raise RuntimeError(
                 f"Cannot take back {to_remove} tokens of the recurrent state: call `activate_past_recording` first, "
@@ -180,7 +181,7 @@ class RecurrentCacheLayer(CacheLayer):
             self.map(lambda tensor: tensor.to(self.device, non_blocking=True))
 
 
-class RecurrentCache(Cache):
+class RecurrentCache(LayeredCache):
     """
     The cache of an attentive decoder: one [`RecurrentCacheLayer`], and the projected memory beside it.
 

@@ -75,8 +75,9 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["generated_mask"] = ~is_padding
         return outputs
 
-    def prepare_inputs_for_generation(self, input_ids, *args, **kwargs):
-        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
+    # generate() looks for `inputs_embeds` among these names.
+    def prepare_inputs_for_generation(self, input_ids, *args, inputs_embeds=None, **kwargs):
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
         # Going on from a returned cache: feed only the tokens that the state has not seen.
         cache = inputs.get(CACHE_NAME)
         past_length = 0 if cache is None else cache.get_seq_length()
@@ -89,7 +90,7 @@ class AttentionGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args, **kwargs):
         cache = model_kwargs.get(CACHE_NAME)
         check_cache(cache)
-        if generation_config.cache_implementation not in (None, "dynamic"):
+        if generation_config.cache_implementation not in (None, "dynamic", "dynamic_full"):
             raise ValueError(
                 f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent "
                 "state, whose size is fixed: leave it out."

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
-from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache
@@ -18,7 +17,7 @@ from .generation import AttentionGenerationMixin
 from .modeling_attention import AttentionConditionalGenerationModel, AttentionPreTrainedModel, EncoderOutput
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
-from .versions import CACHE_NAME, Seq2SeqLMOutput, takes_cache
+from .versions import CACHE_NAME, LayeredCache, Seq2SeqLMOutput, takes_cache
 
 
 MEMBER_CLASSES = {
@@ -59,7 +58,7 @@ class EnsembleEncoder(nn.Module):
         return EnsembleEncoderOutput(tuple(encoder(**kwargs) for encoder in self.encoders))
 
 
-class EnsembleCache(Cache):
+class EnsembleCache(LayeredCache):
     """
     A [`RecurrentCache`] a member.
 

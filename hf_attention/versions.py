@@ -58,7 +58,7 @@ if IS_NEWER_THAN_TESTED:
 
 import huggingface_hub.dataclasses  # noqa: E402
 from transformers import PreTrainedConfig, modeling_outputs  # noqa: E402
-from transformers.cache_utils import CacheLayerMixin  # noqa: E402
+from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
 
 @contextmanager
@@ -193,3 +193,19 @@ class CacheLayer(CacheLayerMixin):
     def get_max_cache_shape(self) -> int:
         """The name of `get_max_length` until 5.12."""
         return self.get_max_length()
+
+
+# `crop(0)` keeps no token until 5.13, and takes none back since.
+CROP_0_KEEPS_NONE = not hasattr(Cache, "activate_past_recording")
+
+
+class LayeredCache(Cache):
+    """The base of a cache whose tokens can be taken back: not every transformers before 5.17 has these two."""
+
+    @property
+    def is_croppable(self) -> bool:
+        return all(layer.is_croppable for layer in self.layers)
+
+    def activate_past_recording(self) -> None:
+        for layer in self.layers:
+            layer.activate_past_recording()
