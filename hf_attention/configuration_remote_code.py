@@ -4,6 +4,7 @@ import copy
 import os
 from typing import ClassVar
 
+from .remote_code import name_all_imports
 from .versions import BaseConfig, strict
 
 
@@ -39,3 +40,4 @@ class RemoteCodeConfig(BaseConfig):
             }
             config.custom_pipelines = self.remote_code_pipelines | variants
         super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        name_all_imports(save_directory)

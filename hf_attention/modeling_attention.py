@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
+from .remote_code import name_all_imports
 from .tied_embedding import embed_tied
 from .versions import CACHE_NAME, Seq2SeqLMOutput, Seq2SeqModelOutput, explaining_untested_versions
 
@@ -60,6 +61,11 @@ class AttentionPreTrainedModel(PreTrainedModel):
                 f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
                 f"download it again: {error}"
             ) from error
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As [`~transformers.PreTrainedModel.save_pretrained`], with the code that works without this package."""
+        super().save_pretrained(save_directory, **kwargs)
+        name_all_imports(save_directory)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Images and captions as the captioner takes them."""
 
+import os
 from collections.abc import Iterable
 
 from PIL import Image
@@ -8,6 +9,7 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
 
 from .pictures import as_rgb
+from .remote_code import name_all_imports
 
 
 class AttentionCaptionerProcessor(ProcessorMixin):
@@ -23,6 +25,12 @@ class AttentionCaptionerProcessor(ProcessorMixin):
 
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> list[str]:
+        """As [`~transformers.ProcessorMixin.save_pretrained`], with the code that works without this package."""
+        files = super().save_pretrained(save_directory, **kwargs)
+        name_all_imports(save_directory)
+        return files
 
     def __call__(
         self,

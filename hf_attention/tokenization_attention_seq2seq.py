@@ -6,6 +6,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
+from .remote_code import name_all_imports
+
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
 
@@ -128,6 +130,7 @@ class AttentionSeq2SeqTokenizer(PreTrainedTokenizerFast):
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
         self.target_tokenizer.backend_tokenizer.save(target_file)
+        name_all_imports(save_directory)
         return (*file_names, target_file)
 
 
