@@ -40,7 +40,8 @@ def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = 
         steps = outputs.get("cross_attentions")
         if steps is None:
             steps = outputs.get("attentions")
-    if steps is None:
+    # Where a kernel keeps the weights to itself, there may be a `None` for each layer.
+    if steps is None or any(weights is None for layers in steps for weights in layers):
         raise ValueError(
             "The outputs hold no attention weights: call `generate(..., output_attentions=True, "
             "return_dict_in_generate=True)`."

@@ -124,6 +124,19 @@ TASKS: dict[str, TaskRow] = {
 }
 
 
+class _TaskAliases(dict):
+    """
+    The other names of tasks, among them every `translation_xx_to_yy`: the registry finds the pipeline by it, and
+    `pipeline` hands the pipeline the name as it was written.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or _task_with_languages(name) is not None
+
+    def __missing__(self, name: str) -> str:
+        return _task_with_languages(name)
+
+
 class _TaskWithoutDefault(dict):
     """A task as the registry holds it; asking for its default model is an error, so none is ever downloaded."""
 
@@ -152,6 +165,8 @@ def register() -> None:
         # model's configuration on save, which transformers without this package then refuses to load.
         registry.supported_tasks[task] = _TaskWithoutDefault(impl=row.pipeline_class, pt=row.auto_classes)
         registry.task_aliases.update(dict.fromkeys(row.aliases, task))
+    if not isinstance(registry.task_aliases, _TaskAliases):
+        registry.task_aliases = _TaskAliases(registry.task_aliases)
     let_registered_tasks_pass()
 
 
@@ -177,8 +192,8 @@ def let_registered_tasks_pass() -> None:
             if list(signature.parameters) != ["task"]:
                 _refuse_own_task(name, signature)
                 continue
-            _learn_languages(name)
-            if name in pipelines.PIPELINE_REGISTRY.get_supported_tasks():
+            registry = pipelines.PIPELINE_REGISTRY
+            if name in registry.supported_tasks or name in registry.task_aliases:
                 return name
         return resolve(*args, **kwargs)
 
@@ -186,16 +201,14 @@ def let_registered_tasks_pass() -> None:
     pipelines._resolve_deprecated_task = resolve_unless_registered
 
 
-def _learn_languages(name: str) -> None:
-    """
-    Makes a name such as `translation_en_to_de` an alias of its task as it is first asked for: the registry finds it,
-    and `pipeline` hands the pipeline the name as it was written.
-    """
+def _task_with_languages(name: Any) -> str | None:
+    """The task of a name such as `translation_en_to_de`; `None` of any other name."""
     for task, row in TASKS.items():
-        if row.names_languages and name.startswith(f"{task}_"):
+        if row.names_languages and str(name).startswith(f"{task}_"):
             if not re.fullmatch(f"{task}_.+_to_.+", name):
                 raise KeyError(f"{name!r} is no task: a pair of languages is written {task}_xx_to_yy.")
-            pipelines.PIPELINE_REGISTRY.task_aliases[name] = task
+            return task
+    return None
 
 
 def _refuse_own_task(name: Any, signature: inspect.Signature) -> None:

@@ -4,6 +4,22 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
+def layout_of(images: Image.Image | list) -> dict[str, str]:
+    """
+    What an image processor is to be told of pictures so low that it cannot tell their rows from their channels.
+
+    Args:
+        images (`PIL.Image.Image`, or a list): Pictures; of anything but Pillow's, nothing is said.
+
+    Returns:
+        `dict[str, str]`: Arguments of an image processor.
+    """
+    images = images if isinstance(images, list) else [images]
+    if all(isinstance(image, Image.Image) for image in images) and any(image.height in (1, 3) for image in images):
+        return {"input_data_format": "channels_last"}
+    return {}
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """
     The picture in RGB, turned as its EXIF says. 16 bits of grey become 8; what lies under a transparent pixel shows.

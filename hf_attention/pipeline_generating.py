@@ -1,10 +1,27 @@
 """How a pipeline's arguments, its model's settings and the task's defaults make the arguments of `generate()`."""
 
 import copy
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from torch.utils.data import IterableDataset
 from transformers import GenerationConfig, Pipeline, PreTrainedModel
 from transformers.pipelines.base import load_assistant_model
+
+
+class Stream(IterableDataset):
+    """
+    What a pipeline reads item by item, as it is asked for answers: every transformers takes a data set so.
+
+    Args:
+        items (`Iterable`): The items.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
 
 
 class GeneratingPipeline(Pipeline):
@@ -24,6 +41,8 @@ class GeneratingPipeline(Pipeline):
 
     # The version of this logic that a transformers has itself differs from minor to minor.
     _pipeline_calls_generate = False
+    # Until 5.3 `save_pretrained` reads it, and nothing sets it.
+    modelcard = None
 
     generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
     # Named as an argument of generate(), but asking for something in the answers.

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from .alignment import attention_maps
-from .pictures import as_rgb
-from .pipeline_generating import GeneratingPipeline
+from .pictures import as_rgb, layout_of
+from .pipeline_generating import GeneratingPipeline, Stream
 from .regions import ImageRegions
 from .versions import __version__
 
@@ -158,8 +158,8 @@ class ImageToTextPipeline(GeneratingPipeline):
         if not isinstance(inputs, str | bytes | list | Mapping | Dataset) and isinstance(inputs, Iterable):
             if hasattr(inputs, "__array__"):
                 raise TypeError(f"image-to-text takes no {type(inputs).__name__}: make a PIL image of it.")
-            # The base class knows generators; through one, a data set's column decodes image by image.
-            answers = super().__call__((image for image in inputs), **kwargs)
+            # A data set's column, too, is then decoded image by image.
+            answers = super().__call__(Stream(inputs), **kwargs)
             return list(answers) if isinstance(inputs, Sequence) else answers
         return super().__call__(inputs, **kwargs)
 
@@ -167,8 +167,7 @@ class ImageToTextPipeline(GeneratingPipeline):
         self, image: Any, prompt: str | None = None, timeout: float | None = None, return_regions: bool = False
     ) -> BatchFeature:
         image = read_image(image, timeout)
-        # The channels of so low an image cannot be told from its rows.
-        layout = {"input_data_format": "channels_last"} if image.height in (1, 3) else {}
+        layout = layout_of(image)
         model_type = self.model.config.model_type
         if prompt is None:
             inputs = self.image_processor(images=image, return_tensors="pt", **layout)

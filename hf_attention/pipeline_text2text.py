@@ -12,7 +12,7 @@ from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTr
 from transformers.utils import logging
 
 from .alignment import attention_maps
-from .pipeline_generating import GeneratingPipeline
+from .pipeline_generating import GeneratingPipeline, Stream
 from .unknown_words import replace_unknown_words
 
 
@@ -197,7 +197,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | Mapping):
             raise TypeError(f"A source must be a string, or several in a list, got {type(inputs).__name__}.")
         if not isinstance(inputs, Sized):
-            return super().__call__(_all_checked(inputs), **kwargs)
+            return super().__call__(Stream(_all_checked(inputs)), **kwargs)
         if len(inputs) == 0:
             return []
         answers = super().__call__(list(_all_checked(inputs)), **kwargs)

@@ -17,7 +17,8 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from .alignment import attention_maps
-from .pipeline_generating import GeneratingPipeline
+from .pictures import layout_of
+from .pipeline_generating import GeneratingPipeline, Stream
 from .pipeline_image_to_text import find_parts, read_image
 from .regions import ImageRegions
 
@@ -186,7 +187,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         if isinstance(inputs, list) and not inputs:
             return []
         is_known = isinstance(inputs, Mapping | list | Dataset) or not isinstance(inputs, Iterable)
-        return super().__call__(inputs if is_known else (each for each in inputs), **kwargs)
+        return super().__call__(inputs if is_known else Stream(inputs), **kwargs)
 
     def preprocess(
         self,
@@ -214,7 +215,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             raise ValueError(
                 f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it."
             )
-        features = self.image_processor(images=image, return_tensors="pt")
+        features = self.image_processor(images=image, return_tensors="pt", **layout_of(image))
         inputs = BatchFeature({**question, **features}).to(self.dtype)
         if return_regions and self._image_regions is not None:
             regions, grid = self._image_regions(image)

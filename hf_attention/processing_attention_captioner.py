@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
-from transformers.image_utils import ImageInput
+from transformers.image_utils import ImageInput, load_image
 from transformers.processing_utils import ProcessingKwargs
 
-from .pictures import as_rgb
+from .pictures import as_rgb, layout_of
 from .remote_code import name_all_imports
 
 
@@ -42,7 +42,7 @@ class AttentionCaptionerProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """
         Args:
-            images (`PIL.Image.Image`, array, or list of them, *optional*):
+            images (`PIL.Image.Image`, array, path or address, or list of them, *optional*):
                 The images. Pillow images are brought into RGB, turned as their EXIF data says; what lies under a
                 transparent pixel shows, and 16 bits of grey become 8.
             text (`str` or iterable of `str`, *optional*):
@@ -70,7 +70,8 @@ class AttentionCaptionerProcessor(ProcessorMixin):
         text_kwargs = {name: kwargs["text_kwargs"].get(name) for name in ("truncation", "max_length")}
         features = {}
         if images is not None:
-            features.update(self.image_processor(_as_rgb(images), **kwargs["images_kwargs"]))
+            images = _as_rgb(images)
+            features.update(self.image_processor(images, **layout_of(images) | kwargs["images_kwargs"]))
         if text is not None:
             features.update(self._texts(_as_texts(text, "text"), **text_kwargs))
         if text_target is not None:
@@ -110,9 +111,9 @@ def _as_rgb(images: ImageInput) -> ImageInput:
         if not images:
             raise ValueError("`images` is an empty list.")
         return [_as_rgb(image) for image in images]
-    if not isinstance(images, Image.Image):
-        return images
-    return as_rgb(images)
+    if isinstance(images, str):
+        images = Image.open(images) if os.path.isfile(images) else load_image(images)
+    return as_rgb(images) if isinstance(images, Image.Image) else images
 
 
 AttentionCaptionerProcessor.register_for_auto_class()

@@ -61,6 +61,12 @@ from transformers import PreTrainedConfig, modeling_outputs  # noqa: E402
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
 
+try:
+    from transformers import ViTImageProcessorPil
+except ImportError:  # before 5.4 the class that works with Pillow has the plain name
+    from transformers import ViTImageProcessor as ViTImageProcessorPil  # noqa: F401
+
+
 @contextmanager
 def explaining_untested_versions() -> Iterator[None]:
     """On a transformers newer than any tested, an error that smells of it says so, and what to do."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
-from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig, ViTImageProcessorPil
+from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
 from hf_attention.configuration_attention_vqa import ATTENTION_FORMS
@@ -36,6 +36,7 @@ from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.versions import ViTImageProcessorPil
 
 
 IMAGE_SIZE = 64

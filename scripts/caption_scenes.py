@@ -17,7 +17,7 @@ import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import HfArgumentParser, ResNetConfig, ViTImageProcessorPil, pipeline
+from transformers import HfArgumentParser, ResNetConfig, pipeline
 
 from hf_attention import (
     AttentionCaptionerConfig,
@@ -35,6 +35,7 @@ from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.versions import ViTImageProcessorPil
 from hf_attention.visualization import plot_caption_attention
 
 

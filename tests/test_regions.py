@@ -14,12 +14,12 @@ from transformers import (
     ResNetConfig,
     SwinConfig,
     ViTConfig,
-    ViTImageProcessorPil,
 )
 
 from hf_attention import AttentionCaptionerConfig, ImageToTextPipeline
 from hf_attention.attention_page import attention_page
 from hf_attention.regions import ImageRegions, Placement, boxes_in_pixels, measure_placement
+from hf_attention.versions import ViTImageProcessorPil
 from hf_attention.visualization import plot_caption_attention
 
 

@@ -19,12 +19,12 @@ from transformers import (
     AutoProcessor,
     ResNetConfig,
     ResNetModel,
-    ViTImageProcessorPil,
     pipeline,
 )
 
 from hf_attention.metrics.captioning.captioning import caption_metrics
 from hf_attention.scenes import make_scenes
+from hf_attention.versions import ViTImageProcessorPil
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}

@@ -13,7 +13,7 @@ from scores import check_card_picture, evaluate_model
 from tiny_vqa import WORDS, make_model, make_processor
 from tokenizers import processors
 from torch.testing import assert_close
-from transformers import PreTrainedModel, ResNetConfig, ResNetModel, ViTImageProcessorPil, pipeline
+from transformers import PreTrainedModel, ResNetConfig, ResNetModel, pipeline
 
 from hf_attention import AttentionVQAForConditionalGeneration, AttentionVQAForQuestionAnswering
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
@@ -36,6 +36,7 @@ from hf_attention.training.answering import (
 from hf_attention.training.captioning import RegionSource
 from hf_attention.training.sampling import CaptionGroup
 from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.versions import ViTImageProcessorPil
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}

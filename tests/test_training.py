@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import AutoTokenizer, ResNetConfig, ViTImageProcessorPil, set_seed
+from transformers import AutoTokenizer, ResNetConfig, set_seed
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
 from hf_attention.scenes import make_scenes
@@ -33,6 +33,7 @@ from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler, CaptionGroup, LengthBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.versions import ViTImageProcessorPil
 
 
 TEXTS = ["A dog's t-shirt , red .", "a dog runs", "The DOG sleeps !", "a cat runs"]

@@ -7,8 +7,9 @@ from accelerate import Accelerator
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 from torch import nn
-from transformers import AutoImageProcessor, BaseImageProcessor, ViTImageProcessorPil
+from transformers import AutoImageProcessor, BaseImageProcessor
 
+from ..versions import ViTImageProcessorPil
 from .captioning import PixelSource, RegionSource
 from .features import stored_region_features
 

@@ -10,11 +10,11 @@ from transformers import (
     ViltConfig,
     ViltForQuestionAnswering,
     ViltImageProcessorPil,
-    ViTImageProcessorPil,
 )
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, VisualQuestionAnsweringPipeline
 from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.versions import ViTImageProcessorPil
 
 from .timing import Targets, medians
 
