@@ -46,6 +46,11 @@ class AttentionGenerationMixin(GenerationMixin):
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
+        elif (
+            len(args) < 2 and kwargs.get("generation_config") is None and self.generation_config.max_new_tokens is None
+        ):
+            # Said again: until 5.2 transformers takes that of the configuration for a default, and adds to it.
+            kwargs.setdefault("max_length", self.generation_config.max_length)
         if kwargs.get("encoder_outputs") is not None:
             _check_encoder_outputs(kwargs["encoder_outputs"])
         with explaining_untested_versions():

@@ -95,6 +95,9 @@ class GeneratingPipeline(Pipeline):
         generate_kwargs = assistant | generate_kwargs
         config = generate_kwargs.get("generation_config")
         if config is None:
+            if asked.get("max_length") is not None and asked.get("max_new_tokens") is None:
+                # Said again: until 5.2 transformers takes that of the configuration for a default, and adds to it.
+                added["max_length"] = asked["max_length"]
             return generate_kwargs | added
         # generate() takes arguments beside a configuration, but warns.
         config = copy.deepcopy(config)

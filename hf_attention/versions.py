@@ -61,12 +61,6 @@ from transformers import PreTrainedConfig, modeling_outputs  # noqa: E402
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
 
-try:
-    from transformers import ViTImageProcessorPil
-except ImportError:  # before 5.4 the class that works with Pillow has the plain name
-    from transformers import ViTImageProcessor as ViTImageProcessorPil  # noqa: F401
-
-
 @contextmanager
 def explaining_untested_versions() -> Iterator[None]:
     """On a transformers newer than any tested, an error that smells of it says so, and what to do."""
@@ -215,3 +209,13 @@ class LayeredCache(Cache):
     def activate_past_recording(self) -> None:
         for layer in self.layers:
             layer.activate_past_recording()
+
+
+def pillow_image_processor(name: str) -> type:
+    """
+    The class of image processors that works with Pillow: until 5.3 it has the plain name, since then one in `Pil`.
+
+    Args:
+        name (`str`): The plain name, such as `"ViTImageProcessor"`.
+    """
+    return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)

@@ -36,7 +36,7 @@ from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 
 
 IMAGE_SIZE = 64
@@ -165,7 +165,7 @@ def main() -> None:
     splits |= make_splits(arguments.train_scenes, 0, 0, 0, kinds=TRAINING_KINDS)
     splits["held_out"] = splits["held_out"].filter(lambda held_out: held_out, input_columns="held_out")
     questions = {name: read_questions(split, "image", "question", "answer") for name, split in splits.items()}
-    image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    image_processor = pillow_image_processor("ViTImageProcessor")(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     sources = {name: PixelsInMemory(part.images, "image", image_processor) for name, part in questions.items()}
     tokenizer = train_tokenizer(questions["train"].texts)
     processor = AttentionVQAProcessor(image_processor=image_processor, tokenizer=tokenizer)

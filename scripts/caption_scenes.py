@@ -35,7 +35,7 @@ from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 from hf_attention.visualization import plot_caption_attention
 
 
@@ -112,7 +112,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     prepare_output_dir(loop_arguments)
     captions = list(scenes["captions"])
     tokenizer = train_tokenizer(text for texts in captions for text in texts)
-    image_processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    image_processor = pillow_image_processor("ViTImageProcessor")(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
     model = make_model(len(tokenizer), arguments)
     labels = caption_labels(captions, tokenizer, MAX_TOKENS)

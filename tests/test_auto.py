@@ -46,7 +46,7 @@ def test_registered_tasks_pass_and_others_go_the_old_way() -> None:
     assert pipelines.check_task("image-to-text")[0] == "image-to-text"
     assert pipelines.check_task("ner")[0] == "token-classification"
     for task in ("visual-question-answering", "question-answering"):
-        if task not in auto.TASKS:
+        if task not in auto.TASKS and hasattr(pipelines, "_resolve_deprecated_task"):
             with pytest.raises(KeyError, match="has been removed from transformers|Unknown task"):
                 pipelines.check_task(task)
     with pytest.raises(KeyError, match="Unknown task"):
@@ -84,14 +84,16 @@ def test_changed_transformers_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> N
     def resolve(task: str, model: str | None = None) -> str:
         return "image-text-to-text" if task == "image-to-text" else task
 
+    is_called = hasattr(pipelines, "_resolve_deprecated_task")
     monkeypatch.setattr(pipelines, "_resolve_deprecated_task", resolve, raising=False)
     hf_attention.register()
     with pytest.raises(RuntimeError, match="pipeline_class=hf_attention.ImageToTextPipeline"):
         pipelines._resolve_deprecated_task("image-to-text")
     with pytest.raises(RuntimeError, match="'translation_en_to_fr'.*pipeline_class=hf_attention.TranslationPipeline"):
         pipelines._resolve_deprecated_task("translation_en_to_fr")
-    with pytest.raises(RuntimeError, match="pipeline_class"):
-        pipelines.pipeline("image-to-text", model="nowhere", config=AutoConfig.for_model("blip"))
+    if is_called:
+        with pytest.raises(RuntimeError, match="pipeline_class"):
+            pipelines.pipeline("image-to-text", model="nowhere", config=AutoConfig.for_model("blip"))
     assert pipelines._resolve_deprecated_task("text-generation", model="x") == "text-generation"
 
 

@@ -204,7 +204,8 @@ def test_the_folder_serves_everyone(tmp_path: Path) -> None:
     assert {name.split(".")[0] for name in named} <= modules
     for path in tmp_path.glob("*.py"):
         assert set(re.findall(r"^\s*from \.(\w*) import", path.read_text(), re.MULTILINE)) <= modules
-        assert path.read_text() == (Path(hf_attention.__file__).parent / path.name).read_text()
+        # At the end of some stands what older transformers want to be told.
+        assert path.read_text().startswith((Path(hf_attention.__file__).parent / path.name).read_text())
 
 
 def test_auto_classes_load_with_the_package(tmp_path: Path) -> None:

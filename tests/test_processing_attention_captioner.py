@@ -195,6 +195,7 @@ def test_save_and_load(processor: AttentionCaptionerProcessor, tmp_path: Path) -
         "processor_config.json",
         "processing_attention_captioner.py",
         "pictures.py",
+        "remote_code.py",
         "tokenizer.json",
         "tokenizer_config.json",
     }

@@ -6,11 +6,7 @@ from PIL import Image
 from torch.testing import assert_close
 from transformers import (
     AutoModel,
-    CLIPImageProcessorPil,
-    LlavaImageProcessorPil,
     MobileNetV2Config,
-    Pix2StructImageProcessorPil,
-    PoolFormerImageProcessorPil,
     ResNetConfig,
     SwinConfig,
     ViTConfig,
@@ -19,18 +15,22 @@ from transformers import (
 from hf_attention import AttentionCaptionerConfig, ImageToTextPipeline
 from hf_attention.attention_page import attention_page
 from hf_attention.regions import ImageRegions, Placement, boxes_in_pixels, measure_placement
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 from hf_attention.visualization import plot_caption_attention
 
 
-STRAIGHT = ViTImageProcessorPil(size={"height": 64, "width": 64})
-CROPPED = CLIPImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+STRAIGHT = pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64})
+CROPPED = pillow_image_processor("CLIPImageProcessor")(
+    size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+)
 # Resized to 80, of which 64 are kept.
-CROPPED_ALL_ROUND = CLIPImageProcessorPil(size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64})
-PADDED = ViTImageProcessorPil(
+CROPPED_ALL_ROUND = pillow_image_processor("CLIPImageProcessor")(
+    size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}
+)
+PADDED = pillow_image_processor("ViTImageProcessor")(
     size={"max_height": 64, "max_width": 64}, do_pad=True, pad_size={"height": 64, "width": 96}
 )
-PADDED_ALL_ROUND = CLIPImageProcessorPil(do_resize=False, crop_size={"height": 64, "width": 96})
+PADDED_ALL_ROUND = pillow_image_processor("CLIPImageProcessor")(do_resize=False, crop_size={"height": 64, "width": 96})
 TINY_VIT = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 0, "num_attention_heads": 1}
 
 
@@ -61,13 +61,17 @@ def make_regions(backbone_config, image_processor) -> ImageRegions:
         (PADDED_ALL_ROUND, (101, 60), Placement((101, 60), (64, 96), (-2, 2), (101, 60))),
         # The shortest edge becomes 64 / 0.9.
         (
-            PoolFormerImageProcessorPil(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
+            pillow_image_processor("PoolFormerImageProcessor")(
+                size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+            ),
             (200, 100),
             Placement((200, 100), (64, 64), (-39, -3), (142, 71)),
         ),
         # Made a square, then resized.
         (
-            LlavaImageProcessorPil(do_pad=True, size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}),
+            pillow_image_processor("LlavaImageProcessor")(
+                do_pad=True, size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
+            ),
             (200, 100),
             Placement((200, 100), (64, 64), (0, 16), (64, 32)),
         ),
@@ -79,7 +83,7 @@ def test_where_an_image_lies(image_processor, size, expected):
 
 @pytest.mark.parametrize("resample", [Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
 def test_every_resampling(resample):
-    image_processor = CLIPImageProcessorPil(
+    image_processor = pillow_image_processor("CLIPImageProcessor")(
         size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}, resample=resample
     )
     for size in ((120, 90), (60, 120), (640, 480)):
@@ -155,7 +159,7 @@ def test_a_region_of_padding_is_empty():
     ids=lambda value: getattr(value, "model_type", None),
 )
 def test_the_grid_of_every_kind_of_backbone(backbone_config, side, grid, cell):
-    image_processor = ViTImageProcessorPil(size={"height": side, "width": side})
+    image_processor = pillow_image_processor("ViTImageProcessor")(size={"height": side, "width": side})
     boxes, shape = make_regions(backbone_config, image_processor)((2 * side, side))
     assert shape == (grid, grid) and len(boxes) == grid**2
     assert_close(boxes[0], torch.tensor([0.0, 0, 2 * cell, cell]))
@@ -202,7 +206,7 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     assert figure.axes[0].images[0].get_extent() == [0, 60, 90, 0]
 
 
-class Turning(ViTImageProcessorPil):
+class Turning(pillow_image_processor("ViTImageProcessor")):
     """One that does what cannot be told by rectangles along the axes."""
 
     def _preprocess(self, images, **kwargs):
@@ -211,7 +215,10 @@ class Turning(ViTImageProcessorPil):
 
 @pytest.mark.parametrize(
     ("image_processor", "message"),
-    [(Turning(), "Turning does something else"), (Pix2StructImageProcessorPil(), "does not make one picture")],
+    [
+        (Turning(), "Turning does something else"),
+        (pillow_image_processor("Pix2StructImageProcessor")(), "does not make one picture"),
+    ],
 )
 def test_what_cannot_be_told_is_refused(image_processor, message):
     with pytest.raises(ValueError, match=message):

@@ -24,7 +24,7 @@ from transformers import (
 
 from hf_attention.metrics.captioning.captioning import caption_metrics
 from hf_attention.scenes import make_scenes
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
@@ -57,7 +57,9 @@ def folder(scenes: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Pat
     ResNetModel(ResNetConfig(**BACKBONE)).save_pretrained(folder / "backbone")
     # The processor crops, as many do: `image_size` must see to it that the whole picture is seen.
     crop = {"height": 16, "width": 16}
-    processor = ViTImageProcessorPil(size={"height": 64, "width": 64}, crop_size=crop, do_center_crop=True)
+    processor = pillow_image_processor("ViTImageProcessor")(
+        size={"height": 64, "width": 64}, crop_size=crop, do_center_crop=True
+    )
     processor.save_pretrained(folder / "backbone")
     return folder
 

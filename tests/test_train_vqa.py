@@ -36,7 +36,7 @@ from hf_attention.training.answering import (
 from hf_attention.training.captioning import RegionSource
 from hf_attention.training.sampling import CaptionGroup
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
@@ -73,7 +73,7 @@ def folder(questions: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> 
     ResNetConfig(**BACKBONE).save_pretrained(folder / "config")
     torch.manual_seed(0)
     ResNetModel(ResNetConfig(**BACKBONE)).save_pretrained(folder / "backbone")
-    ViTImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder / "backbone")
+    pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64}).save_pretrained(folder / "backbone")
     return folder
 
 

@@ -33,7 +33,7 @@ from hf_attention.training.images import PixelsInMemory
 from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
 from hf_attention.training.sampling import CaptionBatchSampler, CaptionGroup, LengthBatchSampler
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 
 
 TEXTS = ["A dog's t-shirt , red .", "a dog runs", "The DOG sleeps !", "a cat runs"]
@@ -178,7 +178,7 @@ def test_rows_of_an_image_follow_each_other() -> None:
 
 
 def test_images_in_memory_are_mirrored(scenes: DatasetDict) -> None:
-    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
     stored = PixelsInMemory(scenes["train"], "image", processor)
     assert len(stored) == len(scenes["train"])
     pixels = processor(images=scenes["train"][2]["image"], return_tensors="pt")["pixel_values"][0].half()
@@ -224,7 +224,10 @@ def tiny_captioner(
 
 
 def test_features_are_computed_once(scenes: DatasetDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, processor = scenes["validation"], ViTImageProcessorPil(size={"height": 32, "width": 32})
+    dataset, processor = (
+        scenes["validation"],
+        pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32}),
+    )
     encoder = tiny_captioner(backbone=True).eval().get_encoder()
 
     def stored(**kwargs):
@@ -246,7 +249,9 @@ def test_features_are_computed_once(scenes: DatasetDict, tmp_path: Path, monkeyp
     others = {
         "data": stored(dataset=dataset.select(range(5))),
         "weights": stored(encoder=changed),
-        "processor": stored(image_processor=ViTImageProcessorPil(size={"height": 64, "width": 64})),
+        "processor": stored(
+            image_processor=pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64})
+        ),
         "dtype": stored(dtype=torch.bfloat16),
     }
     files = {found.filename for found in (features, mirrored, *others.values())}
@@ -275,7 +280,7 @@ def test_interrupted_features_are_not_used(
         scenes["validation"],
         "image",
         encoder,
-        ViTImageProcessorPil(size={"height": 32, "width": 32}),
+        pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32}),
         tmp_path,
     )
     monkeypatch.setattr(type(encoder), "extract_regions", interrupt_second)
@@ -289,13 +294,15 @@ def test_features_that_overflow_are_refused(scenes: DatasetDict, tmp_path: Path)
     encoder = tiny_captioner(backbone=True).eval().get_encoder()
     with torch.no_grad():
         next(encoder.backbone.parameters()).fill_(math.nan)
-    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
     with pytest.raises(ValueError, match="row 0 are not finite"):
         stored_region_features(scenes["validation"], "image", encoder, processor, tmp_path, show_progress=False)
 
 
 def test_pixel_source_mirrors(scenes: DatasetDict) -> None:
-    source = PixelSource(scenes["train"], "image", ViTImageProcessorPil(size={"height": 32, "width": 32}))
+    source = PixelSource(
+        scenes["train"], "image", pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    )
     plain, mirrored = (source.inputs(3, mirrored)["pixel_values"] for mirrored in (False, True))
     assert torch.equal(plain.flip(-1), mirrored)
     assert not torch.equal(plain, mirrored)

@@ -9,7 +9,7 @@ from huggingface_hub.constants import HF_HOME
 from torch import nn
 from transformers import AutoImageProcessor, BaseImageProcessor
 
-from ..versions import ViTImageProcessorPil
+from ..versions import pillow_image_processor
 from .captioning import PixelSource, RegionSource
 from .features import stored_region_features
 
@@ -32,7 +32,7 @@ def make_image_processor(backbone: str | None, image_size: int | None) -> BaseIm
         return AutoImageProcessor.from_pretrained(backbone, **straight)
     if image_size is None:
         raise ValueError("A backbone from scratch needs `image_size`.")
-    return ViTImageProcessorPil(size=straight["size"])
+    return pillow_image_processor("ViTImageProcessor")(size=straight["size"])
 
 
 def make_source(

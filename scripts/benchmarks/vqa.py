@@ -9,12 +9,11 @@ from transformers import (
     PreTrainedModel,
     ViltConfig,
     ViltForQuestionAnswering,
-    ViltImageProcessorPil,
 )
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, VisualQuestionAnsweringPipeline
 from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import ViTImageProcessorPil
+from hf_attention.versions import pillow_image_processor
 
 from .timing import Targets, medians
 
@@ -47,8 +46,13 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     config = AttentionVQAConfig(
         backbone_config=MobileNetV2Config(), vocab_size=len(tokenizer), num_labels=args.answers
     )
-    ours = pipeline(AttentionVQAForQuestionAnswering(config), ViTImageProcessorPil(size={"height": 224, "width": 224}))
-    vilt = pipeline(ViltForQuestionAnswering(ViltConfig(num_labels=args.answers)), ViltImageProcessorPil())
+    ours = pipeline(
+        AttentionVQAForQuestionAnswering(config),
+        pillow_image_processor("ViTImageProcessor")(size={"height": 224, "width": 224}),
+    )
+    vilt = pipeline(
+        ViltForQuestionAnswering(ViltConfig(num_labels=args.answers)), pillow_image_processor("ViltImageProcessor")()
+    )
     times = medians(
         {
             "ViLT, batch": lambda: vilt(pairs, batch_size=args.questions),
