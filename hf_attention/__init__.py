@@ -4,6 +4,10 @@ Recurrent models with attention as full members of the Hugging Face ecosystem.
 Importing it makes `AutoModel`, `AutoProcessor` and `pipeline` of transformers know the models and tasks it has.
 """
 
+import importlib
+import pkgutil
+from types import ModuleType
+
 from .alignment import attention_maps
 from .attention import Attention
 from .auto import register
@@ -31,6 +35,7 @@ from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
 from .processing_attention_vqa import AttentionVQAProcessor
 from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from .versions import __version__
 
 
 __all__ = [
@@ -62,8 +67,16 @@ __all__ = [
     "Text2TextGenerationPipeline",
     "TranslationPipeline",
     "VisualQuestionAnsweringPipeline",
+    "__version__",
     "attention_maps",
     "register",
 ]
 
 register()
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Imports a module as it is first named, such as `hf_attention.visualization`."""
+    if name.startswith("_") or name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f".{name}", __name__)

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds an sdist and a wheel, checks them, installs the wheel alone into a bare environment and uses it there; then
+# runs tests out of the unpacked sdist. PYTHON is the development environment's.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python="$PWD/${PYTHON:?}"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+"$python" -m build --outdir "$work/dist" .
+"$python" -m twine check --strict "$work"/dist/*
+
+"$python" -m venv "$work/bare"
+"$work/bare/bin/python" -m pip install --quiet "$(grep '^torch==' constraints.txt)" "$work"/dist/*.whl
+cp tests/install/models.py "$work"
+(cd "$work" && HF_HUB_OFFLINE=1 bare/bin/python models.py "$work/models")
+
+mkdir "$work/sdist"
+tar -xf "$work"/dist/*.tar.gz -C "$work/sdist" --strip-components 1
+(cd "$work/sdist" && PYTHONPATH="$work/sdist" HF_HUB_OFFLINE=1 "$python" -m pytest -q -m "not slow" \
+    tests/test_auto.py tests/test_configuration.py)
