@@ -1,9 +1,9 @@
 """
 Checkpoints that cross versions of transformers.
 
-    python tests/versions/checkpoints.py save FOLDER               # every model, and what it says
-    python tests/versions/checkpoints.py check FOLDER              # it says the same here
-    python tests/versions/checkpoints.py check FOLDER --own_code   # by the code beside its weights, without the package
+    python tests/versions/checkpoints.py save FOLDER              # every model, and what it says
+    python tests/versions/checkpoints.py check FOLDER             # it says the same here
+    python tests/versions/checkpoints.py check FOLDER --own_code  # by the code beside its weights, not the package
 
 `check` prints the names of the models as it finds them equal.
 """
@@ -49,10 +49,8 @@ def answers_of(name: str, folder: Path, **trust: bool) -> dict[str, Any]:
         "language-model": ("text-generation", {"text_inputs": text, "do_sample": False, "max_new_tokens": 8}),
     }.get(name, ("image-to-text", {"inputs": image}))
     answers = transformers.pipeline(task, model=str(folder), device="cpu", **trust)(**arguments)
-    return {
-        "tokens": tokens.tolist(),
-        "answers": [{**each, "score": round(each.get("score", 0), 4)} for each in answers],
-    }
+    answers = [{**each, "score": round(each.get("score", 0), 4)} for each in answers]
+    return {"tokens": tokens.tolist(), "answers": answers}
 
 
 def save(folder: Path) -> None:

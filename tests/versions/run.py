@@ -5,9 +5,9 @@ Tries the package on every minor of transformers that it is for.
     python tests/versions/run.py --suite 5.0 5.7               # the quick suite on these minors only
     python tests/versions/run.py --suite --checkpoints 5.3     # checkpoints between these only; no suite
 
-The quick suite runs on each minor. Checkpoints saved under the oldest, 5.23 and the newest are loaded under each of the
-others, with the package and, by the code that they carry, without it: they must say the same. The tables are printed.
-Each version gets an environment in `.versions/`; torch is the one of constraints.txt.
+The quick suite runs on each minor. Checkpoints saved under the oldest, 5.23 and the newest are loaded under each of
+the others, with the package and, by the code that they carry, without it: they must say the same. The tables are
+printed. Each version gets an environment in `.versions/`; torch is the one of constraints.txt.
 """
 
 import argparse
