@@ -67,6 +67,13 @@ class AttentionPreTrainedModel(PreTrainedModel):
         super().save_pretrained(save_directory, **kwargs)
         name_all_imports(save_directory)
 
+    def mark_tied_weights_as_initialized(self, *loading_info) -> None:
+        """As transformers', but for a fault of 5.3: it then forgets to tie what a registered class ties."""
+        missing = [(info, set(info.missing_keys)) for info in loading_info]
+        super().mark_tied_weights_as_initialized(*loading_info)
+        for info, keys in missing:
+            info.missing_keys |= keys & self.all_tied_weights_keys.keys()
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
