@@ -7,7 +7,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from .attention import ProjectedMemory
-from .versions import CROP_0_KEEPS_NONE, CacheLayer, LayeredCache
+from .versions import CacheLayer, LayeredCache
 
 
 class DecoderState(NamedTuple):
@@ -86,6 +86,7 @@ class RecurrentCacheLayer(CacheLayer):
         self.state: DecoderState | None = None
         self.num_tokens = 0
         self.record_past = False
+        self.zero_keeps_none = False
         self.past_states: list[DecoderState | None] = [None]  # None: before the first token
 
     @property
@@ -133,13 +134,13 @@ class RecurrentCacheLayer(CacheLayer):
 
         Args:
             length (`int`):
-                Zero or less: minus the number of tokens to take back. More (and zero, with transformers until 5.13):
-                the number of tokens to keep.
+                Zero or less: minus the number of tokens to take back. More: the number of tokens to keep; with
+                `zero_keeps_none` zero, too.
 
         Raises:
             RuntimeError: Where past states were not recorded, or not so many.
         """
-        keeps = length > 0 or (length == 0 and CROP_0_KEEPS_NONE)
+        keeps = length > 0 or (length == 0 and self.zero_keeps_none)
         to_remove = max(self.num_tokens - length, 0) if keeps else -length
         if not self.record_past or to_remove >= len(self.past_states):
             raise RuntimeError(

@@ -6,7 +6,12 @@ from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput
 
 from .cache import RecurrentCache, check_cache
-from .versions import CACHE_NAME, explaining_untested_versions, with_native_cache_name
+from .versions import (
+    ASSISTANTS_ARE_CROPPED_TO_A_LENGTH,
+    CACHE_NAME,
+    explaining_untested_versions,
+    with_native_cache_name,
+)
 
 
 class AttentionGenerationMixin(GenerationMixin):
@@ -105,6 +110,8 @@ class AttentionGenerationMixin(GenerationMixin):
         takes_back = generation_config.is_assistant or generation_mode is GenerationMode.ASSISTED_GENERATION
         if cache is not None and takes_back and not cache.record_past:
             cache.activate_past_recording()
+            for layer in cache.layers:
+                layer.zero_keeps_none = generation_config.is_assistant and ASSISTANTS_ARE_CROPPED_TO_A_LENGTH
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         generator = super()._get_candidate_generator(generation_config, *args, **kwargs)

@@ -17,7 +17,7 @@ from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
 from .remote_code import name_all_imports
 from .tied_embedding import embed_tied
-from .versions import CACHE_NAME, Seq2SeqLMOutput, Seq2SeqModelOutput, explaining_untested_versions
+from .versions import CACHE_NAME, Seq2SeqLMOutput, Seq2SeqModelOutput, explaining_untested_versions, names_of_backbones
 
 
 @dataclass
@@ -55,6 +55,9 @@ class AttentionPreTrainedModel(PreTrainedModel):
         """
         try:
             with explaining_untested_versions():
+                if pretrained_model_name_or_path is not None:
+                    renamed = names_of_backbones(pretrained_model_name_or_path, **kwargs)
+                    kwargs["key_mapping"] = {**renamed, **(kwargs.get("key_mapping") or {})} or None
                 return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except SafetensorError as error:
             raise ValueError(

@@ -26,6 +26,7 @@ Nothing here imports from the package: it is the first file that a checkpoint's 
 
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ if IS_NEWER_THAN_TESTED:
     warnings.warn(UNTESTED, stacklevel=2)
 
 import huggingface_hub.dataclasses  # noqa: E402
-from transformers import PreTrainedConfig, modeling_outputs  # noqa: E402
+import torch  # noqa: E402
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, modeling_outputs  # noqa: E402
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
 
@@ -195,8 +197,8 @@ class CacheLayer(CacheLayerMixin):
         return self.get_max_length()
 
 
-# `crop(0)` keeps no token until 5.13, and takes none back since.
-CROP_0_KEEPS_NONE = not hasattr(Cache, "activate_past_recording")
+# Until 5.14 an assistant's cache is told how many tokens to keep, zero among them; all others, how many to take back.
+ASSISTANTS_ARE_CROPPED_TO_A_LENGTH = _INSTALLED.release[:2] < (5, 15)
 
 
 class LayeredCache(Cache):
@@ -219,3 +221,33 @@ def pillow_image_processor(name: str) -> type:
         name (`str`): The plain name, such as `"ViTImageProcessor"`.
     """
     return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+
+
+def names_of_backbones(path: str | os.PathLike, config: Any = None, **hub_kwargs) -> dict[str, str]:
+    """
+    How weights of backbones are to be renamed as they are loaded. Until 5.5 CLIP and its like have their weights in a
+    `vision_model`, which later ones leave out of a checkpoint; those know the old names.
+
+    Args:
+        path (`str` or `os.PathLike`): The checkpoint.
+        config (`PreTrainedConfig`, `str` or `os.PathLike`, *optional*): Its configuration, or where that lies.
+        hub_kwargs: What finds it on the Hub (`revision`, `token`, ...); all else is ignored.
+
+    Returns:
+        `dict[str, str]`: Regular expressions and what replaces them, the `key_mapping` of `from_pretrained`.
+    """
+    if _INSTALLED.release[:2] >= (5, 6):
+        return {}
+    if isinstance(config, PreTrainedConfig):
+        settings = config.to_dict()
+    else:
+        settings = PreTrainedConfig.get_config_dict(config or path, **hub_kwargs)[0]
+    members = {rf"members\.{number}\.": member for number, member in enumerate(settings.get("members") or ())}
+    mapping = {}
+    for prefix, part in ({"": settings} | members).items():
+        if part.get("backbone_config") is not None:
+            with torch.device("meta"):
+                backbone = AutoModel.from_config(AutoConfig.for_model(**part["backbone_config"]))
+            if "vision_model" in dict(backbone.named_children()):
+                mapping[rf"({prefix}.*encoder\.backbone\.)(?!vision_model\.)"] = r"\1vision_model."
+    return mapping

@@ -1,7 +1,7 @@
 """
 Shows models on a web page: they caption, answer and translate, and show where they looked.
 
-    python scripts/demo.py --captioner runs/demo/best --vqa runs/scene-questions/best --translator runs/translator
+    python scripts/demo.py --captioner runs/demo/best --answerer runs/scene-questions/best --translator runs/translator
     python scripts/demo.py --captioner someone/captioner --write_space space
 
 Each is a folder or a name on the Hub; a tab without a model says how to get one. The page listens on loopback unless
@@ -26,7 +26,7 @@ from hf_attention.extras import require_extra
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captioner", help="Describes pictures: folder or name on the Hub.")
-    parser.add_argument("--vqa", help="Answers questions about pictures.")
+    parser.add_argument("--answerer", help="Answers questions about pictures.")
     parser.add_argument("--translator", help="Translates.")
     parser.add_argument(
         "--translation_task",
@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--write_space", type=Path, metavar="FOLDER", help="Write a Space there instead.")
     arguments = parser.parse_args()
     require_extra("demo")
-    names = {"captioner": arguments.captioner, "answerer": arguments.vqa, "translator": arguments.translator}
+    names = {"captioner": arguments.captioner, "answerer": arguments.answerer, "translator": arguments.translator}
     names = {part: name for part, name in names.items() if name is not None}
     if arguments.write_space is not None:
         if not names:
-            parser.error("a Space needs a model: --captioner, --vqa or --translator.")
+            parser.error("a Space needs a model: --captioner, --answerer or --translator.")
         try:
             write_space(arguments.write_space, names, arguments.translation_task)
         except ValueError as error:

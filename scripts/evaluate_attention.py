@@ -61,12 +61,12 @@ class EvaluationArguments:
     samples: int = field(default=500, metadata={"help": "How many scenes, or sentences."})
     image_size: int = field(default=64, metadata={"help": "Side of the scenes in pixels."})
     seed: int = field(default=0, metadata={"help": "Of the scenes, the sentences and what is random."})
-    batch_size: int = field(default=50, metadata={"help": "Pictures at a time."})
+    eval_batch_size: int = field(default=50, metadata={"help": "Pictures at a time."})
     resamples: int = field(default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %%."})
     json: str | None = field(default=None, metadata={"help": "Where to write the measures too."})
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch_size", "resamples"):
+        for name in ("samples", "eval_batch_size", "resamples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.split not in ("train", "validation", "test", "held_out"):
@@ -144,8 +144,8 @@ def deletion(
     """
     rng = np.random.default_rng(arguments.seed)
     changed: dict[str, list[bool]] = {"most_attended": [], "random": []}
-    for start in range(0, len(looks), arguments.batch_size):
-        batch = looks[start : start + arguments.batch_size]
+    for start in range(0, len(looks), arguments.eval_batch_size):
+        batch = looks[start : start + arguments.eval_batch_size]
         for name, results in changed.items():
             pictures = []
             for look in batch:
@@ -204,7 +204,7 @@ class Captions:
         regions = ImageRegions(self.model.config, self.processor.image_processor)
         named = 0
         looks: list[Look] = []
-        for rows in in_batches(range(len(self.images)), self.arguments.batch_size):
+        for rows in in_batches(range(len(self.images)), self.arguments.eval_batch_size):
             images = [self.images[row] for row in rows]
             pixel_values = _pixel_values(self.processor, images)
             texts = self.processor.batch_decode(
@@ -264,7 +264,7 @@ class Answers:
         images: list[Image.Image] = []
         looks: list[Look] = []
         right = 0
-        for rows in in_batches(range(len(names)), self.arguments.batch_size):
+        for rows in in_batches(range(len(names)), self.arguments.eval_batch_size):
             batch = [self.questions[row] for row in rows]
             for row in batch:
                 if pictures[row["image_id"]] == len(images):

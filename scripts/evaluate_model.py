@@ -56,7 +56,7 @@ class EvaluationArguments:
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     split: str = "test"
-    max_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
     json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
     model_card: str | None = field(
@@ -76,7 +76,7 @@ class EvaluationArguments:
     def load_split(self) -> Dataset:
         """The rows to evaluate on."""
         splits = load_splits(self.dataset_name, self.dataset_config_name)
-        return get_split(splits, self.split, self.max_samples)
+        return get_split(splits, self.split, self.max_eval_samples)
 
 
 @dataclass
@@ -101,7 +101,7 @@ class PerplexityArguments(EvaluationArguments):
 class GenerationArguments(EvaluationArguments):
     """A model that generates."""
 
-    batch_size: int = field(default=100, metadata={"help": "Texts at a time."})
+    eval_batch_size: int = field(default=100, metadata={"help": "Texts at a time."})
 
 
 @dataclass
@@ -109,7 +109,7 @@ class CaptionsArguments(GenerationArguments):
     """A captioner and images with captions."""
 
     image_column: str = field(default="image", metadata={"help": "Column of the images."})
-    caption_column: str = field(default="captions", metadata={"help": "Column of the captions, one or several a row."})
+    captions_column: str = field(default="captions", metadata={"help": "Column of captions, one or several a row."})
 
 
 @dataclass
@@ -149,8 +149,8 @@ def captions(arguments: CaptionsArguments) -> dict[str, float]:
     accelerator, processor, split = Accelerator(), arguments.load_beside(AutoProcessor), arguments.load_split()
     check_images(split, arguments.image_column)
     source = PixelSource(split, arguments.image_column, processor.image_processor)
-    references = text_lists(split, arguments.caption_column, "caption_column")
-    evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.batch_size)
+    references = text_lists(split, arguments.captions_column, "captions_column")
+    evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.eval_batch_size)
     return evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
 
 
@@ -164,7 +164,7 @@ def translation(arguments: TranslationArguments) -> dict[str, float]:
         source_lang=arguments.source_lang,
         target_lang=arguments.target_lang,
     )
-    evaluate = TranslationEvaluator(pairs, tokenizer, accelerator, arguments.batch_size)
+    evaluate = TranslationEvaluator(pairs, tokenizer, accelerator, arguments.eval_batch_size)
     return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator))
 
 
@@ -179,7 +179,7 @@ def answers(arguments: AnswersArguments) -> dict[str, float]:
         question_pattern=arguments.question_pattern,
     )
     source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
-    evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.batch_size)
+    evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.eval_batch_size)
     return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator))
 
 

@@ -13,7 +13,6 @@ from common.factories import (
 from torch.testing import assert_close
 
 from hf_attention import RecurrentCache
-from hf_attention.versions import CROP_0_KEEPS_NONE
 
 
 CLOSE = {"rtol": 1e-5, "atol": 2e-6}
@@ -33,8 +32,7 @@ def test_cropped_tokens_have_never_been(factory, settings):
         step(model, inputs, cache, tokens[:, :1])
         cache.activate_past_recording()
         step(model, inputs, cache, tokens[:, 1:6])
-        if dropped or not CROP_0_KEEPS_NONE:
-            cache.crop(-dropped)
+        cache.crop(-dropped)
         kept = 6 - dropped
         assert cache.get_seq_length() == prompt_length(model, inputs) + kept
         expected = step(model, inputs, None, torch.cat([tokens[:, :kept], other], 1))[:, kept:]
@@ -82,6 +80,9 @@ def test_tokens_to_keep_are_tokens_to_take_back():
     assert_close(step(model, inputs, caches[0], tokens[:, :1]), step(model, inputs, caches[1], tokens[:, :1]))
     caches[0].crop(10)  # more than there are: nothing to take back
     assert caches[0].get_seq_length() == 5
+    caches[0].layers[0].zero_keeps_none = True
+    with pytest.raises(RuntimeError, match="Cannot take back 5 tokens"):
+        caches[0].crop(0)
 
 
 @over_configurations

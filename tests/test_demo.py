@@ -294,9 +294,9 @@ def test_the_page_asks_nothing_of_the_network(folders: dict[str, str]):
     [
         (["--captioner", "no/such/folder"], "the captioner 'no/such/folder' does not load: "),
         (["--captioner", "{answerer}"], "the captioner '{answerer}' does not load: "),
-        (["--vqa", "{captioner}"], "the answerer '{captioner}' does not load: "),
+        (["--answerer", "{captioner}"], "the answerer '{captioner}' does not load: "),
         (["--write_space", "space"], "a Space needs a model"),
-        (["--write_space", "{captioner}", "--vqa", "a/b"], "{captioner} must be a new or an empty folder"),
+        (["--write_space", "{captioner}", "--answerer", "a/b"], "{captioner} must be a new or an empty folder"),
     ],
 )
 def test_what_the_script_cannot_do_is_said(

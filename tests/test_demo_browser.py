@@ -69,7 +69,14 @@ def serve(*arguments: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(folders: dict[str, str]) -> Iterator[str]:
-    models = ["--captioner", folders["captioner"], "--vqa", folders["answerer"], "--translator", folders["translator"]]
+    models = [
+        "--captioner",
+        folders["captioner"],
+        "--answerer",
+        folders["answerer"],
+        "--translator",
+        folders["translator"],
+    ]
     with serve(*models) as address:
         yield address
 
@@ -240,7 +247,7 @@ def test_nothing_given(visitor: Visitor, photo: str):
 def test_tabs_without_a_model_and_a_model_that_writes_its_answers(
     browser: "playwright.Browser", folders: dict[str, str], photo: str
 ):
-    with serve("--vqa", folders["writer"]) as address:
+    with serve("--answerer", folders["writer"]) as address:
         visitor = Visitor(browser, address, **PHONE)
         for tab, option in (("Caption", "--captioner"), ("Translate", "--translator")):
             assert option in visitor.open(tab).tab.inner_text()

@@ -27,7 +27,7 @@ script = load_script("evaluate_attention")
 
 # A grid of 4x4 over a picture of 32x32.
 GRID = torch.tensor([[8.0 * c, 8.0 * r, 8.0 * c + 8, 8.0 * r + 8] for r in range(4) for c in range(4)])
-FEW = {"samples": 4, "image_size": 32, "batch_size": 3, "resamples": 100}
+FEW = {"samples": 4, "image_size": 32, "eval_batch_size": 3, "resamples": 100}
 
 
 def arguments(**options):
@@ -136,8 +136,8 @@ def test_a_captioner_from_its_folder(tmp_path, words, monkeypatch, capsys):
     monkeypatch.setattr(
         tiny_captioner.AttentionCaptionerProcessor, "batch_decode", lambda self, ids, **_: [next(texts) for _ in ids]
     )
-    script.main(["--model", folder, "--samples", "4", "--image_size", "32", "--batch_size", "3", "--split", "test",
-                 "--json", str(tmp_path / "out.json")])  # fmt: skip
+    few = ["--samples", "4", "--image_size", "32", "--eval_batch_size", "3"]
+    script.main(["--model", folder, *few, "--split", "test", "--json", str(tmp_path / "out.json")])
     [measures] = json.loads((tmp_path / "out.json").read_text()).values()
     assert measures["kind"] == "captions" and measures["pairs_named"] == 6
     things = [
