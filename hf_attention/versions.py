@@ -62,6 +62,9 @@ import torch  # noqa: E402
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, modeling_outputs  # noqa: E402
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
+# From 5.4 to 5.15 `transformers.AutoImageProcessor` is an error where torchvision is missing; this one is not.
+from transformers.models.auto.image_processing_auto import AutoImageProcessor  # noqa: E402, F401
+
 
 @contextmanager
 def explaining_untested_versions() -> Iterator[None]:

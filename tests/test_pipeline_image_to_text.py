@@ -14,7 +14,6 @@ from datasets import Dataset
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
-    AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
     GPT2Config,
@@ -32,6 +31,7 @@ from hf_attention import (
     AttentionCaptionerProcessor,
     ImageToTextPipeline,
 )
+from hf_attention.versions import AutoImageProcessor
 
 
 PICTURES = tiny_models.make_pictures()

@@ -10,7 +10,6 @@ from datasets import Dataset
 from PIL import Image
 from tiny_vqa import WORDS, make_model, make_processor
 from transformers import (
-    AutoImageProcessor,
     AutoModelForVisualQuestionAnswering,
     AutoTokenizer,
     BertConfig,
@@ -24,6 +23,7 @@ from hf_attention import (
     AttentionVQAForQuestionAnswering,
     VisualQuestionAnsweringPipeline,
 )
+from hf_attention.versions import AutoImageProcessor
 
 
 PICTURES = list(tiny_models.make_pictures().values())

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessor
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessor
 
 from hf_attention import AttentionCaptionerProcessor
+from hf_attention.versions import AutoImageProcessor
 
 
 PAD, UNKNOWN, START, END, A, RED, CIRCLE = range(7)

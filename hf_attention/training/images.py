@@ -7,9 +7,9 @@ from accelerate import Accelerator
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 from torch import nn
-from transformers import AutoImageProcessor, BaseImageProcessor
+from transformers import BaseImageProcessor
 
-from ..versions import pillow_image_processor
+from ..versions import AutoImageProcessor, pillow_image_processor
 from .captioning import PixelSource, RegionSource
 from .features import stored_region_features
 
