@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from common.made import Made
 from datasets import Dataset
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -41,9 +42,9 @@ RECORDED = json.loads((Path(__file__).parent / "recorded" / "image_to_text.json"
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    return {name: tiny_models.save_tiny_model(name, root) for name in tiny_models.MODELS} | {
-        "captioner": save_captioner(root / "captioner")
-    }
+    return Made(
+        lambda name: save_captioner(root / name) if name == "captioner" else tiny_models.save_tiny_model(name, root)
+    )
 
 
 def save_captioner(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tiny_text_models
 import torch
+from common.made import Made
 from datasets import Dataset
 from tiny_models import fill_weights
 from tiny_text_models import CASES, LANGUAGE_PAIR, MAX_POSITIONS, SOURCES
@@ -43,7 +44,7 @@ KEYS = {"translation": "translation", "summarization": "summary", "text2text-gen
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    return {name: tiny_text_models.save_tiny_model(name, root) for name in tiny_text_models.MODELS}
+    return Made(lambda name: tiny_text_models.save_tiny_model(name, root))
 
 
 @pytest.fixture(scope="module")

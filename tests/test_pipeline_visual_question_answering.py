@@ -6,6 +6,7 @@ import pytest
 import tiny_models
 import tiny_vqa_models
 import torch
+from common.made import Made
 from datasets import Dataset
 from PIL import Image
 from tiny_vqa import WORDS, make_model, make_processor
@@ -35,7 +36,7 @@ OWN_QUESTIONS = ["what colour is the circle", "how many ?"]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("models")
-    folders = {name: str(tiny_vqa_models.save_tiny_model(name, root)) for name in tiny_vqa_models.MODELS}
+    folders = Made(lambda name: str(tiny_vqa_models.save_tiny_model(name, root)))
     torch.manual_seed(0)
     for name, model in (
         ("answering", make_model()),
