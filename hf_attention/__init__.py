@@ -8,6 +8,9 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+
+from .versions import __version__  # isort: skip  (first of all, it says which transformers is needed)
+
 from .alignment import attention_maps
 from .attention import Attention
 from .auto import register
@@ -35,7 +38,6 @@ from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
 from .processing_attention_captioner import AttentionCaptionerProcessor
 from .processing_attention_vqa import AttentionVQAProcessor
 from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
-from .versions import __version__
 
 
 __all__ = [

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 
 from .configuration_attention import AttentionDecoderConfig
-from .versions import strict
+from .versions import PreTrainedConfig, strict
 
 
 @strict

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 
 from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
-from .versions import strict
+from .versions import PreTrainedConfig, strict
 
 
 ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)

@@ -2,15 +2,47 @@
 
 import copy
 import os
+from collections.abc import Iterable
 from typing import ClassVar
 
+from packaging.version import Version
+from transformers import GenerationConfig
+from transformers.utils import logging
+
 from .remote_code import name_all_imports
-from .versions import BaseConfig, strict
+from .versions import BaseConfig, __version__, strict
+
+
+logger = logging.get_logger(__name__)
+
+# What transformers itself puts into a configuration, beside its fields.
+_OF_TRANSFORMERS = {
+    *vars(GenerationConfig()),
+    "attn_implementation",
+    "auto_map",
+    "experts_implementation",
+    "finetuning_task",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "per_layer_config",
+    "prefix",
+    "quantization_config",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+}
 
 
 @strict
 class RemoteCodeConfig(BaseConfig):
-    """Names the classes and pipelines that travel with a checkpoint in the config.json it saves."""
+    """
+    Names the classes and pipelines that travel with a checkpoint in the config.json it saves, and the version of this
+    package.
+
+    Raises:
+        ValueError: Where a newer version has saved it, with fields that this one does not know.
+    """
 
     remote_code_classes: ClassVar[dict[str, str]] = {}
     remote_code_pipelines: ClassVar[dict[str, dict]] = {}
@@ -21,13 +53,26 @@ class RemoteCodeConfig(BaseConfig):
         custom_pipelines = kwargs.pop("custom_pipelines", None)
         if custom_pipelines is not None and type(self).__module__.startswith("transformers_modules"):
             self.custom_pipelines = custom_pipelines
+        saved_by = kwargs.pop("hf_attention_version", __version__)
+        self._check_unknown(kwargs, saved_by)
         super().__post_init__(**kwargs)
+
+    def _check_unknown(self, names: Iterable[str], saved_by: str) -> None:
+        unknown = sorted(name for name in names if not name.startswith("_") and name not in _OF_TRANSFORMERS)
+        if unknown and Version(saved_by) > Version(__version__):
+            raise ValueError(
+                f"hf_attention {__version__} does not know {unknown} of this {type(self).__name__}, saved by "
+                f"hf_attention {saved_by}: install that version or a newer one."
+            )
+        if unknown:
+            logger.warning(f"{type(self).__name__} has no fields {unknown}: they are kept, and change nothing.")
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
         Saves as any configuration, and names in config.json the classes and pipelines that travel with a checkpoint.
         """
         config = copy.deepcopy(self)
+        config.hf_attention_version = __version__
         if self.remote_code_classes:
             config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
         if self.remote_code_pipelines:

@@ -1,6 +1,6 @@
 """
-What older releases of transformers get wrong by themselves, with any model or with other people's: tests that would meet
-it are skipped there, and the reason says why.
+What older releases of transformers get wrong by themselves, with any model or with other people's: tests that would
+meet it are skipped there, and the reason says why.
 """
 
 import re

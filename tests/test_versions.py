@@ -1,0 +1,166 @@
+"""What has two names in the transformers that the package is for, and what it says to others."""
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from common.factories import FACTORIES, ModelFactory, generation_inputs, make_tokens, over_models
+from packaging.requirements import Requirement
+from packaging.version import Version
+from transformers import CLIPVisionConfig
+
+import hf_attention
+from hf_attention import AttentionEnsembleForConditionalGeneration, RecurrentCache, versions
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def given(factory: ModelFactory, model, tokens: torch.LongTensor) -> dict[str, torch.Tensor]:
+    """The arguments of `forward` for some tokens."""
+    if model.config.is_encoder_decoder:
+        return {**factory.make_inputs(2), "decoder_input_ids": tokens}
+    return {"input_ids": tokens}
+
+
+@over_models
+@torch.no_grad()
+def test_the_cache_has_both_names(factory: ModelFactory):
+    """In the arguments and the outputs of a model, of its base model and of `generate()`."""
+    model, tokens = factory.make_model(), make_tokens(2, 5)
+    first, rest = tokens[:, :3], tokens[:, 3:]
+    modules = [(model, "logits"), (model.model, "last_hidden_state")]
+    for module, output in modules[:1] if factory.name == "vqa" else modules:  # whose base model is its encoder
+        expected = module(**given(factory, model, tokens))[output][:, 3:]
+        for name in ("cache", "past_key_values"):
+            outputs = module(**given(factory, model, first), use_cache=True)
+            cache = outputs.cache
+            assert isinstance(cache, RecurrentCache)
+            assert outputs.past_key_values is cache and outputs["cache"] is cache
+            assert outputs["past_key_values"] is cache
+            outputs = module(**given(factory, model, rest), **{name: cache})
+            torch.testing.assert_close(outputs[output], expected)
+            assert outputs.cache is cache
+        with pytest.raises(ValueError, match="pass one of them, got both"):
+            module(**given(factory, model, rest), cache=cache, past_key_values=cache)
+
+
+@over_models
+@torch.no_grad()
+def test_generation_goes_on_from_a_cache_of_either_name(factory: ModelFactory):
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    inputs = generation_inputs(model, inputs)
+    asked = {"return_dict_in_generate": True}
+    expected = model.generate(**inputs, **asked, max_new_tokens=6, min_new_tokens=6).sequences
+    begun = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
+    for name in ("cache", "past_key_values"):
+        outputs = model.generate(**inputs, **asked, max_new_tokens=3, min_new_tokens=3)
+        assert isinstance(outputs.cache, RecurrentCache) and outputs.past_key_values is outputs.cache
+        given = {**inputs, begun: outputs.sequences, name: outputs.cache}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again = model.generate(**given, **asked, max_new_tokens=3, min_new_tokens=3)
+        assert again.sequences.equal(expected)
+    with pytest.raises(ValueError, match="pass one of them, got both"):
+        model.generate(**inputs, cache=RecurrentCache(), past_key_values=RecurrentCache())
+
+
+@torch.no_grad()
+def test_the_cache_of_an_ensemble_has_both_names():
+    factory = FACTORIES[0]
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members([factory.make_model(), factory.make_model()])
+    tokens, inputs = make_tokens(2, 5), factory.make_inputs(2)
+    expected = ensemble(**inputs, decoder_input_ids=tokens).logits[:, 3:]
+    for name in ("cache", "past_key_values"):
+        cache = ensemble(**inputs, decoder_input_ids=tokens[:, :3]).cache
+        outputs = ensemble(**inputs, decoder_input_ids=tokens[:, 3:], **{name: cache})
+        torch.testing.assert_close(outputs.logits, expected)
+        assert outputs.past_key_values is outputs.cache is cache
+
+
+def test_the_decoder_takes_either_name():
+    decoder = FACTORIES[-1].make_model().model.decoder
+    tokens = make_tokens(2, 5)
+    expected = decoder(input_ids=tokens).last_hidden_state[:, 3:]
+    for name in ("cache", "past_key_values"):
+        cache = RecurrentCache()
+        decoder(input_ids=tokens[:, :3], **{name: cache})
+        torch.testing.assert_close(decoder(input_ids=tokens[:, 3:], **{name: cache}).last_hidden_state, expected)
+
+
+def run_as(version: str, code: str) -> subprocess.CompletedProcess:
+    """Python where transformers says that it is another version."""
+    pretend = f"import transformers; transformers.__version__ = {version!r}\n"
+    return subprocess.run([sys.executable, "-c", pretend + code], capture_output=True, text=True, timeout=120)
+
+
+def test_an_older_transformers_is_refused_in_words():
+    for version in ("4.57.6", "4.99.0.dev0"):
+        result = run_as(version, "import hf_attention")
+        assert result.returncode == 1
+        assert f"needs transformers 5.0 or newer, got {version}: `pip install " in result.stderr.split("\n")[-2]
+
+
+def test_a_newer_transformers_is_warned_of_once():
+    code = "import hf_attention, hf_attention.training.loop; hf_attention.register(); import hf_attention"
+    result = run_as("5.99.1", code)
+    assert result.returncode == 0
+    assert result.stderr.count("not with 5.99.1") == 1
+    assert f'pip install "transformers>={versions.OLDEST},<' in result.stderr
+    for tested in (f"{versions.NEWEST}.9", f"{versions.OLDEST}.1", "5.3.0.dev0"):
+        result = run_as(tested, code)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_fails_on_a_newer_transformers_says_so(monkeypatch: pytest.MonkeyPatch):
+    model, inputs = FACTORIES[0].make_model(), FACTORIES[0].make_inputs(1)
+
+    def broken(self, *args, **kwargs):
+        raise TypeError("forward() got an unexpected keyword argument 'memories'")
+
+    monkeypatch.setattr(type(model), "prepare_inputs_for_generation", broken)
+    with pytest.raises(TypeError, match="memories"):
+        model.generate(**inputs)
+    monkeypatch.setattr(versions, "IS_NEWER_THAN_TESTED", True)
+    with pytest.raises(RuntimeError, match="was tested with transformers .*pip install .*TypeError: forward.*memo"):
+        model.generate(**inputs)
+
+
+def test_the_range_is_that_of_the_package():
+    tomllib = pytest.importorskip("tomllib", reason="before Python 3.11 nothing reads pyproject.toml")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [transformers] = [each for each in map(Requirement, project["dependencies"]) if each.name == "transformers"]
+    major, minor = map(int, versions.NEWEST.split("."))
+    for version, is_inside in (
+        (f"{versions.OLDEST}.0", True),
+        ("4.57.6", False),
+        (f"{versions.NEWEST}.7", True),
+        (f"{major}.{minor + 1}.0", False),
+    ):
+        assert (Version(version) in transformers.specifier) == is_inside, version
+    assert f"hf_attention {hf_attention.__version__} was tested" in versions.UNTESTED
+
+
+def test_only_one_module_asks_for_a_version():
+    asks = re.compile(r"transformers\.__version__|importlib\.metadata\.version\(.transformers|is_transformers_version")
+    files = [path for path in (ROOT / "hf_attention").rglob("*.py") if asks.search(path.read_text())]
+    # The other writes down what a run was made with.
+    assert {path.name for path in files} <= {"versions.py", "results.py"}
+
+
+def test_names_of_a_wrapped_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What transformers until 5.5 needs is told by the model that it builds."""
+    vision = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    hf_attention.AttentionCaptionerConfig(backbone_config=vision).save_pretrained(tmp_path)
+    renamed = versions.names_of_backbones(tmp_path)
+    if versions._INSTALLED < Version("5.6"):
+        [(pattern, replacement)] = renamed.items()
+        for prefix in ("", "model."):
+            new, old = f"{prefix}encoder.backbone.embeddings.x", f"{prefix}encoder.backbone.vision_model.embeddings.x"
+            assert re.sub(pattern, replacement, new) == re.sub(pattern, replacement, old) == old
+    else:
+        assert renamed == {}
