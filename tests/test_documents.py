@@ -1,0 +1,227 @@
+"""What the documents say to type: every command is parsed, every block of Python runs."""
+
+import argparse
+import ast
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_captioner
+import tiny_vqa
+import torch
+from common.scripts import SCRIPTS
+from PIL import Image
+from transformers import HfArgumentParser, MobileNetV2Config, MobileNetV2Model, pipeline
+
+from hf_attention import (
+    AttentionSeq2SeqConfig,
+    AttentionSeq2SeqForConditionalGeneration,
+    RecurrentLMConfig,
+    RecurrentLMForCausalLM,
+)
+from hf_attention.training.language_modeling import for_running_text
+from hf_attention.training.tokenization import train_tokenizer
+
+
+ROOT = SCRIPTS.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md")]
+# The other asks for transformers 4.57 before all else.
+EXPLAINED = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "record_pipeline_answers")
+LEFT_OUT = ("…", "...")
+
+
+def text_of(path: Path) -> str:
+    """A page, or the docstring of a script; lines that go on are joined."""
+    text = path.read_text(encoding="utf-8")
+    text = ast.get_docstring(ast.parse(text)) or "" if path.suffix == ".py" else text
+    return text.replace("\\\n", " ")
+
+
+def commands(pattern: str, *paths: Path) -> Iterator[Any]:
+    for path in paths:
+        for number, found in enumerate(re.findall(pattern, text_of(path))):
+            yield pytest.param(found, id=f"{path.stem}-{number}")
+
+
+class Parsed(BaseException):
+    """Ends a script when it has parsed its arguments."""
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from every_parser(each)
+
+
+SCRIPT_LINES = r"(?:python|accelerate launch|torchrun)(?: -\S+(?: \d+)?)* scripts/(\w+\.py[^`\n]*)"
+
+
+@pytest.mark.parametrize("line", commands(SCRIPT_LINES, *PAGES, *EXPLAINED))
+def test_commands_of_scripts_are_parsed(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    script, *arguments = shlex.split(line.split("  #")[0])
+    is_whole = not set(LEFT_OUT) & set(arguments)
+
+    def parse_and_end(parse):
+        def parse_and_end(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+            if not is_whole:
+                for action in (action for each in every_parser(parser) for action in each._actions):
+                    action.required = False
+            parse(parser, *args, **kwargs)
+            raise Parsed
+
+        return parse_and_end
+
+    for parser_class, name in (
+        (argparse.ArgumentParser, "parse_args"),
+        (HfArgumentParser, "parse_args_into_dataclasses"),
+    ):
+        monkeypatch.setattr(parser_class, name, parse_and_end(getattr(parser_class, name)))
+    monkeypatch.setattr(sys, "argv", [script, *(each for each in arguments if each not in LEFT_OUT)])
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    try:
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    except Parsed:
+        return
+    except SystemExit:
+        pytest.fail(f"{line}\n{capsys.readouterr().err}")
+    pytest.fail(f"{script} parsed nothing")
+
+
+@pytest.mark.parametrize("script", EXPLAINED, ids=lambda path: path.stem)
+def test_scripts_explain_themselves_without_extras(script: Path) -> None:
+    missing = "import sys; sys.modules.update(dict.fromkeys(['gradio', 'matplotlib', 'pycocoevalcap', 'sacrebleu']))\n"
+    code = f"{missing}import runpy; sys.argv = [{str(script)!r}, '--help']; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+    code += f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
+
+
+@pytest.mark.parametrize("target", commands(r"\bmake ([a-z][a-z-]*)\b(?=[`\s])(?! [a-z]+ (?:of|a)\b)", *PAGES))
+def test_targets_of_make_are_there(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("arguments", commands(r'make test(?:-\w+)? ARGS="([^"]*)"', *PAGES))
+def test_tests_that_are_named_are_there(arguments: str) -> None:
+    if arguments.startswith("-"):
+        script = ROOT / "tests" / "versions" / "run.py"
+        command = [sys.executable, str(script), "--help"]
+        options = {each for each in shlex.split(arguments) if each.startswith("-")}
+    else:
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow", *shlex.split(arguments)]
+        options = {"::"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout
+    assert all(option in result.stdout for option in options)
+
+
+@pytest.mark.parametrize("extras", commands(r'pip install (?:-e )?"(?:\.|hf_attention)\[([\w,]+)\]"', *PAGES))
+def test_extras_are_there(extras: str) -> None:
+    assert set(extras.split(",")) <= set(metadata("hf_attention").get_all("Provides-Extra"))
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+# The blocks of Python
+
+
+SENTENCES = ["a small red ring above a blue box", "two dogs play in the snow", "how are you ?", "the cat"]
+
+
+def save_translator(folder: Path) -> None:
+    tokenizer = train_tokenizer(SENTENCES, min_count=1)
+    sizes = {"embedding_size": 6, "hidden_size": 8, "encoder_hidden_size": 4, "attention_size": 4}
+    AttentionSeq2SeqForConditionalGeneration(
+        AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **sizes)
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_writer(folder: Path) -> None:
+    tokenizer = for_running_text(train_tokenizer(SENTENCES, min_count=1))
+    config = RecurrentLMConfig(vocab_size=len(tokenizer), embedding_size=6, hidden_size=6)
+    RecurrentLMForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders by what the pages call them: a task, an Auto class, a name on the Hub."""
+    root = tmp_path_factory.mktemp("models")
+    for name, parts in (
+        ("captioner", (tiny_captioner.make_model(), tiny_captioner.make_processor())),
+        ("answerer", (tiny_vqa.make_model(), tiny_vqa.make_processor())),
+    ):
+        for part in parts:
+            part.save_pretrained(root / name)
+    save_translator(root / "translator")
+    save_writer(root / "writer")
+    MobileNetV2Model(MobileNetV2Config(image_size=32, depth_multiplier=0.1, min_depth=2)).save_pretrained(
+        root / "backbone"
+    )
+    folders = {
+        "captioner": ("image-to-text", "AutoModelForImageTextToText", "AutoProcessor", "runs/scenes/best"),
+        "answerer": ("visual-question-answering",),
+        "translator": ("translation_en_to_de", "translation", "text2text-generation"),
+        "writer": ("text-generation",),
+        "backbone": ("google/mobilenet_v2_1.0_224",),
+    }
+    return {name: str(root / folder) for folder, names in folders.items() for name in names}
+
+
+def with_folders(block: str, models: dict[str, str]) -> str:
+    """The block, with folders for the names that stand for a model of the reader's."""
+
+    def folder_of(match: re.Match) -> str:
+        return f"{match[0].removesuffix(match[2])}{models[match[1]]!r}"
+
+    block = re.sub(r'pipeline\("([\w-]+)", model=("path-or-hub-id")', folder_of, block)
+    block = re.sub(r'(\w+)\.from_pretrained\(("path-or-hub-id")', folder_of, block)
+    for name in ("google/mobilenet_v2_1.0_224", "runs/scenes/best"):
+        block = block.replace(f'"{name}"', repr(models[name]))
+    assert "path-or-hub-id" not in block
+    return block
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "trainer"], ids=lambda page: page.stem)
+def test_blocks_of_python_run(
+    page: Path, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "room.jpg"):
+        image.save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    captioner = tiny_captioner.make_model()
+    # What a page takes for granted: the reader's own picture, models and tokenizer.
+    names = {
+        "image": image,
+        "another": captioner,
+        "third": captioner,
+        "inputs": dict(tiny_captioner.make_processor()(image, return_tensors="pt")),
+        "tokenizer": train_tokenizer(SENTENCES, min_count=1),
+    }
+    if page.stem == "seeing_attention":
+        names["translator"] = pipeline("translation", model=models["translation"])
+        [names["other"]] = pipeline("image-to-text", model=models["image-to-text"])(image, output_attentions=True)
+    torch.manual_seed(0)
+    for block in blocks:
+        exec(compile(with_folders(block, models), page.name, "exec"), names)
