@@ -56,7 +56,8 @@ class AttentionPreTrainedModel(PreTrainedModel):
         try:
             with explaining_untested_versions():
                 if pretrained_model_name_or_path is not None:
-                    renamed = names_of_backbones(pretrained_model_name_or_path, **kwargs)
+                    is_base_model = issubclass(cls, AttentionEncoderDecoderModel)
+                    renamed = names_of_backbones(pretrained_model_name_or_path, is_base_model, **kwargs)
                     kwargs["key_mapping"] = {**renamed, **(kwargs.get("key_mapping") or {})} or None
                 return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except SafetensorError as error:

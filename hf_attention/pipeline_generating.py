@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from torch.utils.data import IterableDataset
-from transformers import GenerationConfig, Pipeline, PreTrainedModel
+from transformers import GenerationConfig, Pipeline, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pipelines.base import load_assistant_model
 
 
@@ -22,6 +22,17 @@ class Stream(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
+
+
+def has_no_words(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """
+    Whether a tokenizer is what AutoTokenizer makes of a checkpoint without the tokenizer's files: special tokens, and
+    of some classes one more, such as the mark of a space.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
+    """
+    return len(tokenizer) <= len(tokenizer.all_special_ids) + 1
 
 
 class GeneratingPipeline(Pipeline):

@@ -20,7 +20,7 @@ from transformers import (
 
 from .alignment import attention_maps
 from .pictures import as_rgb, layout_of
-from .pipeline_generating import GeneratingPipeline, Stream
+from .pipeline_generating import GeneratingPipeline, Stream, has_no_words
 from .regions import ImageRegions
 from .versions import __version__
 
@@ -271,8 +271,7 @@ def find_parts(
                 f"{task} found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
                 f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
             )
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
+    if has_no_words(tokenizer):
         raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
     return tokenizer, image_processor
 

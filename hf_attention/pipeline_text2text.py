@@ -12,7 +12,7 @@ from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTr
 from transformers.utils import logging
 
 from .alignment import attention_maps
-from .pipeline_generating import GeneratingPipeline, Stream
+from .pipeline_generating import GeneratingPipeline, Stream, has_no_words
 from .unknown_words import replace_unknown_words
 
 
@@ -79,8 +79,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             )
         if tokenizer is None:
             raise ValueError(f"{type(self).__name__} needs a tokenizer for {name!r}: pass `tokenizer=`.")
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            # What AutoTokenizer makes of a checkpoint without the tokenizer's files.
+        if has_no_words(tokenizer):
             raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
         # Of two tables, `get_input_embeddings` may give the decoder's.
         source_embeddings = getattr(model.get_encoder(), "embed_tokens", None) or model.get_input_embeddings()

@@ -226,19 +226,25 @@ def pillow_image_processor(name: str) -> type:
     return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
 
 
-def names_of_backbones(path: str | os.PathLike, config: Any = None, **hub_kwargs) -> dict[str, str]:
+def names_of_backbones(
+    path: str | os.PathLike, is_base_model: bool, config: Any = None, **hub_kwargs
+) -> dict[str, str]:
     """
-    How weights of backbones are to be renamed as they are loaded. Until 5.5 CLIP and its like have their weights in a
-    `vision_model`, which later ones leave out of a checkpoint; those know the old names.
+    How weights are to be renamed as they are loaded. Until 5.5 CLIP and its like have theirs in a `vision_model`,
+    which later ones leave out of a checkpoint; those know the old names. From 5.9 to 5.17 transformers does not find
+    a backbone's other names where the base model is loaded from the whole one, or the other way round.
 
     Args:
         path (`str` or `os.PathLike`): The checkpoint.
+        is_base_model (`bool`): Whether a model without a head is loaded.
         config (`PreTrainedConfig`, `str` or `os.PathLike`, *optional*): Its configuration, or where that lies.
         hub_kwargs: What finds it on the Hub (`revision`, `token`, ...); all else is ignored.
 
     Returns:
         `dict[str, str]`: Regular expressions and what replaces them, the `key_mapping` of `from_pretrained`.
     """
+    if (5, 9) <= _INSTALLED.release[:2] < (5, 18):
+        return {r"^model\.": ""} if is_base_model else {r"^(?=(encoder|decoder)\.)": "model."}
     if _INSTALLED.release[:2] >= (5, 6):
         return {}
     if isinstance(config, PreTrainedConfig):

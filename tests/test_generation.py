@@ -25,6 +25,8 @@ from common.strategies import (
     make_prefix,
     teacher_forced,
 )
+from common.versions import INSTALLED
+from packaging.version import Version
 from torch.testing import assert_close
 from transformers import DynamicCache, GenerationConfig, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
@@ -101,7 +103,11 @@ def test_assisted_decoding_equals_greedy(factory, settings):
         for strategy in ONE_SEQUENCE:
             # Without attention weights the first step takes candidates, too.
             outputs = generate(factory, model, inputs, strategy, output_attentions=False, **prefix)
-            assert outputs.sequences.equal(expected), strategy
+            sequences = expected
+            if strategy == "prompt lookup" and INSTALLED < Version("5.15"):
+                sequences = expected[:, : outputs.sequences.shape[1]]  # it may end a token before the greatest length
+                assert sequences.shape[1] >= expected.shape[1] - 1
+            assert outputs.sequences.equal(sequences), strategy
 
 
 @over_configurations

@@ -156,11 +156,11 @@ def test_names_of_a_wrapped_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What transformers until 5.5 needs is told by the model that it builds."""
     vision = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     hf_attention.AttentionCaptionerConfig(backbone_config=vision).save_pretrained(tmp_path)
-    renamed = versions.names_of_backbones(tmp_path)
+    renamed = versions.names_of_backbones(tmp_path, is_base_model=False)
     if versions._INSTALLED < Version("5.6"):
         [(pattern, replacement)] = renamed.items()
         for prefix in ("", "model."):
             new, old = f"{prefix}encoder.backbone.embeddings.x", f"{prefix}encoder.backbone.vision_model.embeddings.x"
             assert re.sub(pattern, replacement, new) == re.sub(pattern, replacement, old) == old
-    else:
+    elif versions._INSTALLED >= Version("5.18"):
         assert renamed == {}
