@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
+from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
@@ -44,9 +45,7 @@ class AttentionPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs
-    ) -> "AttentionPreTrainedModel":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
         """
         As [`~transformers.PreTrainedModel.from_pretrained`].
 

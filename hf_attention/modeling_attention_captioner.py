@@ -5,6 +5,7 @@ import os
 import torch
 from torch import nn
 from transformers import GenerationMixin
+from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
@@ -128,7 +129,7 @@ class AttentionCaptionerForConditionalGeneration(
         config: AttentionCaptionerConfig | None = None,
         backbone_kwargs: dict | None = None,
         **config_kwargs,
-    ) -> "AttentionCaptionerForConditionalGeneration":
+    ) -> Self:
         """
         A captioner around a pretrained vision model, in the manner of `from_encoder_decoder_pretrained`. The decoder
         is new.

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.utils import ModelOutput
+from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_ensemble import AttentionEnsembleConfig
@@ -110,9 +111,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         self.post_init()
 
     @classmethod
-    def from_members(
-        cls, models: Sequence[AttentionConditionalGenerationModel]
-    ) -> "AttentionEnsembleForConditionalGeneration":
+    def from_members(cls, models: Sequence[AttentionConditionalGenerationModel]) -> Self:
         """
         An ensemble of copies of models. `save_pretrained` puts it into a folder that Auto classes and pipelines load;
         the tokenizer or processor of the members belongs beside it.

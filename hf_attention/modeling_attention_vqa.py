@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, GenerationMixin
 from transformers.modeling_outputs import SequenceClassifierOutput
+from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
@@ -218,7 +219,13 @@ class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
     input_modalities = ("image", "text")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info=False, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args,
+        output_loading_info: bool = False,
+        **kwargs,
+    ) -> Self:
         """
         As [`~transformers.PreTrainedModel.from_pretrained`].
 
@@ -246,7 +253,7 @@ class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
         backbone_kwargs: dict | None = None,
         question_encoder_kwargs: dict | None = None,
         **config_kwargs,
-    ) -> "AttentionVQAPreTrainedModel":
+    ) -> Self:
         """
         A model around a pretrained vision model, a pretrained text encoder, or both. The rest is new.
 

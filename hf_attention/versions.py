@@ -31,13 +31,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import transformers
 from packaging.version import Version
 
 
 __version__ = "0.1.0"
+
+_P, _T = ParamSpec("_P"), TypeVar("_T")
 
 # The suite was run on these minors and all between: see CONTRIBUTING.md. pyproject.toml has the same range.
 OLDEST, NEWEST = "5.0", "5.24"
@@ -135,7 +137,7 @@ def with_native_cache_name(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kwargs if cache is None else {**kwargs, CACHE_NAME: cache}
 
 
-def takes_cache(forward: Callable) -> Callable:
+def takes_cache(forward: Callable[_P, _T]) -> Callable[_P, _T]:
     """
     Of a `forward` with an argument `cache`: lets the argument be called `past_key_values` too, on every transformers.
 

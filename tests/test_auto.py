@@ -1,9 +1,11 @@
 import subprocess
 import sys
 import types
+from typing import get_type_hints
 
 import pytest
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Pipeline, pipelines
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Pipeline, PreTrainedModel, pipelines
+from typing_extensions import Self
 
 import hf_attention
 from hf_attention import AttentionSeq2SeqConfig, auto
@@ -40,6 +42,15 @@ def test_auto_classes_know_every_model() -> None:
         assert type(config) is row.config_class
         for auto_class in {AutoModel, AutoModelForImageTextToText} & set(row.classes):
             assert type(auto_class.from_config(config)) is row.classes[auto_class]
+
+
+def test_what_loads_a_model_is_typed_as_its_class() -> None:
+    for row in auto.MODELS:
+        for each in row.classes.values():
+            for model_class in each if isinstance(each, tuple) else [each]:
+                for name in ("from_pretrained", "from_backbone_pretrained", "from_members"):
+                    if issubclass(model_class, PreTrainedModel) and hasattr(model_class, name):
+                        assert get_type_hints(getattr(model_class, name))["return"] is Self, (model_class, name)
 
 
 def test_registered_tasks_pass_and_others_go_the_old_way() -> None:
