@@ -14,20 +14,23 @@ The private names, each overridden or called because nothing public does the sam
   modeling_attention_vqa.py): generation without a source would go on from a made-up one.
 - `GenerationMixin._prepare_model_inputs`, `_validate_model_kwargs` (modeling_attention_captioner.py,
   modeling_attention_ensemble.py): which of two inputs is the image.
+- `PreTrainedModel._init_weights`, `_tied_weights_keys` (modeling_*.py): what every model of transformers defines.
 - `PreTrainedModel._get_resized_embeddings` (modeling_attention_seq2seq.py, modeling_attention_vqa.py): the public
   method resizes one table.
-- `Pipeline._load_tokenizer` and its like (pipeline_*.py): the attributes by which a pipeline says what it loads.
+- `Pipeline._load_tokenizer` and its like, `_pipeline_calls_generate` (pipeline_*.py): by these a pipeline says what it
+  loads, and that it prepares the arguments of `generate()` itself.
+- `ProcessorMixin._merge_kwargs` (processing_*.py): sorts arguments, as every processor of transformers does.
 - `PreTrainedTokenizerFast._switch_to_target_mode`, `_encode_plus`, `_decode`, `_save_pretrained`, and of multilingual
   tokenizers `_build_translation_inputs` (tokenization_attention_seq2seq.py, pipeline_text2text.py).
 - `pipelines._resolve_deprecated_task`, since 5.19 (auto.py): it turns dropped tasks away before the registry is asked.
 
-Nothing here imports from the package: it is the first file that a checkpoint's own code runs.
+Nothing here imports from the package, so that it can be what runs first.
 """
 
 import functools
 import inspect
+import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -57,7 +60,7 @@ if _INSTALLED.release[:2] < Version(OLDEST).release:
         f'hf_attention {__version__} needs transformers {OLDEST} or newer, got {_INSTALLED}: `pip install "{_RANGE}"`.'
     )
 if IS_NEWER_THAN_TESTED:
-    warnings.warn(UNTESTED, stacklevel=2)
+    logging.getLogger(__name__).warning(UNTESTED)
 
 import huggingface_hub.dataclasses  # noqa: E402
 import torch  # noqa: E402

@@ -1,5 +1,6 @@
 """What has two names in the transformers that the package is for, and what it says to others."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -150,6 +151,23 @@ def test_only_one_module_asks_for_a_version():
     files = [path for path in (ROOT / "hf_attention").rglob("*.py") if asks.search(path.read_text())]
     # The other writes down what a run was made with.
     assert {path.name for path in files} <= {"versions.py", "results.py"}
+
+
+def test_private_names_of_transformers_are_listed():
+    """Each that a class overrides, or that the package calls, stands in the docstring of `versions`."""
+    used = set()
+    for path in (ROOT / "hf_attention").glob("*.py"):
+        module = importlib.import_module(f"hf_attention.{path.stem}")
+        for each in vars(module).values():
+            if isinstance(each, type) and each.__module__ == module.__name__:
+                theirs = [base for base in each.__mro__ if base.__module__.startswith("transformers.")]
+                own = {name for name in vars(each) if re.match("_[a-z]", name) and not name.startswith("_abc_")}
+                used |= {name for name in own for base in theirs if name in vars(base)}
+        used |= set(re.findall(r"super\(\)\.(_[a-z]\w*)\(", path.read_text()))
+    used -= {"_registered_impl", "_auto_class", "_load_processor", "_load_image_processor"}
+    used -= {"_load_video_processor", "_load_feature_extractor", "_sanitize_parameters", "_forward"}
+    missing = {name for name in used if f"{name}`" not in versions.__doc__}
+    assert not missing
 
 
 def test_names_of_a_wrapped_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
