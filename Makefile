@@ -3,12 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-NEWEST := .venv-newest/bin
 # Two workers of one thread each are faster on small tensors than one worker of two threads.
 WORKERS ?= 2
 # A test that takes the network would pass on one machine and fail on the next.
-QUIET := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
-PYTEST = $(QUIET) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
 demo: $(INSTALLED)
@@ -18,10 +16,11 @@ test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # The same with all that the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt.
+test-newest: BIN := .venv-newest/bin
 test-newest:
-	test -x $(NEWEST)/python || $(PYTHON) -m venv .venv-newest
-	$(NEWEST)/python -m pip install --upgrade --upgrade-strategy eager "$$(grep ^torch== constraints.txt)" -e ".[dev]"
-	$(QUIET) $(NEWEST)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv-newest
+	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager "$$(grep ^torch== constraints.txt)" -e ".[dev]"
+	$(PYTEST) -m "not slow" $(ARGS)
 
 # What people install: the wheel in a bare environment, and the sdist.
 test-install: $(INSTALLED)

@@ -4,9 +4,7 @@ Recurrent models with attention as full members of the Hugging Face ecosystem.
 Importing it makes `AutoModel`, `AutoProcessor` and `pipeline` of transformers know the models and tasks it has.
 """
 
-import importlib
-import pkgutil
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 
 from .versions import __version__  # isort: skip  (first of all, it says which transformers is needed)
@@ -77,8 +75,15 @@ __all__ = [
 register()
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Imports a module as it is first named, such as `hf_attention.visualization`."""
-    if name.startswith("_") or name not in {module.name for module in pkgutil.iter_modules(__path__)}:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f".{name}", __name__)
+if TYPE_CHECKING:
+    from . import visualization  # noqa: F401
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Imports a module as it is first named, such as `hf_attention.visualization`."""
+        import importlib
+        import pkgutil
+
+        if name.startswith("_") or name not in {module.name for module in pkgutil.iter_modules(__path__)}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return importlib.import_module(f".{name}", __name__)

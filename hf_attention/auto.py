@@ -134,7 +134,13 @@ class _TaskAliases(dict):
         return super().__contains__(name) or _task_with_languages(name) is not None
 
     def __missing__(self, name: str) -> str:
-        return _task_with_languages(name)
+        task = _task_with_languages(name)
+        if task is None:
+            raise KeyError(name)
+        return task
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
 
 
 class _TaskWithoutDefault(dict):

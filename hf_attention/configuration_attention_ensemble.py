@@ -64,6 +64,9 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
                         f"The members must have one vocabulary: `{name}` is {first.get(name)!r} in the first and "
                         f"{member.get(name)!r} in member {number}."
                     )
+        for member in self.members if "hf_attention_version" in kwargs else ():
+            # It refuses what it does not know, where a newer version has saved it.
+            MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
         for name in SHARED[1:]:
             kwargs.pop(name, None)
             if name in first:

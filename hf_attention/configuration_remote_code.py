@@ -6,32 +6,13 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from packaging.version import Version
-from transformers import GenerationConfig
 from transformers.utils import logging
 
 from .remote_code import name_all_imports
-from .versions import BaseConfig, __version__, strict
+from .versions import OF_TRANSFORMERS, BaseConfig, __version__, strict
 
 
 logger = logging.get_logger(__name__)
-
-# What transformers itself puts into a configuration, beside its fields.
-_OF_TRANSFORMERS = {
-    *vars(GenerationConfig()),
-    "attn_implementation",
-    "auto_map",
-    "experts_implementation",
-    "finetuning_task",
-    "model_type",
-    "name_or_path",
-    "num_labels",
-    "per_layer_config",
-    "prefix",
-    "quantization_config",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-}
 
 
 @strict
@@ -58,7 +39,7 @@ class RemoteCodeConfig(BaseConfig):
         super().__post_init__(**kwargs)
 
     def _check_unknown(self, names: Iterable[str], saved_by: str) -> None:
-        unknown = sorted(name for name in names if not name.startswith("_") and name not in _OF_TRANSFORMERS)
+        unknown = sorted(name for name in names if not name.startswith("_") and name not in OF_TRANSFORMERS)
         if unknown and Version(saved_by) > Version(__version__):
             raise ValueError(
                 f"hf_attention {__version__} does not know {unknown} of this {type(self).__name__}, saved by "

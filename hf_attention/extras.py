@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 
-# The modules that each extra of pyproject.toml brings.
+# The modules that the package's own take from extras of pyproject.toml.
 EXTRAS = {
     "demo": ("gradio",),
     "metrics": ("pycocoevalcap", "sacrebleu"),
@@ -22,17 +22,18 @@ def missing_modules(extra: str) -> list[str]:
     return [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
 
 
-def require_extra(extra: str) -> None:
+def require_extra(extra: str, *modules: str) -> None:
     """
     Checks that an extra is installed. A script calls it before its work, a function before it imports.
 
     Args:
         extra (`str`): One of `EXTRAS`.
+        modules (`str`): Those of its modules that are needed. By default all.
 
     Raises:
         ModuleNotFoundError: Where it is not; the message says how to install it.
     """
-    missing = missing_modules(extra)
+    missing = [name for name in missing_modules(extra) if not modules or name in modules]
     if missing:
         is_checkout = (Path(__file__).parents[1] / "pyproject.toml").is_file()
         package = f'-e ".[{extra}]"' if is_checkout else f'"hf_attention[{extra}]"'

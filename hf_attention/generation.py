@@ -11,6 +11,7 @@ from .versions import (
     CACHE_NAME,
     explaining_untested_versions,
     with_native_cache_name,
+    with_stated_max_length,
 )
 
 
@@ -51,19 +52,16 @@ class AttentionGenerationMixin(GenerationMixin):
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
-        elif (
-            len(args) < 2 and kwargs.get("generation_config") is None and self.generation_config.max_new_tokens is None
-        ):
-            # Said again: until 5.2 transformers takes that of the configuration for a default, and adds to it.
-            kwargs.setdefault("max_length", self.generation_config.max_length)
         if kwargs.get("encoder_outputs") is not None:
             _check_encoder_outputs(kwargs["encoder_outputs"])
         with explaining_untested_versions():
+            if len(args) < 2:  # the second is the generation configuration
+                kwargs = with_stated_max_length(kwargs, self.generation_config)
             outputs = super().generate(*args, **with_native_cache_name(kwargs))
         if not isinstance(outputs, ModelOutput):
             return outputs
-        if CACHE_NAME != "cache":
-            outputs.cache = outputs.past_key_values  # the output classes are transformers' own
+        if CACHE_NAME != "cache" and outputs.past_key_values is not None:
+            outputs["cache"] = outputs.past_key_values  # the output classes are transformers' own
         attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
         if attentions is not None:
             generation_config = kwargs.get("generation_config") or self.generation_config

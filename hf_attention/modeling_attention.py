@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from typing_extensions import Self
@@ -16,9 +15,15 @@ from typing_extensions import Self
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
-from .remote_code import name_all_imports
 from .tied_embedding import embed_tied
-from .versions import CACHE_NAME, Seq2SeqLMOutput, Seq2SeqModelOutput, explaining_untested_versions, names_of_backbones
+from .versions import (
+    CACHE_NAME,
+    BasePreTrainedModel,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+    explaining_untested_versions,
+    names_of_backbones,
+)
 
 
 @dataclass
@@ -38,7 +43,7 @@ class EncoderOutput(ModelOutput):
     initial_states: torch.FloatTensor | None = None
 
 
-class AttentionPreTrainedModel(PreTrainedModel):
+class AttentionPreTrainedModel(BasePreTrainedModel):
     """Weights initialisation, and how targets become decoder inputs."""
 
     config_class = AttentionDecoderConfig
@@ -64,18 +69,6 @@ class AttentionPreTrainedModel(PreTrainedModel):
                 f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
                 f"download it again: {error}"
             ) from error
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As [`~transformers.PreTrainedModel.save_pretrained`], with the code that works without this package."""
-        super().save_pretrained(save_directory, **kwargs)
-        name_all_imports(save_directory)
-
-    def mark_tied_weights_as_initialized(self, *loading_info) -> None:
-        """As transformers', but for a fault of 5.3: it then forgets to tie what a registered class ties."""
-        missing = [(info, set(info.missing_keys)) for info in loading_info]
-        super().mark_tied_weights_as_initialized(*loading_info)
-        for info, keys in missing:
-            info.missing_keys |= keys & self.all_tied_weights_keys.keys()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

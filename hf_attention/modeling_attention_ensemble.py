@@ -129,6 +129,13 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         ensemble.generation_config = copy.deepcopy(models[0].generation_config)
         return ensemble.eval()
 
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        return {
+            f"members.{number}.{target}": f"members.{number}.{source}"
+            for number, member in enumerate(self.members)
+            for target, source in member.get_expanded_tied_weights_keys(all_submodels=True).items()
+        }
+
     def get_encoder(self, modality: str | None = None) -> EnsembleEncoder:
         return EnsembleEncoder([member.get_encoder() for member in self.members])
 

@@ -24,7 +24,7 @@ from .modeling_attention import (
 )
 from .question_attention import QUESTION_ATTENTION_CLASSES
 from .text_encoder import TextEncoder
-from .versions import Seq2SeqLMOutput, takes_cache
+from .versions import Seq2SeqLMOutput, explained, takes_cache
 
 
 @dataclass
@@ -322,6 +322,7 @@ class AttentionVQAModel(AttentionVQAPreTrainedModel, AttentionEncoderDecoderMode
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         (self.encoder.question_encoder if self.decoder is None else self.decoder).embed_tokens = value
 
+    @explained
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -395,6 +396,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
 
         super().save_pretrained(save_directory, **kwargs)
 
+    @explained
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,

@@ -1,7 +1,15 @@
-"""Pictures as Pillow knows them, of any mode."""
+"""Pictures as Pillow knows them, of any mode and from anywhere."""
+
+import base64
+import io
+import os
+import urllib.request
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .versions import __version__
 
 
 def layout_of(images: Image.Image | list) -> dict[str, str]:
@@ -48,3 +56,62 @@ def as_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise ValueError("A picture is of floating-point numbers (Pillow's mode F): convert it to 8 bits.")
     return image.convert("RGB")
+
+
+def _read_bytes(source: str, timeout: float | None) -> bytes:
+    """What lies at an address, or is written in base64."""
+    if source.startswith(("http://", "https://")):
+        # Servers turn the standard library away by its own name.
+        request = urllib.request.Request(source, headers={"User-Agent": f"hf_attention/{__version__}"})
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.read()
+    if source.startswith("data:image/"):
+        source = source.partition(",")[2]
+    return base64.decodebytes(source.encode())
+
+
+def read_image(image: Any, timeout: float | None = None) -> Image.Image:
+    """
+    The picture in RGB, as [`as_rgb`] makes it, wherever it lies.
+
+    Args:
+        image (`str`, `os.PathLike` or `PIL.Image.Image`):
+            A path, an `http(s)` address, an image in base64, or a picture.
+        timeout (`float`, *optional*): Seconds to wait for an image from the web. By default for ever.
+
+    Raises:
+        TypeError: Where it is no image and names none.
+        ValueError: Where the image cannot be read; the message names it.
+    """
+    if isinstance(image, os.PathLike):
+        image = os.fspath(image)
+    if isinstance(image, str):
+        name = repr(image) if len(image) <= 200 else f"{image[:60]!r}... ({len(image)} characters)"
+        if not image:
+            raise ValueError("An image's path is the empty string.")
+    elif isinstance(image, Image.Image):
+        name = f"a PIL image ({image.mode}, {image.width}x{image.height})"
+        if getattr(image, "filename", ""):
+            name += f" of {image.filename!r}"
+    else:
+        raise TypeError(
+            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
+        )
+    try:
+        if isinstance(image, str):
+            image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))
+        return as_rgb(image)
+    except Exception as error:  # each decoder has errors of its own
+        if (
+            isinstance(image, str)
+            and not image.startswith(("http://", "https://", "data:"))
+            and not os.path.isfile(image)
+        ):
+            reason = (
+                "it is a folder" if os.path.isdir(image) else "there is no such file, and it is no image in base64"
+            )
+        elif isinstance(error, UnidentifiedImageError):
+            reason = "it is empty, or of no format that Pillow knows"
+        else:
+            reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"Cannot read the image {name}: {reason}.") from error

@@ -5,8 +5,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from torch.utils.data import IterableDataset
-from transformers import GenerationConfig, Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    Pipeline,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.pipelines.base import load_assistant_model
+
+from .versions import with_stated_max_length
 
 
 class Stream(IterableDataset):
@@ -56,6 +65,8 @@ class GeneratingPipeline(Pipeline):
     modelcard = None
 
     generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
+    # Loads an assistant that is given by its name.
+    auto_class: ClassVar[type] = AutoModelForSeq2SeqLM
     # Named as an argument of generate(), but asking for something in the answers.
     answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
 
@@ -73,26 +84,36 @@ class GeneratingPipeline(Pipeline):
             self._generate_kwargs = {name: kwargs.pop(name) for name in names & kwargs.keys()}
         elif assistant_model is not None:
             raise ValueError(f"`assistant_model`: a {type(model).__name__} does not generate.")
+        if isinstance(assistant_model, str):
+            # transformers knows no classes but its own for a name.
+            if assistant_tokenizer is None:
+                assistant_tokenizer = AutoTokenizer.from_pretrained(assistant_model)
+            assistant_model = self.auto_class.from_pretrained(assistant_model, dtype=model.dtype)
         super().__init__(model=model, **kwargs)
+        if assistant_model is not None:
+            assistant_model.to(self.model.device)
         self.assistant_model, self.assistant_tokenizer = load_assistant_model(
             self.model, assistant_model, assistant_tokenizer
         )
-        self.prefix = getattr(self.model.config, "prefix", None)
 
     def prepare_generate_kwargs(self, generate_kwargs: dict[str, Any], **overrides: Any) -> dict[str, Any]:
         """
         What `generate()` is called with.
 
         Args:
-            generate_kwargs: Arguments of the call. Where they hold a `generation_config`, those given to the pipeline
-                itself do not count.
+            generate_kwargs (`dict`):
+                Arguments of the call. Where they hold a `generation_config`, those given to the pipeline itself do not
+                count.
             overrides: What goes before all of them.
+
+        Returns:
+            `dict`: Arguments of `generate()`.
         """
         if "generation_config" not in generate_kwargs:
             generate_kwargs = {**self._generate_kwargs, **generate_kwargs}
         asked = self.asked_for(generate_kwargs)
         added = {name: value for name, value in self.generation_defaults.items() if name not in asked}
-        if "max_length" in asked:
+        if asked.get("max_length") is not None:
             added.pop("max_new_tokens", None)  # it would win
         pad_token_id = getattr(self.tokenizer, "pad_token_id", None)
         if pad_token_id is not None and "pad_token_id" not in asked:
@@ -106,17 +127,25 @@ class GeneratingPipeline(Pipeline):
         generate_kwargs = assistant | generate_kwargs
         config = generate_kwargs.get("generation_config")
         if config is None:
-            if asked.get("max_length") is not None and asked.get("max_new_tokens") is None:
-                # Said again: until 5.2 transformers takes that of the configuration for a default, and adds to it.
-                added["max_length"] = asked["max_length"]
-            return generate_kwargs | added
-        # generate() takes arguments beside a configuration, but warns.
-        config = copy.deepcopy(config)
-        config.update(**added)
-        return generate_kwargs | {"generation_config": config}
+            generate_kwargs = generate_kwargs | added
+        else:
+            # generate() takes arguments beside a configuration, but warns.
+            config = copy.deepcopy(config)
+            config.update(**added)
+            generate_kwargs = generate_kwargs | {"generation_config": config}
+        return with_stated_max_length(generate_kwargs, self.model.generation_config)
 
     def asked_for(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The settings that arguments of `generate()` or the model's configuration have set to no mere default."""
+        """
+        What is asked of `generate()`, by its arguments or by the model's generation configuration, rather than left to
+        the defaults of transformers.
+
+        Args:
+            generate_kwargs (`dict`): Arguments of `generate()`.
+
+        Returns:
+            `dict`: Settings of generation by name.
+        """
         asked = self.model.generation_config.to_diff_dict()
         if generate_kwargs.get("generation_config") is not None:
             asked |= generate_kwargs["generation_config"].to_diff_dict()

@@ -1,16 +1,13 @@
 """The `image-to-text` task: one sentence, or several, about a picture."""
 
-import base64
-import io
 import os
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from transformers import (
+    AutoModelForImageTextToText,
     BaseImageProcessor,
     BatchFeature,
     PreTrainedModel,
@@ -19,10 +16,9 @@ from transformers import (
 )
 
 from .alignment import attention_maps
-from .pictures import as_rgb, layout_of
+from .pictures import layout_of, read_image
 from .pipeline_generating import GeneratingPipeline, Stream, has_no_words
 from .regions import ImageRegions
-from .versions import __version__
 
 
 class ImageToTextPipeline(GeneratingPipeline):
@@ -61,6 +57,7 @@ class ImageToTextPipeline(GeneratingPipeline):
     ```
     """
 
+    auto_class = AutoModelForImageTextToText
     _load_processor = None
     _load_image_processor = None
     _load_video_processor = False
@@ -274,51 +271,3 @@ def find_parts(
     if has_no_words(tokenizer):
         raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
     return tokenizer, image_processor
-
-
-def _read_bytes(source: str, timeout: float | None) -> bytes:
-    """What lies at an address, or is written in base64."""
-    if source.startswith(("http://", "https://")):
-        # Servers turn the standard library away by its own name.
-        request = urllib.request.Request(source, headers={"User-Agent": f"hf_attention/{__version__}"})
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            return response.read()
-    if source.startswith("data:image/"):
-        source = source.partition(",")[2]
-    return base64.decodebytes(source.encode())
-
-
-def read_image(image: Any, timeout: float | None) -> Image.Image:
-    """The image as RGB, turned as its EXIF says; the errors name what could not be read."""
-    if isinstance(image, os.PathLike):
-        image = os.fspath(image)
-    if isinstance(image, str):
-        name = repr(image) if len(image) <= 200 else f"{image[:60]!r}... ({len(image)} characters)"
-        if not image:
-            raise ValueError("An image's path is the empty string.")
-    elif isinstance(image, Image.Image):
-        name = f"a PIL image ({image.mode}, {image.width}x{image.height})"
-        if getattr(image, "filename", ""):
-            name += f" of {image.filename!r}"
-    else:
-        raise TypeError(
-            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
-        )
-    try:
-        if isinstance(image, str):
-            image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))
-        return as_rgb(image)
-    except Exception as error:  # each decoder has errors of its own
-        if (
-            isinstance(image, str)
-            and not image.startswith(("http://", "https://", "data:"))
-            and not os.path.isfile(image)
-        ):
-            reason = (
-                "it is a folder" if os.path.isdir(image) else "there is no such file, and it is no image in base64"
-            )
-        elif isinstance(error, UnidentifiedImageError):
-            reason = "it is empty, or of no format that Pillow knows"
-        else:
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise ValueError(f"Cannot read the image {name}: {reason}.") from error

@@ -90,7 +90,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             _check_vocabulary(self._target_tokenizer, model.get_output_embeddings().weight, name)
         super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
         parameters = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
-        self.prefix = parameters.pop("prefix", self.prefix) or ""
+        self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
         if "generation_config" not in self._generate_kwargs:
             known = vars(GenerationConfig())
             parameters = {name: value for name, value in parameters.items() if name in known}

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 from transformers import (
+    AutoModelForVisualQuestionAnswering,
     BaseImageProcessor,
     BatchFeature,
     PreTrainedModel,
@@ -17,9 +18,9 @@ from transformers import (
 from transformers.pipelines.pt_utils import KeyDataset
 
 from .alignment import attention_maps
-from .pictures import layout_of
+from .pictures import layout_of, read_image
 from .pipeline_generating import GeneratingPipeline, Stream
-from .pipeline_image_to_text import find_parts, read_image
+from .pipeline_image_to_text import find_parts
 from .regions import ImageRegions
 
 
@@ -65,6 +66,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
     ```
     """
 
+    auto_class = AutoModelForVisualQuestionAnswering
     _load_processor = None
     _load_image_processor = None
     _load_video_processor = False

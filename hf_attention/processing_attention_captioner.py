@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
-from transformers.image_utils import ImageInput, load_image
+from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
 
-from .pictures import as_rgb, layout_of
+from .pictures import layout_of, read_image
 from .remote_code import name_all_imports
 
 
@@ -111,9 +111,7 @@ def _as_rgb(images: ImageInput) -> ImageInput:
         if not images:
             raise ValueError("`images` is an empty list.")
         return [_as_rgb(image) for image in images]
-    if isinstance(images, str):
-        images = Image.open(images) if os.path.isfile(images) else load_image(images)
-    return as_rgb(images) if isinstance(images, Image.Image) else images
+    return read_image(images) if isinstance(images, str | os.PathLike | Image.Image) else images
 
 
 AttentionCaptionerProcessor.register_for_auto_class()

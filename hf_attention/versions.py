@@ -27,6 +27,7 @@ The private names, each overridden or called because nothing public does the sam
 Nothing here imports from the package, so that it can be what runs first.
 """
 
+import copy
 import functools
 import inspect
 import logging
@@ -64,7 +65,14 @@ if IS_NEWER_THAN_TESTED:
 
 import huggingface_hub.dataclasses  # noqa: E402
 import torch  # noqa: E402
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, modeling_outputs  # noqa: E402
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoModel,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    modeling_outputs,
+)
 from transformers.cache_utils import Cache, CacheLayerMixin  # noqa: E402
 
 # From 5.4 to 5.15 `transformers.AutoImageProcessor` is an error where torchvision is missing; this one is not.
@@ -73,7 +81,12 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor  #
 
 @contextmanager
 def explaining_untested_versions() -> Iterator[None]:
-    """On a transformers newer than any tested, an error that smells of it says so, and what to do."""
+    """
+    On a transformers newer than any tested, an error that smells of it says so, and what to do.
+
+    Raises:
+        RuntimeError: Such an error, explained.
+    """
     try:
         yield
     except (AttributeError, ImportError, NotImplementedError, TypeError) as error:
@@ -82,7 +95,44 @@ def explaining_untested_versions() -> Iterator[None]:
         raise RuntimeError(f"{UNTESTED} The error was: {type(error).__name__}: {error}") from error
 
 
+def explained(forward: Callable[_P, _T]) -> Callable[_P, _T]:
+    """
+    Of a `forward`, the same; on a transformers newer than any tested, within [`explaining_untested_versions`].
+
+    Args:
+        forward (`Callable`): The method.
+    """
+    return explaining_untested_versions()(forward) if IS_NEWER_THAN_TESTED else forward
+
+
 strict = huggingface_hub.dataclasses.strict
+
+# What transformers itself puts, or has put, into a configuration, beside the fields of BaseConfig.
+OF_TRANSFORMERS = {
+    *vars(GenerationConfig()),
+    "add_cross_attention",
+    "attn_implementation",
+    "auto_map",
+    "cross_attention_hidden_size",
+    "experts_implementation",
+    "finetuning_task",
+    "is_decoder",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "per_layer_config",
+    "prefix",
+    "pruned_heads",
+    "quantization_config",
+    "sep_token_id",
+    "task_specific_params",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "torch_dtype",
+    "torchscript",
+    "use_bfloat16",
+}
 
 BaseConfig = PreTrainedConfig
 
@@ -118,6 +168,19 @@ if not is_dataclass(PreTrainedConfig):
             PreTrainedConfig.__init__(self, **given, **kwargs)
 
 
+BasePreTrainedModel = PreTrainedModel
+
+if _INSTALLED.release[:2] == (5, 3):
+
+    class BasePreTrainedModel(PreTrainedModel):
+        """transformers' base model, which in 5.3 forgets to tie what a registered class ties."""
+
+        def mark_tied_weights_as_initialized(self, loading_info) -> None:
+            missing = set(loading_info.missing_keys)
+            super().mark_tied_weights_as_initialized(loading_info)
+            loading_info.missing_keys |= missing & self.all_tied_weights_keys.keys()
+
+
 # What the cache is called in outputs and arguments: another name since 5.24.
 CACHE_NAME = "cache" if hasattr(modeling_outputs.BaseModelOutputWithPast, "cache") else "past_key_values"
 
@@ -132,6 +195,12 @@ def with_native_cache_name(kwargs: dict[str, Any]) -> dict[str, Any]:
     """
     Keyword arguments with the cache, where there is one, under the name that this transformers knows.
 
+    Args:
+        kwargs (`dict`): With the cache under either name.
+
+    Returns:
+        `dict`: The same otherwise.
+
     Raises:
         ValueError: Where they hold a cache under either name.
     """
@@ -144,9 +213,17 @@ def takes_cache(forward: Callable[_P, _T]) -> Callable[_P, _T]:
     """
     Of a `forward` with an argument `cache`: lets the argument be called `past_key_values` too, on every transformers.
 
+    Args:
+        forward (`Callable`): The method.
+
+    Returns:
+        `Callable`: The method, which takes either name. It is [`explained`], too.
+
     Raises:
         ValueError: By the function it returns, where a caller passes both.
     """
+
+    forward = explained(forward)
 
     @functools.wraps(forward)
     def takes_either(*args, past_key_values=None, **kwargs):
@@ -177,8 +254,18 @@ else:
         def cache(self):
             return self.past_key_values
 
+        @cache.setter
+        def cache(self, value):
+            self.past_key_values = value
+
         def __getitem__(self, key):
             return super().__getitem__("past_key_values" if key == "cache" else key)
+
+        def __contains__(self, key):
+            return super().__contains__("past_key_values" if key == "cache" else key)
+
+        def get(self, key, default=None):
+            return super().get("past_key_values" if key == "cache" else key, default)
 
     @dataclass
     class BaseModelOutputWithPast(_NamesCache, modeling_outputs.BaseModelOutputWithPast):
@@ -205,7 +292,8 @@ class CacheLayer(CacheLayerMixin):
         return self.get_max_length()
 
 
-# Until 5.14 an assistant's cache is told how many tokens to keep, zero among them; all others, how many to take back.
+# Until 5.13 every cache is cropped to a number of tokens to keep, in 5.14 still an assistant's; later, by a number of
+# tokens to take back. Only an assistant's is ever asked to keep none.
 ASSISTANTS_ARE_CROPPED_TO_A_LENGTH = _INSTALLED.release[:2] < (5, 15)
 
 
@@ -214,9 +302,11 @@ class LayeredCache(Cache):
 
     @property
     def is_croppable(self) -> bool:
+        """Whether the state after every token is recorded."""
         return all(layer.is_croppable for layer in self.layers)
 
     def activate_past_recording(self) -> None:
+        """Records the state after every token from now on."""
         for layer in self.layers:
             layer.activate_past_recording()
 
@@ -227,8 +317,36 @@ def pillow_image_processor(name: str) -> type:
 
     Args:
         name (`str`): The plain name, such as `"ViTImageProcessor"`.
+
+    Returns:
+        `type`: The class.
     """
     return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+
+
+def with_stated_max_length(kwargs: dict[str, Any], defaults: GenerationConfig) -> dict[str, Any]:
+    """
+    Arguments of `generate()` that say the `max_length` of the model's configuration again, where they say none.
+    Until 5.2 transformers takes one that is not said for a default, and adds the length of the prompt to it.
+
+    Args:
+        kwargs (`dict`): The arguments.
+        defaults (`GenerationConfig`): The model's configuration.
+
+    Returns:
+        `dict`: The arguments; since 5.3 as they were.
+    """
+    if _INSTALLED.release[:2] >= (5, 3) or defaults.max_length is None or defaults.max_new_tokens is not None:
+        return kwargs
+    config = kwargs.get("generation_config")
+    limits = ("max_length", "max_new_tokens")
+    if any(kwargs.get(name) is not None or getattr(config, name, None) is not None for name in limits):
+        return kwargs
+    if config is None:
+        return {**kwargs, "max_length": defaults.max_length}
+    config = copy.deepcopy(config)
+    config.max_length = defaults.max_length
+    return {**kwargs, "generation_config": config}
 
 
 def names_of_backbones(

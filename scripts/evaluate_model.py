@@ -192,6 +192,7 @@ EVALUATIONS: dict[str, tuple[type, Callable[[Any], dict[str, float]], str]] = {
 }
 
 
+METRIC_MODULES = {captions: "pycocoevalcap", translation: "sacrebleu"}
 # What a perplexity comes from.
 NO_METRICS = ("loss", "tokens")
 
@@ -204,8 +205,8 @@ def main(argv: list[str] | None = None) -> None:
     values = vars(parser.parse_args(argv))
     arguments_class, evaluate, task = EVALUATIONS[values.pop("command")]
     arguments = arguments_class(**values)
-    if evaluate in (captions, translation):
-        require_extra("metrics")
+    if evaluate in METRIC_MODULES:
+        require_extra("metrics", METRIC_MODULES[evaluate])
     scores = evaluate(arguments)
     print(json.dumps(scores))
     if arguments.model_card is not None:

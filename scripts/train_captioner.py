@@ -157,7 +157,7 @@ def main() -> None:
     parser.set_defaults(**DEFAULTS)
     arguments = parser.parse_args_into_dataclasses()
     loop_args, data_args, stream_args, model_args, tokenizer_args, decoder_args, critic_args, hub_args = arguments
-    require_extra("metrics")
+    require_extra("metrics", "pycocoevalcap")
     stream_args.check(loop_args)
     if stream_args.streaming and critic_args.self_critical:
         raise ValueError("`self_critical` rewards by all training captions, which `streaming` does not keep.")

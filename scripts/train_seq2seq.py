@@ -135,7 +135,7 @@ def main() -> None:
     arguments = parser.parse_args_into_dataclasses()
     loop_args, data_args, stream_args, tokenizer_args, model_args, hub_args = arguments
     if data_args.task == "translation":
-        require_extra("metrics")
+        require_extra("metrics", "sacrebleu")
     stream_args.check(loop_args)
     if stream_args.streaming and data_args.task == "chat":
         raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")

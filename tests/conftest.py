@@ -13,9 +13,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="hf_attention_modules_")
 
 import torch  # noqa: E402
-from common.versions import skip_faults  # noqa: E402
+from common.versions import IGNORED, skip_faults  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
+
+collect_ignore = IGNORED
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one worker a core

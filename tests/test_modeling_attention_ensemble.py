@@ -1,6 +1,8 @@
 """Several models generate as one: the mean of their probabilities, whatever the strategy."""
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -199,3 +201,26 @@ def test_what_does_not_go_together_is_refused() -> None:
         AttentionEnsembleConfig(members=[{"model_type": "bert"}])
     with pytest.raises(RuntimeError, match="does not train"):
         ensemble.from_members([seq2seq.make_model()]).train()(**seq2seq.make_inputs(1), labels=torch.tensor([[5]]))
+
+
+def test_tied_members_stay_tied(tmp_path: Path) -> None:
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(
+        [FACTORIES[0].make_model(tie_word_embeddings=True), FACTORIES[0].make_model()]
+    )
+    ensemble.save_pretrained(tmp_path)
+    loaded, info = AttentionEnsembleForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    heads = [member.lm_head.weight is member.model.decoder.embed_tokens.weight for member in loaded.members]
+    assert heads == [True, False]
+    for name, tensor in ensemble.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_a_member_s_field_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    AttentionEnsembleForConditionalGeneration.from_members([FACTORIES[0].make_model()]).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["members"][0]["new_gate"] = True
+    settings["hf_attention_version"] = "99.0"
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="does not know .'new_gate'.*saved by hf_attention 99.0"):
+        AttentionEnsembleForConditionalGeneration.from_pretrained(tmp_path)

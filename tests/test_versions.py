@@ -1,6 +1,7 @@
 """What has two names in the transformers that the package is for, and what it says to others."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -12,13 +13,14 @@ import torch
 from common.factories import FACTORIES, ModelFactory, generation_inputs, make_tokens, over_models
 from packaging.requirements import Requirement
 from packaging.version import Version
-from transformers import CLIPVisionConfig
+from transformers import CLIPVisionConfig, GenerationConfig
 
 import hf_attention
 from hf_attention import AttentionEnsembleForConditionalGeneration, RecurrentCache, versions
 
 
 ROOT = Path(__file__).parents[1]
+EARLY = Path(__file__).parent / "recorded" / "early_checkpoints"
 
 
 def given(factory: ModelFactory, model, tokens: torch.LongTensor) -> dict[str, torch.Tensor]:
@@ -42,7 +44,7 @@ def test_the_cache_has_both_names(factory: ModelFactory):
             cache = outputs.cache
             assert isinstance(cache, RecurrentCache)
             assert outputs.past_key_values is cache and outputs["cache"] is cache
-            assert outputs["past_key_values"] is cache
+            assert outputs["past_key_values"] is cache and outputs.get("cache") is cache and "cache" in outputs
             outputs = module(**given(factory, model, rest), **{name: cache})
             torch.testing.assert_close(outputs[output], expected)
             assert outputs.cache is cache
@@ -60,11 +62,12 @@ def test_generation_goes_on_from_a_cache_of_either_name(factory: ModelFactory):
     begun = "decoder_input_ids" if model.config.is_encoder_decoder else "input_ids"
     for name in ("cache", "past_key_values"):
         outputs = model.generate(**inputs, **asked, max_new_tokens=3, min_new_tokens=3)
-        assert isinstance(outputs.cache, RecurrentCache) and outputs.past_key_values is outputs.cache
-        given = {**inputs, begun: outputs.sequences, name: outputs.cache}
+        assert isinstance(outputs.cache, RecurrentCache)
+        assert outputs.past_key_values is outputs.cache is outputs["cache"] is outputs.get("cache")
+        more = {**inputs, begun: outputs.sequences, name: outputs.cache}
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            again = model.generate(**given, **asked, max_new_tokens=3, min_new_tokens=3)
+            again = model.generate(**more, **asked, max_new_tokens=3, min_new_tokens=3)
         assert again.sequences.equal(expected)
     with pytest.raises(ValueError, match="pass one of them, got both"):
         model.generate(**inputs, cache=RecurrentCache(), past_key_values=RecurrentCache())
@@ -182,3 +185,25 @@ def test_names_of_a_wrapped_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert re.sub(pattern, replacement, new) == re.sub(pattern, replacement, old) == old
     elif versions._INSTALLED >= Version("5.18"):
         assert renamed == {}
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(EARLY.iterdir())])
+def test_checkpoints_of_the_first_code_say_what_they_said(name: str):
+    """They were saved beside transformers 5.23, before any other was looked at."""
+    factory = next(each for each in FACTORIES if each.name == name.replace("ensemble", "captioner"))
+    model_class = AttentionEnsembleForConditionalGeneration if name == "ensemble" else factory.model_class
+    model, info = model_class.from_pretrained(EARLY / name, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    inputs = generation_inputs(model, factory.make_inputs(3))
+    said = json.loads((EARLY / name / "tokens.json").read_text())
+    assert model.generate(**inputs, num_beams=3, max_new_tokens=6).tolist() == said
+
+
+@over_models
+def test_the_length_of_the_configuration_holds_beside_a_configuration(factory: ModelFactory):
+    model = factory.make_model()
+    model.generation_config.max_length = 9
+    inputs = generation_inputs(model, factory.make_inputs(1))
+    for config in (None, GenerationConfig(num_beams=2, eos_token_id=-1)):
+        sequences = model.generate(**inputs, generation_config=config, min_length=9)
+        assert sequences.shape[1] == 9

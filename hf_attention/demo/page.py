@@ -12,7 +12,7 @@ from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 
 from ..alignment import merge_words
 from ..extras import missing_modules, require_extra
-from ..pipeline_image_to_text import read_image
+from ..pictures import read_image
 from ..scene_questions import ask
 from ..scenes import describe, make_scene
 from .looks import STYLE, View, look_html, picture_view, sentence_view

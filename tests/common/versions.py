@@ -47,6 +47,7 @@ FAULTS: list[Fault] = [
         r"test_trainer.py::test_(accumulated|the_loss_of)_",
         "Trainer miscounts targets",
     ),
+    Fault("5.15", "5.16", r"::test_.*assisted-recurrent_lm", "an assistant's cache is cropped too far"),
     Fault("5.0", "5.4", r"::test_foreign_model_that_attends", "encoder-decoders do not hand on attn_implementation"),
     Fault("5.0", "5.18", r"::test_answers_equal_those_of_transformers_4\[git\]", "GIT answers otherwise than in 4.57"),
     Fault("5.0", "5.4", r"::test_answers_equal_those_of_transformers_4\[m?bart", "BART's forced end is lost"),
@@ -55,17 +56,21 @@ FAULTS: list[Fault] = [
     Fault("5.0", "5.3", r"test_pipeline_text2text.*marian|::test_a_translator_of_", "Marian wants sentencepiece"),
     Fault("5.0", "5.4", r"test_regions.*(padd|size11-|Turning)", "image processors do not pad"),
     Fault("5.0", "5.10", r"::test_auto_classes_load_with_the_package", "trusted code goes before registered classes"),
-    Fault("5.4", "5.5", r"test_regions|pix2struct|vilt|test_(bad|long|forms)", "image processors want torchvision"),
+    Fault("5.4", "5.5", r"pix2struct|vilt", "image processors want torchvision"),
+    Fault("5.4", "5.5", r"visual_question_answering.py::test_(bad|long|forms)", "image processors want torchvision"),
     Fault("5.4", "5.5", r"::test_an_answering_model_of_transformers", "image processors want torchvision"),
     Fault("5.4", "5.5", r"mbart|marian|multilingual|two_letter|unknown_language", "mBART's configuration is refused"),
 ]
+
+# Modules that cannot be collected: on 5.4 image processors want torchvision.
+IGNORED = ["test_regions.py"] if INSTALLED.release[:2] == (5, 4) else []
 
 
 def skip_faults(items: list[pytest.Item]) -> None:
     """Marks the tests that would meet a fault of the installed transformers."""
     for fault in FAULTS:
         if fault.is_here:
-            mark = pytest.mark.skip(reason=f"transformers {fault.first} to {fault.mended}: {fault.reason}")
+            mark = pytest.mark.skip(reason=f"transformers from {fault.first}, before {fault.mended}: {fault.reason}")
             for item in items:
                 if re.search(fault.tests, item.nodeid):
                     item.add_marker(mark)

@@ -2,8 +2,8 @@
 Tries the package on every minor of transformers that it is for.
 
     python tests/versions/run.py                               # what `make test-versions` runs; hours
-    python tests/versions/run.py --suite 5.0 5.7               # the quick suite on these minors only
-    python tests/versions/run.py --suite --checkpoints 5.3     # checkpoints between these only; no suite
+    python tests/versions/run.py --suite 5.0 5.7               # the quick suite on these minors, and no checkpoints
+    python tests/versions/run.py --checkpoints 5.3 5.24        # checkpoints between these, and no suite
 
 The quick suite runs on each minor. Checkpoints saved under the oldest, 5.23 and the newest are loaded under each of
 the others, with the package and, by the code that they carry, without it: they must say the same. The tables are
@@ -91,18 +91,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     major, last = NEWEST.split(".")
     minors = [f"{major}.{number}" for number in range(int(OLDEST.split(".")[1]), int(last) + 1)]
-    parser.add_argument("--suite", nargs="*", default=minors, metavar="MINOR", help="Minors to run the suite on.")
-    parser.add_argument(
-        "--checkpoints",
-        nargs="*",
-        default=[OLDEST, "5.23", NEWEST],
-        metavar="MINOR",
-        help="Minors between which checkpoints go.",
-    )
+    parser.add_argument("--suite", nargs="+", default=[], metavar="MINOR", help="Minors to run the suite on.")
+    parser.add_argument("--checkpoints", nargs="+", default=[], metavar="MINOR", help="Minors that they go between.")
     arguments = parser.parse_args()
+    if len(arguments.checkpoints) == 1:
+        parser.error("checkpoints go between two minors or more.")
+    if not (arguments.suite or arguments.checkpoints):
+        arguments.suite, arguments.checkpoints = minors, [OLDEST, "5.23", NEWEST]
     ENVIRONMENTS.mkdir(exist_ok=True)
     fine = True
-    if len(arguments.checkpoints) > 1:
+    if arguments.checkpoints:
         rows, fine = try_checkpoints(arguments.checkpoints)
         print_table(["saved under", "loaded under", "with the package", "by its own code"], ["---"] * 4, *rows)
     if arguments.suite:

@@ -60,7 +60,7 @@ def caption_metrics(
             "METEOR and the tokeniser of the Penn Treebank run in Java, and there is no `java` on the path: install "
             'it, or leave out `meteor=True` and `tokenizer="ptb"`.'
         )
-    require_extra("metrics")
+    require_extra("metrics", "pycocoevalcap")
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor

@@ -52,7 +52,7 @@ def translation_signatures() -> dict[str, str]:
 
 
 def _scorers() -> dict[str, "Metric"]:
-    require_extra("metrics")
+    require_extra("metrics", "sacrebleu")
     from sacrebleu.metrics import BLEU, CHRF, TER
 
     return {"bleu": BLEU(), "bleu_lowercase": BLEU(lowercase=True), "chrf": CHRF(), "ter": TER()}
