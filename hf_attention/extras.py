@@ -35,8 +35,10 @@ def require_extra(extra: str, *modules: str) -> None:
     """
     missing = [name for name in missing_modules(extra) if not modules or name in modules]
     if missing:
-        is_checkout = (Path(__file__).parents[1] / "pyproject.toml").is_file()
-        package = f'-e ".[{extra}]"' if is_checkout else f'"hf_attention[{extra}]"'
+        root = Path(__file__).parents[1]
+        is_checkout = (root / "pyproject.toml").is_file()
+        where = "." if root == Path.cwd() else root
+        package = f'-e "{where}[{extra}]"' if is_checkout else f'"hf_attention[{extra}]"'
         raise ModuleNotFoundError(
             f"This needs {' and '.join(missing)}, of the extra {extra!r}: pip install {package}", name=missing[0]
         )

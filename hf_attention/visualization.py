@@ -37,8 +37,8 @@ if TYPE_CHECKING or not missing_modules("visualization"):
 
     # Looked at: the picture as it is. Not looked at: the picture in the dark, its objects still to be made out.
     _SHADE = LinearSegmentedColormap.from_list(
-        "attention_shade", [(0.0, 0.0, 0.05, 0.75), (0.0, 0.0, 0.05, 0.0)], bad=(0.75, 0.75, 0.75, 0.9)
-    )
+        "attention_shade", [(0.0, 0.0, 0.05, 0.75), (0.0, 0.0, 0.05, 0.0)]
+    ).with_extremes(bad=(0.75, 0.75, 0.75, 0.9))
     _INK = LinearSegmentedColormap.from_list("attention_ink", ["#ffffff", "#9ecae1", "#2171b5", "#08306b"])
 
 

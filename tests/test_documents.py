@@ -44,10 +44,13 @@ def text_of(path: Path) -> str:
     return text.replace("\\\n", " ")
 
 
-def commands(pattern: str, *paths: Path) -> Iterator[Any]:
-    for path in paths:
-        for number, found in enumerate(re.findall(pattern, text_of(path))):
-            yield pytest.param(found, id=f"{path.stem}-{number}")
+def commands(pattern: str, *paths: Path) -> list[Any]:
+    """What a pattern finds in pages or scripts, as parameters of a test."""
+    return [
+        pytest.param(found, id=f"{path.stem}-{number}")
+        for path in paths
+        for number, found in enumerate(re.findall(pattern, text_of(path)))
+    ]
 
 
 class Parsed(BaseException):
