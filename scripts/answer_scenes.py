@@ -151,7 +151,7 @@ def main() -> None:
         ema_decay=0.99,
         metric_for_best_model="all",
         # Processors without such instructions emulate them, slowly.
-        mixed_precision="bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no",
+        mixed_precision="bf16" if getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16") else "no",
     )
     prepare_output_dir(loop_arguments)
     set_seed(arguments.seed)

@@ -107,7 +107,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
         warmup_steps=50,
         ema_decay=0.98,
         # Processors without such instructions emulate them, slowly.
-        mixed_precision="bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no",
+        mixed_precision="bf16" if getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16") else "no",
     )
     prepare_output_dir(loop_arguments)
     captions = list(scenes["captions"])
