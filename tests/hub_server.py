@@ -279,7 +279,8 @@ def create(hub: Hub, request: Request) -> Answer:
     if (kind, name) in hub.repositories:
         raise Refused(409, "You already created this model repo", url=url)
     first = hub.commit(None, "initial commit", {".gitattributes": File(b"*.safetensors filter=lfs\n", False)})
-    hub.repositories[kind, name] = Repository(asked.get("visibility") == "private", {f"{BRANCH}main": first})
+    private = asked.get("visibility") == "private" or bool(asked.get("private"))  # huggingface-hub says either
+    hub.repositories[kind, name] = Repository(private, {f"{BRANCH}main": first})
     return Answer({"url": url, "name": name})
 
 
