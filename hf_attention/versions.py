@@ -45,7 +45,7 @@ __version__ = "0.1.0"
 
 _P, _T = ParamSpec("_P"), TypeVar("_T")
 
-# The suite was run on these minors and all between: see CONTRIBUTING.md. pyproject.toml has the same range.
+# The suite was run on these minors and on some between: see CONTRIBUTING.md. pyproject.toml has the same range.
 OLDEST, NEWEST = "5.0", "5.24"
 _INSTALLED = Version(transformers.__version__)
 # A development or pre-release version counts as the release that it comes before.
