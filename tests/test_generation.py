@@ -105,9 +105,8 @@ def test_assisted_decoding_equals_greedy(factory, settings):
             outputs = generate(factory, model, inputs, strategy, output_attentions=False, **prefix)
             sequences = outputs.sequences
             if strategy == "prompt lookup" and INSTALLED < Version("5.15"):
-                assert (
-                    sequences.shape[1] <= expected.shape[1] + 1
-                )  # it may go on for a token behind the greatest length
+                # There T5 and GPT-2 go on past the greatest length, too.
+                assert sequences.shape[1] <= expected.shape[1] + 1
                 sequences = sequences[:, : expected.shape[1]]
             assert sequences.equal(expected), strategy
 
