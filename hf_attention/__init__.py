@@ -7,35 +7,35 @@ Importing it makes `AutoModel`, `AutoProcessor` and `pipeline` of transformers k
 from typing import TYPE_CHECKING, Any
 
 
-from .versions import __version__  # isort: skip  (first of all, it says which transformers is needed)
+from .models.versions import __version__  # isort: skip  (first of all, it says which transformers is needed)
 
-from .alignment import attention_maps
-from .attention import Attention
 from .auto import register
-from .cache import RecurrentCache
-from .configuration_attention import AttentionDecoderConfig
-from .configuration_attention_captioner import AttentionCaptionerConfig
-from .configuration_attention_ensemble import AttentionEnsembleConfig
-from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
-from .configuration_attention_vqa import AttentionVQAConfig
-from .configuration_recurrent_lm import RecurrentLMConfig
-from .decoder import AttentionDecoder
-from .image_encoder import ImageEncoder
-from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
-from .modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
-from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
-from .modeling_attention_vqa import (
+from .models.alignment import attention_maps
+from .models.attention import Attention
+from .models.cache import RecurrentCache
+from .models.configuration_attention import AttentionDecoderConfig
+from .models.configuration_attention_captioner import AttentionCaptionerConfig
+from .models.configuration_attention_ensemble import AttentionEnsembleConfig
+from .models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .models.configuration_attention_vqa import AttentionVQAConfig
+from .models.configuration_recurrent_lm import RecurrentLMConfig
+from .models.decoder import AttentionDecoder
+from .models.image_encoder import ImageEncoder
+from .models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
+from .models.modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
+from .models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
+from .models.modeling_attention_vqa import (
     AttentionVQAForConditionalGeneration,
     AttentionVQAForQuestionAnswering,
     AttentionVQAModel,
 )
-from .modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
-from .pipeline_image_to_text import ImageToTextPipeline
-from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
-from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
-from .processing_attention_captioner import AttentionCaptionerProcessor
-from .processing_attention_vqa import AttentionVQAProcessor
-from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from .models.modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
+from .models.pipeline_image_to_text import ImageToTextPipeline
+from .models.pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
+from .models.pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
+from .models.processing_attention_captioner import AttentionCaptionerProcessor
+from .models.processing_attention_vqa import AttentionVQAProcessor
+from .models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
 __all__ = [
@@ -76,11 +76,11 @@ register()
 
 
 if TYPE_CHECKING:
-    from . import visualization  # noqa: F401
+    from . import scenes, seeing  # noqa: F401
 else:
 
     def __getattr__(name: str) -> Any:
-        """Imports a module as it is first named, such as `hf_attention.visualization`."""
+        """Imports a module as it is first named, such as `hf_attention.seeing.figures`."""
         import importlib
         import pkgutil
 

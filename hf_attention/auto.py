@@ -21,26 +21,26 @@ from transformers import (
 )
 from transformers.models.auto import modeling_auto
 
-from .configuration_attention_captioner import AttentionCaptionerConfig
-from .configuration_attention_ensemble import AttentionEnsembleConfig
-from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
-from .configuration_attention_vqa import AttentionVQAConfig
-from .configuration_recurrent_lm import RecurrentLMConfig
-from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
-from .modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
-from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
-from .modeling_attention_vqa import (
+from .models.configuration_attention_captioner import AttentionCaptionerConfig
+from .models.configuration_attention_ensemble import AttentionEnsembleConfig
+from .models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .models.configuration_attention_vqa import AttentionVQAConfig
+from .models.configuration_recurrent_lm import RecurrentLMConfig
+from .models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
+from .models.modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
+from .models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
+from .models.modeling_attention_vqa import (
     AttentionVQAForConditionalGeneration,
     AttentionVQAForQuestionAnswering,
     AttentionVQAModel,
 )
-from .modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
-from .pipeline_image_to_text import ImageToTextPipeline
-from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
-from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
-from .processing_attention_captioner import AttentionCaptionerProcessor
-from .processing_attention_vqa import AttentionVQAProcessor
-from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from .models.modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
+from .models.pipeline_image_to_text import ImageToTextPipeline
+from .models.pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
+from .models.pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
+from .models.processing_attention_captioner import AttentionCaptionerProcessor
+from .models.processing_attention_vqa import AttentionVQAProcessor
+from .models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
 @dataclass(frozen=True)

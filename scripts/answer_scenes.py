@@ -20,9 +20,14 @@ from datasets import Dataset
 from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
-from hf_attention.configuration_attention_vqa import ATTENTION_FORMS
-from hf_attention.scene_questions import KINDS, make_scene_questions
-from hf_attention.training.answering import (
+from hf_attention.models.configuration_attention_vqa import ATTENTION_FORMS
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.scenes.questions import KINDS, make_scene_questions
+from hf_attention.training.arguments import LoopArguments
+from hf_attention.training.data.images import PixelsInMemory
+from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.loop.train import make_accelerator, prepare_output_dir, train
+from hf_attention.training.tasks.answering import (
     AnsweringDataset,
     AnsweringObjective,
     Questions,
@@ -32,11 +37,6 @@ from hf_attention.training.answering import (
     question_batch,
     read_questions,
 )
-from hf_attention.training.arguments import LoopArguments
-from hf_attention.training.images import PixelsInMemory
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import pillow_image_processor
 
 
 IMAGE_SIZE = 64

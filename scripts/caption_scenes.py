@@ -25,18 +25,18 @@ from hf_attention import (
     AttentionCaptionerProcessor,
     ImageToTextPipeline,
 )
-from hf_attention.attention import ATTENTION_CLASSES
 from hf_attention.extras import require_extra
-from hf_attention.scenes import HELD_OUT_PAIRS, PairCounts, make_scenes, score_pairs
+from hf_attention.models.attention import ATTENTION_CLASSES
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.scenes.drawing import HELD_OUT_PAIRS, PairCounts, make_scenes, score_pairs
+from hf_attention.seeing import plot_caption_attention
 from hf_attention.training.arguments import LoopArguments
-from hf_attention.training.captioning import CaptionDataset, caption_labels
-from hf_attention.training.collators import CaptionCollator
-from hf_attention.training.images import PixelsInMemory
-from hf_attention.training.loop import make_accelerator, prepare_output_dir, train
-from hf_attention.training.sampling import CaptionBatchSampler
-from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import pillow_image_processor
-from hf_attention.visualization import plot_caption_attention
+from hf_attention.training.data.collators import CaptionCollator
+from hf_attention.training.data.images import PixelsInMemory
+from hf_attention.training.data.sampling import CaptionBatchSampler
+from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.loop.train import make_accelerator, prepare_output_dir, train
+from hf_attention.training.tasks.captioning import CaptionDataset, caption_labels
 
 
 IMAGE_SIZE = 64

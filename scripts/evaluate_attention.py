@@ -42,11 +42,11 @@ from transformers import (
 )
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
-from hf_attention.pictures import as_rgb
-from hf_attention.regions import ImageRegions
-from hf_attention.scene_questions import make_scene_questions
-from hf_attention.scenes import PAIR_PATTERN, SHAPE_OF_NOUN, make_scenes
-from hf_attention.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.models.pictures import as_rgb
+from hf_attention.models.regions import ImageRegions
+from hf_attention.scenes import make_scene_questions
+from hf_attention.scenes.drawing import PAIR_PATTERN, SHAPE_OF_NOUN, make_scenes
+from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
 
 
 DELETED_SHARE = 0.1

@@ -41,11 +41,18 @@ from hf_attention.extras import require_extra
 from hf_attention.metrics.captioning.captioning import METRIC_TOKENIZER
 from hf_attention.metrics.perplexity.perplexity import perplexity
 from hf_attention.metrics.translation.translation import translation_signatures
-from hf_attention.training.answering import AnsweringEvaluator, read_questions
-from hf_attention.training.captioning import CaptionEvaluator, PixelSource
-from hf_attention.training.data import check_column, check_images, get_split, load_splits, text_lists, text_pairs
-from hf_attention.training.model_card import add_eval_results, eval_results
-from hf_attention.training.translating import TranslationEvaluator
+from hf_attention.training.data.reading import (
+    check_column,
+    check_images,
+    get_split,
+    load_splits,
+    text_lists,
+    text_pairs,
+)
+from hf_attention.training.publish.model_card import add_eval_results, eval_results
+from hf_attention.training.tasks.answering import AnsweringEvaluator, read_questions
+from hf_attention.training.tasks.captioning import CaptionEvaluator, PixelSource
+from hf_attention.training.tasks.translating import TranslationEvaluator
 
 
 @dataclass

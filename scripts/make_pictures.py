@@ -15,13 +15,12 @@ from PIL import Image
 from transformers import HfArgumentParser, pipeline
 
 import hf_attention  # noqa: F401  (the tasks are then known)
-from hf_attention.alignment import merge_words
-from hf_attention.attention_page import attention_page
 from hf_attention.extras import require_extra
-from hf_attention.scene_questions import ask
-from hf_attention.scenes import make_scene
-from hf_attention.toy_language import make_translations
-from hf_attention.visualization import plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
+from hf_attention.models.alignment import merge_words
+from hf_attention.scenes import make_translations
+from hf_attention.scenes.drawing import make_scene
+from hf_attention.scenes.questions import ask
+from hf_attention.seeing import attention_page, plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
 
 
 if TYPE_CHECKING:

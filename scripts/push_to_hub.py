@@ -10,7 +10,7 @@ Hidden files and folders, such as checkpoints, stay here.
 import argparse
 from pathlib import Path
 
-from hf_attention.training.hub import HubError, prepare_repository, push_folder
+from hf_attention.training.publish.hub import HubError, prepare_repository, push_folder
 
 
 def main() -> None:

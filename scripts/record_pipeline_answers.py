@@ -7,9 +7,9 @@ Run it with a Python of its own, in which transformers 4.57 is installed:
     venv457/bin/pip install "transformers==4.57.*" torch pillow
     venv457/bin/python scripts/record_pipeline_answers.py
 
-It makes the tiny models of `tests/tiny_models.py`, `tests/tiny_text_models.py` and `tests/tiny_vqa_models.py` and
-rewrites `tests/recorded/image_to_text.json`, `text2text.json` and `visual_question_answering.json` beside it; with
-names of these, only them.
+It makes the tiny models of `tests/common/` (`tiny_models.py`, `tiny_text_models.py`, `tiny_vqa_models.py`) and
+rewrites `tests/recorded/image_to_text.json`, `text2text.json` and `visual_question_answering.json`; with names of
+these, only them.
 """
 
 import json
@@ -21,10 +21,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
-import tiny_models  # noqa: E402
-import tiny_text_models  # noqa: E402
-import tiny_vqa_models  # noqa: E402
 import transformers  # noqa: E402
+from common import tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
 
 
 def record_image_to_text(folder: Path) -> dict[str, dict[str, dict[str, list[str]]]]:

@@ -48,15 +48,8 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
-from hf_attention.training.captioning import (
-    CaptionEvaluator,
-    PixelSource,
-    RegionSource,
-    caption_dataloader,
-    caption_labels,
-)
-from hf_attention.training.cider import consensus_weights
-from hf_attention.training.data import (
+from hf_attention.training.data.images import make_image_processor, make_source
+from hf_attention.training.data.reading import (
     check_images,
     drop_bad_images,
     get_split,
@@ -64,13 +57,20 @@ from hf_attention.training.data import (
     read_image,
     text_lists,
 )
-from hf_attention.training.evaluation import tune_generation
-from hf_attention.training.images import make_image_processor, make_source
-from hf_attention.training.loop import train
-from hf_attention.training.run import Run
-from hf_attention.training.self_critical import SelfCriticalObjective, image_dataloader
-from hf_attention.training.streaming import first_rows, streamed_dataloader
-from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
+from hf_attention.training.data.streaming import first_rows, streamed_dataloader
+from hf_attention.training.data.tokenization import load_tokenizer, train_tokenizer
+from hf_attention.training.loop.evaluation import tune_generation
+from hf_attention.training.loop.run import Run
+from hf_attention.training.loop.train import train
+from hf_attention.training.tasks.captioning import (
+    CaptionEvaluator,
+    PixelSource,
+    RegionSource,
+    caption_dataloader,
+    caption_labels,
+)
+from hf_attention.training.tasks.cider import consensus_weights
+from hf_attention.training.tasks.self_critical import SelfCriticalObjective, image_dataloader
 
 
 # The workers and the buffer are for images, which wait for the disk, and of which a buffer holds fewer than of texts.

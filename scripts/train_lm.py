@@ -26,18 +26,18 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
-from hf_attention.training.data import check_column, get_split, load_splits
-from hf_attention.training.language_modeling import (
+from hf_attention.training.data.reading import check_column, get_split, load_splits
+from hf_attention.training.data.tokenization import load_tokenizer, train_tokenizer
+from hf_attention.training.loop.nt_asgd import NTASGD
+from hf_attention.training.loop.run import Run
+from hf_attention.training.loop.train import train
+from hf_attention.training.tasks.language_modeling import (
     CarriedState,
     TextObjective,
     TextPerplexity,
     for_running_text,
     text_dataloader,
 )
-from hf_attention.training.loop import train
-from hf_attention.training.nt_asgd import NTASGD
-from hf_attention.training.run import Run
-from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 
 
 # For some million words, where it differs from the arguments' own defaults.

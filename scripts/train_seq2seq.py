@@ -37,15 +37,15 @@ from hf_attention.training.arguments import (
     changed_options,
     refuse_options,
 )
-from hf_attention.training.batches import SizedBatches
-from hf_attention.training.data import get_split, load_splits, load_text_splits, text_pairs
-from hf_attention.training.evaluation import tune_generation
-from hf_attention.training.loop import train
-from hf_attention.training.run import Run
-from hf_attention.training.scheduled_sampling import ScheduledSamplingObjective
-from hf_attention.training.streaming import first_rows, streamed_dataloader
-from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
-from hf_attention.training.translating import (
+from hf_attention.training.data.reading import get_split, load_splits, load_text_splits, text_pairs
+from hf_attention.training.data.streaming import first_rows, streamed_dataloader
+from hf_attention.training.data.tokenization import load_tokenizer, train_tokenizer
+from hf_attention.training.loop.batches import SizedBatches
+from hf_attention.training.loop.evaluation import tune_generation
+from hf_attention.training.loop.run import Run
+from hf_attention.training.loop.scheduled_sampling import ScheduledSamplingObjective
+from hf_attention.training.loop.train import train
+from hf_attention.training.tasks.translating import (
     ChatEvaluator,
     TextPairEvaluator,
     TranslationEvaluator,

@@ -30,7 +30,22 @@ from hf_attention import (
     AttentionVQAProcessor,
 )
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import most_common
-from hf_attention.training.answering import (
+from hf_attention.training.arguments import (
+    AnsweringFieldsArguments,
+    AnsweringModelArguments,
+    HubArguments,
+    LoopArguments,
+    QuestionDataArguments,
+    TokenizerArguments,
+    changed_options,
+    refuse_options,
+)
+from hf_attention.training.data.images import make_image_processor, make_source
+from hf_attention.training.data.reading import check_images, drop_bad_images, get_split, load_splits, read_image
+from hf_attention.training.data.tokenization import load_tokenizer, train_tokenizer
+from hf_attention.training.loop.run import Run
+from hf_attention.training.loop.train import train
+from hf_attention.training.tasks.answering import (
     AnsweringDataset,
     AnsweringEvaluator,
     AnsweringObjective,
@@ -44,21 +59,6 @@ from hf_attention.training.answering import (
     read_questions,
     split_by_image,
 )
-from hf_attention.training.arguments import (
-    AnsweringFieldsArguments,
-    AnsweringModelArguments,
-    HubArguments,
-    LoopArguments,
-    QuestionDataArguments,
-    TokenizerArguments,
-    changed_options,
-    refuse_options,
-)
-from hf_attention.training.data import check_images, drop_bad_images, get_split, load_splits, read_image
-from hf_attention.training.images import make_image_processor, make_source
-from hf_attention.training.loop import train
-from hf_attention.training.run import Run
-from hf_attention.training.tokenization import load_tokenizer, train_tokenizer
 
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration
-from hf_attention.toy_language import TOY_LANGUAGE, make_translations
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.training.data.tokenization import train_tokenizer
 
 
 BENCHMARK = Path(__file__).parent.parent / "scripts" / "benchmark.py"

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_captioner
-import tiny_vqa
 import torch
+from common import tiny_captioner, tiny_vqa
 from common.scripts import SCRIPTS
 from PIL import Image
 from transformers import HfArgumentParser, MobileNetV2Config, MobileNetV2Model, pipeline
@@ -26,8 +25,8 @@ from hf_attention import (
     RecurrentLMConfig,
     RecurrentLMForCausalLM,
 )
-from hf_attention.training.language_modeling import for_running_text
-from hf_attention.training.tokenization import train_tokenizer
+from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.tasks.language_modeling import for_running_text
 
 
 ROOT = SCRIPTS.parent

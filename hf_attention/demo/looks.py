@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..pictures import as_rgb
-from ..region_maps import spread_weights
+from ..models.pictures import as_rgb
+from ..models.region_maps import spread_weights
 
 
 # Pixels: pictures are shown no larger, and maps, which are smooth, are sent so large and stretched by the browser.
@@ -94,7 +94,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int],
     Args:
         image (`PIL.Image.Image`): The picture.
         boxes (`torch.Tensor` of shape `(regions, 4)`), grid (`tuple[int, int]`):
-            Where its regions lie, as [`~hf_attention.regions.ImageRegions`] tells.
+            Where its regions lie, as [`~hf_attention.models.regions.ImageRegions`] tells.
         weights (`torch.Tensor` of shape `(words, regions)`): From zero to one.
 
     Returns:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 
-from ..alignment import merge_words
 from ..extras import missing_modules, require_extra
-from ..pictures import read_image
-from ..scene_questions import ask
-from ..scenes import describe, make_scene
+from ..models.alignment import merge_words
+from ..models.pictures import read_image
+from ..scenes.drawing import describe, make_scene
+from ..scenes.questions import ask
 from .looks import STYLE, View, look_html, picture_view, sentence_view
 
 

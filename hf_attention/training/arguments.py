@@ -38,7 +38,7 @@ def refuse_options(argument: str, given: set[str]) -> None:
 
 @dataclass
 class LoopArguments:
-    """What [`~hf_attention.training.loop.train`] is told, whatever the model."""
+    """What [`~hf_attention.training.loop.train.train`] is told, whatever the model."""
 
     output_dir: str = field(metadata={"help": "Folder of the run: checkpoints, log and, at the end, the best model."})
     overwrite_output_dir: bool = field(

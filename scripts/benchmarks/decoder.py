@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_attention.configuration_attention_captioner import AttentionCaptionerConfig
-from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
+from hf_attention.models.configuration_attention_captioner import AttentionCaptionerConfig
+from hf_attention.models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 
 from .random_captioner import add_size_arguments, make_captioner
 from .timing import Targets, medians

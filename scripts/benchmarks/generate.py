@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from hf_attention.cache import RecurrentCache
-from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
+from hf_attention.models.cache import RecurrentCache
+from hf_attention.models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 
 from .random_captioner import add_size_arguments, make_captioner
 from .timing import Targets, medians

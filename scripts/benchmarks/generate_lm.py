@@ -5,8 +5,8 @@ from functools import partial
 
 import torch
 
-from hf_attention.cache import RecurrentCache
-from hf_attention.modeling_recurrent_lm import RecurrentLMForCausalLM
+from hf_attention.models.cache import RecurrentCache
+from hf_attention.models.modeling_recurrent_lm import RecurrentLMForCausalLM
 
 from .random_lm import add_size_arguments, make_lm
 from .timing import Targets, medians

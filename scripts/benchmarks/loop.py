@@ -15,9 +15,9 @@ from tqdm import tqdm
 from transformers import get_scheduler
 
 from hf_attention.training.arguments import LoopArguments
-from hf_attention.training.collators import CaptionCollator
-from hf_attention.training.loop import create_optimizer, make_accelerator, train
-from hf_attention.training.objective import Objective
+from hf_attention.training.data.collators import CaptionCollator
+from hf_attention.training.loop.objective import Objective
+from hf_attention.training.loop.train import create_optimizer, make_accelerator, train
 
 from .random_captioner import add_size_arguments, make_captioner
 from .timing import Targets

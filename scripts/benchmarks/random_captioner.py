@@ -2,8 +2,8 @@
 
 import argparse
 
-from hf_attention.configuration_attention_captioner import AttentionCaptionerConfig
-from hf_attention.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
+from hf_attention.models.configuration_attention_captioner import AttentionCaptionerConfig
+from hf_attention.models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 
 
 def add_size_arguments(parser: argparse.ArgumentParser) -> None:

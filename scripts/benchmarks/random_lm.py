@@ -2,8 +2,8 @@
 
 import argparse
 
-from hf_attention.configuration_recurrent_lm import RecurrentLMConfig
-from hf_attention.modeling_recurrent_lm import RecurrentLMForCausalLM
+from hf_attention.models.configuration_recurrent_lm import RecurrentLMConfig
+from hf_attention.models.modeling_recurrent_lm import RecurrentLMForCausalLM
 
 
 def add_size_arguments(parser: argparse.ArgumentParser) -> None:

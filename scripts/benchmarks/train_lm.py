@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_attention.modeling_recurrent_lm import RecurrentLMForCausalLM
+from hf_attention.models.modeling_recurrent_lm import RecurrentLMForCausalLM
 
 from .random_lm import add_size_arguments, make_lm
 from .timing import Targets, medians

@@ -10,9 +10,9 @@ from train_seq2seq import DEFAULTS, make_model, make_tokenizer
 
 from hf_attention import AttentionSeq2SeqForConditionalGeneration
 from hf_attention.training.arguments import LoopArguments, Seq2SeqModelArguments, TextPairArguments, TokenizerArguments
-from hf_attention.training.data import get_split, load_splits, text_pairs
-from hf_attention.training.loop import create_optimizer
-from hf_attention.training.translating import text_pair_dataloader
+from hf_attention.training.data.reading import get_split, load_splits, text_pairs
+from hf_attention.training.loop.train import create_optimizer
+from hf_attention.training.tasks.translating import text_pair_dataloader
 
 from .timing import Targets, medians
 

@@ -12,8 +12,8 @@ from transformers import (
 )
 
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, VisualQuestionAnsweringPipeline
-from hf_attention.training.tokenization import train_tokenizer
-from hf_attention.versions import pillow_image_processor
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.training.data.tokenization import train_tokenizer
 
 from .timing import Targets, medians
 

@@ -18,4 +18,4 @@ cp tests/install/models.py "$work"
 mkdir "$work/sdist"
 tar -xf "$work"/dist/*.tar.gz -C "$work/sdist" --strip-components 1
 (cd "$work/sdist" && PYTHONPATH="$work/sdist" HF_HUB_OFFLINE=1 "$python" -m pytest -q -m "not slow" \
-    tests/test_auto.py tests/test_configuration.py tests/test_documents.py)
+    tests/test_auto.py tests/models/test_configuration.py tests/test_documents.py)

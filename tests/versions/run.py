@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = ROOT / ".versions"
 sys.path.insert(0, str(ROOT))
 
-from hf_attention.versions import NEWEST, OLDEST  # noqa: E402
+from hf_attention.models.versions import NEWEST, OLDEST  # noqa: E402
 
 
 TORCH = re.search("^torch==.*$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]

@@ -9,7 +9,7 @@ import evaluate
 
 from hf_attention.extras import require_extra
 from hf_attention.metrics.references import as_lists, one_or_several_references
-from hf_attention.training.tokenization import WORD
+from hf_attention.training.data.tokenization import WORD
 
 
 METRIC_TOKENIZER = f"lower case, words of the regular expression {WORD}, without punctuation"

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
-from hf_attention.training.language_modeling import TextPerplexity, WindowPerplexity, stream
+from hf_attention.training.tasks.language_modeling import TextPerplexity, WindowPerplexity, stream
 
 
 _CITATION = """\

@@ -1,0 +1,8 @@
+"""Pictures, questions and a toy language that are made here, with the true boxes, answers and alignments."""
+
+from .drawing import make_scenes
+from .questions import make_scene_questions
+from .toy_language import make_translations
+
+
+__all__ = ["make_scene_questions", "make_scenes", "make_translations"]

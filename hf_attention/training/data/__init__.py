@@ -1,0 +1,1 @@
+"""From a data set to examples: reading, tokenizers, images, stored features, batches."""

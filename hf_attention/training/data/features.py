@@ -1,0 +1,121 @@
+"""Region features of a frozen backbone, computed once and memory-mapped."""
+
+import copy
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import BaseImageProcessor
+
+from ...models.pictures import as_rgb
+from .reading import read_image
+
+
+FORMAT = 1  # raised where the same inputs would give other numbers
+
+
+@torch.inference_mode()
+def stored_region_features(
+    dataset: Dataset,
+    image_column: str,
+    encoder: nn.Module,
+    image_processor: BaseImageProcessor,
+    folder: str | Path,
+    mirrored: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    show_progress: bool = True,
+) -> np.memmap:
+    """Opens the features of a split's images, and computes them first where `folder` lacks them.
+
+    The file's name is a hash of everything the features depend on, so that stale ones are never read. It appears
+    under that name only when it is complete.
+
+    Args:
+        dataset (`Dataset`): the images.
+        image_column (`str`): their column.
+        encoder (`nn.Module`): has `extract_regions(pixel_values)` and `backbone`.
+        image_processor (`BaseImageProcessor`): makes `pixel_values` from images.
+        folder (`str` or `Path`): where the files lie.
+        mirrored (`bool`, *optional*, defaults to `False`): whether to mirror each image.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): precision of the backbone.
+        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where to compute.
+        batch_size (`int`, *optional*, defaults to 8): images at a time; few fit the caches of a CPU best.
+        show_progress (`bool`, *optional*, defaults to `True`): whether to show a bar.
+
+    Returns:
+        `np.memmap`: (images, regions, region_size), float16, read-only.
+
+    Raises:
+        ValueError: if an image cannot be decoded, or its features are not finite in float16.
+    """
+    backbone = encoder.backbone
+    path = Path(folder) / f"{_key(dataset, image_column, backbone, image_processor, mirrored, dtype)}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            encoder = copy.deepcopy(encoder).eval().to(device, dtype, memory_format=torch.channels_last)
+            features = None
+            for start in tqdm(
+                range(0, len(dataset), batch_size),
+                desc="mirrored features" if mirrored else "features",
+                disable=not show_progress,
+            ):
+                rows = range(start, min(start + batch_size, len(dataset)))
+                images = [as_rgb(read_image(dataset, row, image_column)) for row in rows]
+                pixel_values = image_processor(images=images, return_tensors="pt")["pixel_values"]
+                if mirrored:
+                    pixel_values = pixel_values.flip(-1)
+                pixel_values = pixel_values.to(device, dtype, memory_format=torch.channels_last)
+                regions = encoder.extract_regions(pixel_values).to("cpu", torch.float16)
+                finite = regions.isfinite().flatten(1).all(1)
+                if not finite.all():
+                    raise ValueError(
+                        f"The features of row {rows[int(finite.int().argmin())]} are not finite in float16."
+                    )
+                if features is None:
+                    shape = (len(dataset), *regions.shape[1:])
+                    features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+                features[rows.start : rows.stop] = regions.numpy()
+            features.flush()
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _key(
+    dataset: Dataset,
+    image_column: str,
+    backbone: nn.Module,
+    image_processor: BaseImageProcessor,
+    mirrored: bool,
+    dtype: torch.dtype,
+) -> str:
+    weights = hashlib.sha256()
+    for name, tensor in sorted(backbone.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    config = {
+        k: v for k, v in backbone.config.to_diff_dict().items() if k not in ("_name_or_path", "transformers_version")
+    }
+    processor = {k: v for k, v in json.loads(image_processor.to_json_string()).items() if k != "auto_map"}
+    parts = {
+        "format": FORMAT,
+        "data": dataset._fingerprint,
+        "column": image_column,
+        "weights": weights.hexdigest(),
+        "backbone": config,
+        "processor": processor,
+        "mirrored": mirrored,
+        "dtype": str(dtype),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -1,0 +1,101 @@
+"""The images of a training script: their processor, and as pixels or as stored features."""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from huggingface_hub.constants import HF_HOME
+from torch import nn
+from transformers import BaseImageProcessor
+
+from ...models.versions import AutoImageProcessor, pillow_image_processor
+from ..tasks.captioning import PixelSource, RegionSource
+from .features import stored_region_features
+
+
+def make_image_processor(backbone: str | None, image_size: int | None) -> BaseImageProcessor:
+    """The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
+
+    Args:
+        backbone (`str`, *optional*): name or folder of the pretrained vision model.
+        image_size (`int`, *optional*): resize images straight to this size, without cropping.
+
+    Raises:
+        ValueError: if neither is given.
+    """
+    straight = {}
+    if image_size is not None:
+        size = {"height": image_size, "width": image_size}
+        straight = {"size": size, "crop_size": size, "do_center_crop": False}
+    if backbone is not None:
+        return AutoImageProcessor.from_pretrained(backbone, **straight)
+    if image_size is None:
+        raise ValueError("A backbone from scratch needs `image_size`.")
+    return pillow_image_processor("ViTImageProcessor")(size=straight["size"])
+
+
+def make_source(
+    dataset: Dataset,
+    column: str,
+    encoder: nn.Module,
+    image_processor: BaseImageProcessor,
+    accelerator: Accelerator,
+    mirror: bool = False,
+    features_dir: str | Path | None = None,
+) -> PixelSource | RegionSource:
+    """The images of a split: as stored features where the backbone is frozen.
+
+    Args:
+        dataset (`Dataset`): the split.
+        column (`str`): its column of images.
+        encoder (`nn.Module`): an [`ImageEncoder`].
+        image_processor (`BaseImageProcessor`): makes the pixel values.
+        accelerator (`Accelerator`): processes, device and precision.
+        mirror (`bool`, *optional*, defaults to `False`): whether mirrored images are needed too.
+        features_dir (`str` or `Path`, *optional*): where features are stored; by default under HF_HOME.
+    """
+    if not encoder.config.freeze_backbone:
+        return PixelSource(dataset, column, image_processor)
+
+    def stored(mirrored: bool):
+        with accelerator.main_process_first():
+            return stored_region_features(
+                dataset,
+                column,
+                encoder,
+                image_processor,
+                features_dir or Path(HF_HOME) / "hf_attention" / "region_features",
+                mirrored=mirrored,
+                dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32),
+                device=accelerator.device,
+                show_progress=accelerator.is_main_process,
+            )
+
+    return RegionSource(stored(False), stored(True) if mirror else None)
+
+
+class PixelsInMemory:
+    """The pixel values of all images, made once: of small images, and not too many.
+
+    Args:
+        dataset (`Dataset`): a split.
+        column (`str`): its column of images.
+        image_processor (`BaseImageProcessor`): makes the pixel values.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
+        self.pixel_values = torch.cat(
+            [
+                image_processor(images=batch[column], return_tensors="pt")["pixel_values"].half()
+                for batch in dataset.select_columns(column).iter(500)
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixel_values)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image."""
+        pixel_values = self.pixel_values[row]
+        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}

@@ -1,0 +1,187 @@
+"""Training data that is read as it comes, for data sets larger than the disk."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from datasets import Dataset, Image, IterableDataset
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader
+
+from ..arguments import StreamingArguments
+from ..loop.batches import Batches, Share
+
+
+Batch = dict[str, Any]
+Position = dict[str, Any]
+
+
+def first_rows(rows: IterableDataset, number: int | None = None) -> Dataset:
+    """The first rows of a stream, or all of them, in memory; images stay encoded.
+
+    Args:
+        rows (`IterableDataset`): the stream.
+        number (`int`, *optional*): how many rows; fewer where there are no more. Defaults to all.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    found = list(islice(_encoded_images(rows), number))
+    if not found:
+        raise ValueError(f"The split {str(rows.split)!r} is empty.")
+    return Dataset.from_list(found, features=rows.features, split=rows.split)
+
+
+def streamed_dataloader(
+    rows: IterableDataset,
+    make_dataloader: Callable[[Dataset], DataLoader],
+    accelerator: Accelerator,
+    arguments: StreamingArguments,
+    seed: int,
+    num_workers: int = 0,
+) -> DataLoader:
+    """This process's share of a stream, for [`~hf_attention.training.loop.train.train`].
+
+    The shards (files) of the data set are shared out if their number is a multiple of the processes'; else each
+    process reads all of them and leaves out the others' rows.
+
+    Args:
+        rows (`IterableDataset`): the data set.
+        make_dataloader (`Callable`): see [`BatchStream`].
+        accelerator (`Accelerator`): the processes.
+        arguments ([`~hf_attention.training.arguments.StreamingArguments`]): buffer, and steps of an epoch.
+        seed (`int`): seed of the order.
+        num_workers (`int`, *optional*, defaults to 0): 1 makes the batches in another process, ahead of time.
+    """
+    share = split_dataset_by_node(rows, accelerator.process_index, accelerator.num_processes)
+    stream = BatchStream(share, make_dataloader, arguments.shuffle_buffer, arguments.steps_per_epoch, seed)
+    return DataLoader(stream, batch_size=None, collate_fn=_as_it_is, num_workers=num_workers)
+
+
+class BatchStream(torch.utils.data.IterableDataset):
+    """The batches of a streamed data set, pass after pass without end, each with the position behind it.
+
+    As many rows as the buffer holds are read, and shuffled and batched like a data set of their own; each pass takes
+    the shards in another order. A position tells where the rows of the buffer began and how many of its batches are
+    done. From there the stream goes on exactly, at the cost of reading these rows again.
+
+    Args:
+        rows (`IterableDataset`): the rows of this process.
+        make_dataloader (`Callable`):
+            Makes the batches of a buffer: its `dataset`, its `collate_fn`, and its `batch_sampler`, which has
+            `set_epoch`.
+        buffer_size (`int`): rows of the buffer.
+        steps_per_epoch (`int`): what the loop takes for an epoch.
+        seed (`int`): seed of the shards' order.
+    """
+
+    def __init__(
+        self,
+        rows: IterableDataset,
+        make_dataloader: Callable[[Dataset], DataLoader],
+        buffer_size: int,
+        steps_per_epoch: int,
+        seed: int,
+    ):
+        self.rows = _encoded_images(rows)
+        self.features = rows.features
+        self.make_dataloader = make_dataloader
+        self.buffer_size = buffer_size
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self.position: Position = {"pass": 0, "buffer": 0, "rows": None, "done": 0}
+
+    def __iter__(self) -> Iterator[tuple[Batch, Position]]:
+        """From `position` on, which stays as it is.
+
+        Raises:
+            ValueError: if the data set is empty, or whatever `make_dataloader` finds wrong with its rows.
+        """
+        position = self.position
+        while True:
+            # By this number the data set shuffles its shards, and knows a state of the same pass.
+            number = np.random.SeedSequence((self.seed, position["pass"])).generate_state(1)[0]
+            self.rows.set_epoch(int(number))
+            self.rows.load_state_dict(position["rows"])
+            rows = iter(self.rows)
+            while buffer := list(islice(rows, self.buffer_size)):
+                behind = self.rows.state_dict()
+                for batch in self._batches(buffer, position):
+                    position = {**position, "done": position["done"] + 1}
+                    yield batch, position
+                position = {**position, "buffer": position["buffer"] + 1, "rows": behind, "done": 0}
+            if position["rows"] is None:
+                raise ValueError("There is no training data: the stream, or this process's share of it, is empty.")
+            position = {**position, "pass": position["pass"] + 1, "rows": None}
+
+    def _batches(self, buffer: list[dict[str, Any]], position: Position) -> Iterator[Batch]:
+        try:
+            dataloader = self.make_dataloader(Dataset.from_list(buffer, features=self.features))
+        except ValueError as error:
+            raise ValueError(
+                f"Among the {len(buffer)} rows of the stream's buffer {position['buffer']} (from 0): {error}"
+            ) from error
+        dataloader.batch_sampler.set_epoch(position["buffer"])
+        left = list(islice(dataloader.batch_sampler, position["done"], None))
+        # With a generator of its own it does not draw from where dropout draws.
+        yield from DataLoader(
+            dataloader.dataset, batch_sampler=left, collate_fn=dataloader.collate_fn, generator=torch.Generator()
+        )
+
+
+class StreamedBatches(Batches):
+    """The optimiser steps of a [`BatchStream`]. Every process has batches of its own, and never runs out of them.
+
+    Args:
+        dataloader (`DataLoader`): see [`streamed_dataloader`].
+        accelerator (`Accelerator`): the device.
+        accumulation (`int`): batches of a step, for each process.
+    """
+
+    def __init__(self, dataloader: DataLoader, accelerator: Accelerator, accumulation: int):
+        super().__init__()
+        self.steps_per_epoch = dataloader.dataset.steps_per_epoch
+        self.accumulation = accumulation
+        self._dataloader = dataloader
+        self._device = accelerator.device
+        self._batches: Iterator[tuple[Batch, Position]] | None = None
+        self._fetched = self._trained = dataloader.dataset.position
+
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[list[Share]]:
+        if self._batches is None:
+            # A loader that starts draws from where dropout draws; see `SizedBatches`.
+            with torch.random.fork_rng(devices=[]):
+                self._batches = iter(self._dataloader)
+        for _ in range(done, self.steps_per_epoch):
+            shares = []
+            for _ in range(self.accumulation):
+                batch, self._fetched = self._next(self._batches)
+                shares.append(Share(send_to_device(batch, self._device)))
+            yield shares
+
+    def end_step(self) -> float:
+        self._trained = self._fetched
+        return super().end_step()
+
+    def state_dict(self) -> Position:
+        return self._trained
+
+    def load_state_dict(self, state: Position | None) -> None:
+        if state is None:
+            raise ValueError("The checkpoint comes from a run without `streaming`.")
+        self._dataloader.dataset.position = self._fetched = self._trained = state
+
+
+def _encoded_images(rows: IterableDataset) -> IterableDataset:
+    for name, feature in (rows.features or {}).items():
+        if isinstance(feature, Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return rows
+
+
+def _as_it_is(item: tuple[Batch, Position]) -> tuple[Batch, Position]:
+    return item

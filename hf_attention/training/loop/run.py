@@ -1,0 +1,105 @@
+"""What every training script does around the training: the folder of the run, its tokenizer, its end."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate.utils import set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
+
+from ..arguments import HubArguments, LoopArguments
+from ..data.tokenization import tokenizer_of_run
+from ..publish.card_picture import PICTURE_FILE, draw_attention
+from ..publish.hub import HubPublisher
+from ..publish.model_card import write_model_card
+from ..publish.results import write_results
+from .checkpoints import find_checkpoint, prepare_output_dir
+from .train import TrainingResult, make_accelerator
+
+
+AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
+
+
+class Run:
+    """One run of a training script. Making it checks, before anything costly, that its folder is free and that the
+    Hub can be written to; a dry run pushes nothing.
+
+    Args:
+        loop_args ([`~hf_attention.training.arguments.LoopArguments`]): folder, seed, and where the run resumes.
+        hub_args ([`~hf_attention.training.arguments.HubArguments`]): what goes to the Hub.
+
+    Raises:
+        HubError: if the Hub cannot be written to.
+        ValueError: if another run lies in the folder, or there is no checkpoint to resume from.
+    """
+
+    def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
+        self.loop_args = loop_args
+        self._hub_args = hub_args
+        self.accelerator = make_accelerator(loop_args)
+        self.output_dir = Path(loop_args.output_dir)
+        is_main = self.accelerator.is_main_process
+        if is_main:
+            prepare_output_dir(loop_args)
+        self._hub = HubPublisher(hub_args, self.output_dir, is_main and not loop_args.dry_run)
+        set_seed(loop_args.seed)
+
+    def tokenizer(self, make: Callable[[], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
+        """The run's one tokenizer, see [`~hf_attention.training.data.tokenization.tokenizer_of_run`]."""
+        resumed_from = None
+        if self.loop_args.resume_from_checkpoint is not None:
+            resumed_from = find_checkpoint(self.loop_args).absolute().parent
+        return tokenizer_of_run(make, self.output_dir, resumed_from, self.accelerator)
+
+    def saving(
+        self, processor: PreTrainedTokenizerFast | ProcessorMixin
+    ) -> Callable[[PreTrainedModel, str | Path], None]:
+        """What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
+        `hub_strategy="every_save"` it also pushes them, in the background."""
+
+        def save(model: PreTrainedModel, folder: str | Path) -> None:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+
+        return self._hub.pushing(save)
+
+    def best_model(self, result: TrainingResult, model_class: type[AnyModel]) -> AnyModel:
+        """The best model of the training, in evaluation mode, on this process's device."""
+        return model_class.from_pretrained(result.best_model).to(self.accelerator.device).eval()
+
+    def finish(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerFast | ProcessorMixin,
+        task: str,
+        arguments: Sequence[Any],
+        results: dict[str, Any],
+        example: Any = None,
+    ) -> None:
+        """Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
+
+        Args:
+            model (`PreTrainedModel`): the model that the run is for.
+            processor (`PreTrainedTokenizerFast` or `ProcessorMixin`): its tokenizer or processor.
+            task (`str`): the task of its pipeline.
+            arguments (`Sequence`): all dataclasses of the run, for the card.
+            results (`dict`): what the run found, see [`~hf_attention.training.publish.results.write_results`].
+            example (`Any`, *optional*): what the pipeline is shown for the card's picture of where the model looks.
+
+        Raises:
+            HubError: if it could not be pushed; the folder is whole.
+        """
+        if self.accelerator.is_main_process:
+            model.save_pretrained(self.output_dir)
+            processor.save_pretrained(self.output_dir)
+            facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
+            write_results(self.output_dir, facts | results)
+            picture = None
+            (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
+            write_model_card(self.output_dir, task, arguments, self._hub.name)
+            if example is not None and self._hub_args.card_picture:
+                picture = draw_attention(model, processor, example, self.output_dir)
+            if picture is not None:
+                write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
+            self._hub.finish()
+        self.accelerator.end_training()

@@ -1,0 +1,1 @@
+"""What a run leaves for others: results, a model card, a repository on the Hub."""

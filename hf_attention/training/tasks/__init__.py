@@ -1,0 +1,1 @@
+"""Each task: its arguments, its examples, and how it is validated."""

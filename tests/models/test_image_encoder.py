@@ -1,0 +1,425 @@
+"""The image encoder: which regions it makes of an image, in which order, and what of it is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AutoModel,
+    BertConfig,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    ConvNextConfig,
+    DeiTConfig,
+    Dinov2Config,
+    Dinov2WithRegistersConfig,
+    MobileNetV2Config,
+    PreTrainedConfig,
+    ResNetConfig,
+    Sam2HieraDetConfig,
+    Siglip2VisionConfig,
+    SiglipVisionConfig,
+    SwinConfig,
+    ViTConfig,
+    ViTMAEConfig,
+)
+
+from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration, ImageEncoder
+from hf_attention.models.image_encoder import infer_region_shape
+
+
+def transformer(config_class: type[PreTrainedConfig], **kwargs) -> PreTrainedConfig:
+    fields = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    return config_class(**fields | kwargs)
+
+
+def mobilenet() -> PreTrainedConfig:
+    return MobileNetV2Config(image_size=64, depth_multiplier=0.1)
+
+
+# Configuration, tokens before the grid (None: the output is a feature map), image size, rows, columns, features.
+BACKBONES: dict[str, tuple[Callable[[], PreTrainedConfig], int | None, tuple[int, int], int, int, int]] = {
+    "mobilenet_v2": (mobilenet, None, (64, 96), 2, 3, 1280),
+    "resnet": (
+        lambda: ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic"),
+        None,
+        (32, 48),
+        4,
+        6,
+        12,
+    ),
+    "convnext": (
+        lambda: ConvNextConfig(num_stages=2, hidden_sizes=[8, 12], depths=[1, 1], image_size=32),
+        None,
+        (32, 48),
+        4,
+        6,
+        12,
+    ),
+    "vit": (lambda: transformer(ViTConfig, image_size=(32, 48)), 1, (32, 48), 4, 6, 16),
+    "deit": (lambda: transformer(DeiTConfig), 2, (32, 32), 4, 4, 16),
+    "dinov2": (lambda: transformer(Dinov2Config), 1, (24, 48), 3, 6, 16),
+    "dinov2_with_registers": (
+        lambda: transformer(Dinov2WithRegistersConfig, num_register_tokens=4),
+        5,
+        (24, 48),
+        3,
+        6,
+        16,
+    ),
+    "swin": (
+        lambda: SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2),
+        0,
+        (32, 48),
+        8,
+        12,
+        16,
+    ),
+    "clip_vision_model": (lambda: transformer(CLIPVisionConfig), 1, (32, 32), 4, 4, 16),
+    "siglip_vision_model": (lambda: transformer(SiglipVisionConfig), 0, (32, 32), 4, 4, 16),
+}
+CAPTIONER = {"vocab_size": 20, "hidden_size": 8, "embedding_size": 8, "memory_size": 8, "attention_size": 8}
+
+
+def make_encoder(backbone_config: PreTrainedConfig | None, **kwargs) -> ImageEncoder:
+    return ImageEncoder(AttentionCaptionerConfig(backbone_config=backbone_config, memory_size=6, **kwargs))
+
+
+def calibrate(backbone: nn.Module, pixel_values: torch.Tensor) -> None:
+    """Sets batch norms to the statistics of these images; as they are made, a deep network's features vanish."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        backbone.train()(pixel_values)
+    backbone.eval()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_regions_are_the_grid_row_by_row(name: str) -> None:
+    make_config, prefix, size, rows, columns, channels = BACKBONES[name]
+    encoder = make_encoder(make_config()).eval()
+    pixel_values = torch.randn(2, 3, *size)
+    calibrate(encoder.backbone, pixel_values)
+    regions = encoder.extract_regions(pixel_values)
+    assert regions.shape == (2, rows * columns, channels)
+    assert encoder.config.region_size == channels
+
+    assert regions.std() > 0.01
+    output = encoder.backbone(pixel_values).last_hidden_state
+    for row in range(rows):
+        for column in range(columns):
+            place = row * columns + column
+            expected = output[:, :, row, column] if prefix is None else output[:, prefix + place]
+            torch.testing.assert_close(regions[:, place], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, prefix, *_) in BACKBONES.items() if prefix is not None])
+def test_a_region_looks_at_its_place_of_the_image(name: str) -> None:
+    make_config, _, (height, width), rows, columns, _ = BACKBONES[name]
+    encoder = make_encoder(make_config()).eval()
+    pixel_values = torch.randn(1, 3, height, width)
+    regions = encoder.extract_regions(pixel_values)
+    row, column = rows - 2, columns - 1
+    other = pixel_values.clone()
+    other[
+        :,
+        :,
+        row * height // rows : (row + 1) * height // rows,
+        column * width // columns : (column + 1) * width // columns,
+    ] += 3.0
+    change = (encoder.extract_regions(other) - regions).norm(dim=-1)
+    assert change.argmax() == row * columns + column, change.view(rows, columns)
+
+
+def test_swin_pads_an_image_that_does_not_divide() -> None:
+    config = SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2)
+    # 27 and 38 pixels: 14 and 19 patches, 7 and 10 merged ones.
+    assert make_encoder(config).extract_regions(torch.randn(1, 3, 27, 38)).shape == (1, 70, 16)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_region_shape_is_inferred_without_weights(name: str) -> None:
+    make_config, _, _, _, _, channels = BACKBONES[name]
+    config = make_config()
+    size = getattr(config, "image_size", None) or 224
+    size = (size, size) if isinstance(size, int) else size
+    expected = make_encoder(config).extract_regions(torch.zeros(1, 3, *size)).shape[1:]
+    assert infer_region_shape(config) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16), "input_ids"),
+        (CLIPConfig(), "vision_config"),
+        (transformer(ViTMAEConfig), "5 tokens .* 4x4"),
+        (transformer(Siglip2VisionConfig), "spatial_shapes"),
+        (
+            Sam2HieraDetConfig(
+                hidden_size=8,
+                num_attention_heads=1,
+                image_size=[64, 64],
+                window_positional_embedding_background_size=[2, 2],
+                blocks_per_stage=[1, 2],
+                embed_dim_per_stage=[8, 16],
+                num_attention_heads_per_stage=[1, 2],
+                window_size_per_stage=[4, 4],
+                global_attention_blocks=[2],
+                num_query_pool_stages=1,
+            ),
+            "channels come last",
+        ),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_backbone_without_a_grid_is_named(config: PreTrainedConfig, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s)'{config.model_type}'.*{reason}"):
+        make_encoder(config)
+
+
+def test_a_text_model_is_refused_though_the_region_size_is_known() -> None:
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    with pytest.raises(ValueError, match="'bert'"):
+        make_encoder(config, region_size=16)
+
+
+def test_wrong_region_size_is_named() -> None:
+    encoder = make_encoder(transformer(ViTConfig), region_size=8)
+    with pytest.raises(ValueError, match="16 features.*`region_size=8`"):
+        encoder(pixel_values=torch.zeros(1, 3, 32, 32))
+
+
+def test_a_frozen_backbone_stays_as_it_is() -> None:
+    encoder = make_encoder(mobilenet()).train()
+    assert encoder.training and encoder.projection.training
+    assert not any(module.training for module in encoder.backbone.modules())
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.state_dict().items()}
+    assert any("running_mean" in name for name in before)
+    pixel_values = torch.randn(2, 3, 64, 64, requires_grad=True)
+    encoder(pixel_values=pixel_values).last_hidden_state.square().sum().backward()
+    assert pixel_values.grad is None
+    assert all(parameter.grad is None for parameter in encoder.backbone.parameters())
+    assert all(parameter.grad is not None for parameter in encoder.projection.parameters())
+    for name, tensor in encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_trained_backbone_gets_gradients() -> None:
+    encoder = make_encoder(mobilenet(), freeze_backbone=False).train()
+    assert all(module.training for module in encoder.backbone.modules())
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.named_buffers()}
+    # The layer norm's output has a fixed sum of squares: weigh it, or no gradient is left.
+    memory = encoder(pixel_values=torch.randn(2, 3, 64, 64)).last_hidden_state
+    (memory * torch.randn_like(memory)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in encoder.backbone.parameters())
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in encoder.backbone.named_buffers())
+
+
+def test_frozen_batch_norms_keep_their_statistics() -> None:
+    encoder = make_encoder(mobilenet(), freeze_backbone=False, freeze_batch_norms=True).train()
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.named_buffers()}
+    pixel_values = torch.randn(2, 3, 64, 64)
+    memory = encoder(pixel_values=pixel_values).last_hidden_state
+    (memory * torch.randn_like(memory)).sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in encoder.backbone.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.backbone.named_buffers())
+    regions = encoder.extract_regions(pixel_values)
+    assert encoder.training
+    torch.testing.assert_close(regions, encoder.eval().extract_regions(pixel_values))
+
+
+def test_freezing_holds_within_the_whole_model() -> None:
+    model = AttentionCaptionerForConditionalGeneration(
+        AttentionCaptionerConfig(backbone_config=mobilenet(), vocab_size=20, hidden_size=8, embedding_size=8)
+    )
+    model.train()
+    assert model.training and not model.model.encoder.backbone.training
+    assert not any(parameter.requires_grad for parameter in model.model.encoder.backbone.parameters())
+    model.model.encoder.eval()
+    assert not model.model.encoder.training
+
+
+def test_gradient_checkpointing_is_refused_in_words() -> None:
+    config = AttentionCaptionerConfig(backbone_config=transformer(ViTConfig), **CAPTIONER)
+    model = AttentionCaptionerForConditionalGeneration(config)
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    with pytest.raises(ValueError, match="AttentionCaptioner.* does not support (activation|gradient) checkpointing"):
+        enable()
+
+
+def test_neither_both_nor_none_of_pixels_and_features() -> None:
+    encoder = make_encoder(transformer(ViTConfig))
+    with pytest.raises(ValueError, match="exactly one of `pixel_values` and `region_features`"):
+        encoder()
+    with pytest.raises(ValueError, match="exactly one of `pixel_values` and `region_features`"):
+        encoder(pixel_values=torch.zeros(1, 3, 32, 32), region_features=torch.zeros(1, 4, 16))
+
+
+def test_pixels_need_a_backbone() -> None:
+    with pytest.raises(ValueError, match="without `backbone_config`.*`region_features`"):
+        make_encoder(None, region_size=5)(pixel_values=torch.zeros(1, 3, 32, 32))
+
+
+def test_features_computed_before_give_the_same_memory() -> None:
+    encoder = make_encoder(transformer(ViTConfig), num_regions=16).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    expected = encoder(pixel_values=pixel_values).last_hidden_state
+    features = encoder.extract_regions(pixel_values)
+    torch.testing.assert_close(encoder(region_features=features).last_hidden_state, expected, rtol=0, atol=0)
+    # Features are often kept in half the bits.
+    half = encoder(region_features=features.half())
+    assert half.last_hidden_state.dtype == torch.float32
+    torch.testing.assert_close(half.last_hidden_state, expected, rtol=0.01, atol=0.01)
+
+
+def test_memory_is_projection_plus_place() -> None:
+    encoder = make_encoder(None, region_size=5, num_regions=3, box_positions=True).eval()
+    nn.init.normal_(encoder.position_embedding.weight)
+    features, boxes = torch.randn(2, 3, 5), torch.rand(2, 3, 4).sort(-1).values
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    output = encoder(region_features=features, region_mask=mask, region_boxes=boxes)
+    assert output.memory_mask is mask
+    linear, _, norm = encoder.projection
+    for image in range(2):
+        for region in range(3):
+            left, top, right, bottom = boxes[image, region].tolist()
+            place = torch.tensor([left, top, right, bottom, (right - left) * (bottom - top)])
+            hidden = (linear.weight @ features[image, region] + linear.bias).clamp(min=0)
+            hidden = (hidden - hidden.mean()) / (hidden.var(unbiased=False) + norm.eps).sqrt()
+            expected = (
+                hidden * norm.weight
+                + norm.bias
+                + encoder.position_embedding.weight[region]
+                + encoder.box_projection.weight @ place
+                + encoder.box_projection.bias
+            )
+            torch.testing.assert_close(output.last_hidden_state[image, region], expected)
+
+
+def test_the_boxes_of_a_grid_are_its_cells() -> None:
+    backbone = ResNetConfig(embedding_size=4, hidden_sizes=[6], depths=[1], layer_type="basic")  # a quarter the size
+    encoder = make_encoder(backbone, box_positions=True).eval()
+    pixel_values = torch.randn(2, 3, 8, 16)
+    cells = [[column / 4, row / 2, (column + 1) / 4, (row + 1) / 2] for row in range(2) for column in range(4)]
+    torch.testing.assert_close(
+        encoder(pixel_values=pixel_values), encoder(pixel_values, region_boxes=torch.tensor([cells, cells]))
+    )
+
+
+def test_without_projection_the_features_are_the_memory() -> None:
+    encoder = make_encoder(transformer(ViTConfig, hidden_size=6), project_regions=False).eval()
+    pixel_values = torch.randn(2, 3, 32, 32)
+    assert torch.equal(encoder(pixel_values=pixel_values).last_hidden_state, encoder.extract_regions(pixel_values))
+    assert not list(encoder.projection.parameters())
+    with pytest.raises(ValueError, match="`region_size` and `memory_size` must be equal, got 16 and 6"):
+        make_encoder(transformer(ViTConfig), project_regions=False)
+
+
+def test_region_dropout_in_training_only() -> None:
+    encoder = make_encoder(None, region_size=50, region_dropout=0.5)
+    features = torch.ones(1, 4, 50)
+    assert not torch.equal(*(encoder(region_features=features).last_hidden_state for _ in range(2)))
+    encoder.eval()
+    assert torch.equal(*(encoder(region_features=features).last_hidden_state for _ in range(2)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"region_features": torch.zeros(2, 3, 4)}, r"`region_features` must have shape .*5.*got \(2, 3, 4\)"),
+        ({"region_features": torch.zeros(3, 5)}, r"`region_features` must have shape .*got \(3, 5\)"),
+        ({"region_mask": torch.ones(2, 4)}, r"`region_mask` must have shape \(2, 3\), got \(2, 4\)"),
+        ({"region_mask": torch.tensor([[0, 1, 0], [0, 0, 0]])}, r"images \[1\] of the batch are masked as a whole"),
+        ({"region_boxes": torch.zeros(2, 3, 5)}, r"`region_boxes` must have shape \(2, 3, 4\), got \(2, 3, 5\)"),
+        ({"region_boxes": None}, "`box_positions`: pass `region_boxes`"),
+    ],
+)
+def test_a_wrong_shape_names_the_argument(wrong: dict, message: str) -> None:
+    encoder = make_encoder(None, region_size=5, box_positions=True)
+    inputs = {
+        "region_features": torch.zeros(2, 3, 5),
+        "region_mask": torch.ones(2, 3),
+        "region_boxes": torch.zeros(2, 3, 4),
+    }
+    encoder(**inputs)
+    with pytest.raises(ValueError, match=message):
+        encoder(**inputs | wrong)
+
+
+def test_wrong_number_of_regions_is_named() -> None:
+    encoder = make_encoder(transformer(Dinov2Config), num_regions=16)
+    encoder(pixel_values=torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="18 regions.*16 positions"):
+        encoder(pixel_values=torch.zeros(1, 3, 24, 48))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_around_a_pretrained_backbone(tmp_path: Path, dtype: torch.dtype) -> None:
+    backbone = AutoModel.from_config(mobilenet()).to(dtype)
+    for name, buffer in backbone.named_buffers():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+    backbone.save_pretrained(tmp_path)
+    model = AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(tmp_path, num_regions=4, **CAPTIONER)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert model.config.num_regions == 4 and model.config.region_size == 1280
+    assert model.config.backbone_config.model_type == "mobilenet_v2"
+    loaded = model.model.encoder.backbone.state_dict()
+    assert set(loaded) == set(backbone.state_dict())
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(loaded[name], tensor.to(loaded[name].dtype)), name
+    assert not any(parameter.requires_grad for parameter in model.model.encoder.backbone.parameters())
+    loss = model(pixel_values=torch.randn(2, 3, 64, 64), labels=torch.randint(4, 20, (2, 3))).loss
+    assert loss.isfinite()
+    # And the whole of it, saved and loaded in either precision.
+    model.save_pretrained(tmp_path / "whole")
+    for loaded_dtype in (torch.float32, torch.bfloat16):
+        again = type(model).from_pretrained(tmp_path / "whole", dtype=loaded_dtype)
+        assert {tensor.dtype for tensor in again.parameters()} == {loaded_dtype}
+
+
+def test_around_a_given_configuration(tmp_path: Path) -> None:
+    AutoModel.from_config(transformer(ViTConfig)).save_pretrained(tmp_path)
+    config = AttentionCaptionerConfig(freeze_backbone=False, rnn_type="gru", **CAPTIONER)
+    model = AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(tmp_path, config=config)
+    assert model.config.rnn_type == "gru" and model.config.region_size == 16
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(ValueError, match="either `config` or its fields.*rnn_type"):
+        AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(tmp_path, config=config, rnn_type="lstm")
+
+
+def test_around_the_vision_tower_of_clip(tmp_path: Path) -> None:
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = transformer(CLIPVisionConfig).to_dict()
+    clip = CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 30}, vision_config=vision, projection_dim=8)).eval()
+    clip.save_pretrained(tmp_path)
+    model = AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(tmp_path, **CAPTIONER)
+    assert model.config.backbone_config.model_type == "clip_vision_model"
+    pixel_values = torch.randn(2, 3, 32, 32)
+    expected = clip.vision_model(pixel_values).last_hidden_state[:, 1:]
+    torch.testing.assert_close(model.model.encoder.extract_regions(pixel_values), expected, rtol=0, atol=0)
+
+
+def test_around_a_real_mobilenet(hf_attention_data: Path) -> None:
+    folder = hf_attention_data / "models" / "mobilenet_v2_1.0_224"
+    model = AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(folder, num_regions=49, **CAPTIONER)
+    backbone = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    pixel_values = torch.randn(1, 3, 224, 224)
+    expected = backbone(pixel_values).last_hidden_state
+    assert expected.shape == (1, 1280, 7, 7)
+    assert expected.std() > 0.01
+    regions = model.eval().model.encoder.extract_regions(pixel_values)
+    torch.testing.assert_close(regions, expected.view(1, 1280, 49).mT, rtol=0, atol=0)
+    assert model.config.region_size == 1280

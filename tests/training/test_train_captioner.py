@@ -1,0 +1,312 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from common.scores import check_card_picture, evaluate_model
+from common.scripts import SCRIPTS, command_line, logged, run_script
+from datasets import DatasetDict, Image
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    ResNetConfig,
+    ResNetModel,
+    pipeline,
+)
+
+from hf_attention.metrics.captioning.captioning import caption_metrics
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.scenes import make_scenes
+
+
+BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+NEW_MODEL = {
+    "embedding_size": 16,
+    "hidden_size": 32,
+    "attention_size": 16,
+    "memory_size": 32,
+    "min_count": 1,
+    "image_size": 32,
+    "label_smoothing": 0,
+    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "readout_dropout", "memory_dropout"], 0.0),
+}
+TRAINING = {"warmup_steps": 3, "logging_steps": 1, "learning_rate": 1e-2, "images_per_batch": 4}
+SELF_CRITICAL = {"self_critical": True, "learning_rate": 2e-3, "warmup_steps": 0, "ema_decay": 0.5}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> DatasetDict:
+    return make_scenes(train=40, validation=8, test=8, held_out=0, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def folder(scenes: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and a backbone, as folders."""
+    folder = tmp_path_factory.mktemp("inputs")
+    scenes.save_to_disk(folder / "scenes")
+    ResNetConfig(**BACKBONE).save_pretrained(folder / "config")
+    torch.manual_seed(0)
+    ResNetModel(ResNetConfig(**BACKBONE)).save_pretrained(folder / "backbone")
+    # The processor crops, as many do: `image_size` must see to it that the whole picture is seen.
+    crop = {"height": 16, "width": 16}
+    processor = pillow_image_processor("ViTImageProcessor")(
+        size={"height": 64, "width": 64}, crop_size=crop, do_center_crop=True
+    )
+    processor.save_pretrained(folder / "backbone")
+    return folder
+
+
+def settings(folder: Path, **given) -> dict:
+    """The script's options: those given, and what they leave open."""
+    new_model = {} if "model_name_or_path" in given else NEW_MODEL
+    return {
+        "dataset_name": folder / "scenes",
+        "features_dir": folder / "features",
+        **new_model,
+        **TRAINING,
+        **given,
+    }
+
+
+def run_here(folder: Path, **given) -> None:
+    run_script("train_captioner", **settings(folder, **given))
+
+
+def run_in_two_processes(folder: Path, **given) -> subprocess.CompletedProcess:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    return subprocess.run(
+        [*launcher, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **given))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent), "ACCELERATE_USE_CPU": "true"},
+    )
+
+
+@pytest.fixture
+def train_captioner(folder: Path) -> Callable:
+    """Runs the script with the options given."""
+    return partial(run_here, folder)
+
+
+@pytest.fixture(scope="module")
+def captioner(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioner trained on captions, its backbone frozen."""
+    output_dir = tmp_path_factory.mktemp("captioner") / "run"
+    run_here(folder, backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=5)
+    return output_dir
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
+    output_dir = tmp_path / "run"
+    options = {"backbone": folder / "backbone", "output_dir": output_dir}
+    train_captioner(
+        **options,
+        num_train_epochs=5,
+        mirror=True,
+        tune_generation=True,
+        tuning_metric="cider+bleu_4",
+        no_repeat_ngram_size=2,
+        do_test=True,
+    )
+    found = logged(output_dir, "loss")
+    assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
+
+    # The folder is a model like any other, and gives the captions that were scored.
+    check_card_picture(output_dir)
+    results = json.loads((output_dir / "results.json").read_text())
+    captioner = pipeline("image-to-text", model=str(output_dir))
+    assert captioner.image_processor.size == {"height": 32, "width": 32}
+    assert not captioner.image_processor.do_center_crop
+    settings = captioner.model.generation_config.to_dict()
+    assert {**settings, **results["generation"]} == settings
+    assert results["generation"]["no_repeat_ngram_size"] == 2
+    test = scenes["test"]
+    captions = [answer[0]["generated_text"] for answer in captioner(test["image"][:])]
+    assert caption_metrics(captions, test["captions"][:]) == pytest.approx(results["test"], abs=1e-3)
+    assert evaluate_model("captions", output_dir, dataset_name=folder / "scenes") == pytest.approx(
+        results["test"], abs=1e-3
+    )
+    assert results["seed"] == 0
+    assert "--mirror True" in results["command"]
+
+    # Nothing is learned in the backbone, and its features are not computed again.
+    backbone = load_file(folder / "backbone" / "model.safetensors")
+    model = AutoModelForImageTextToText.from_pretrained(output_dir)
+    for name, weight in model.get_encoder().backbone.state_dict().items():
+        assert torch.equal(weight, backbone[name]), name
+    files = sorted((folder / "features").iterdir())
+    assert len(files) == 4
+    with pytest.raises(ValueError, match="not empty"):
+        train_captioner(**options)
+    options |= {"num_train_epochs": 1, "overwrite_output_dir": True}
+    train_captioner(**options, attention_type="none", consensus_weights=True)
+    weighted = logged(output_dir, "loss")
+    assert sorted((folder / "features").iterdir()) == files
+    assert AutoModelForImageTextToText.from_pretrained(output_dir).config.attention_type is None
+    train_captioner(**options, attention_type="none")
+    assert weighted != logged(output_dir, "loss")
+
+
+def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path) -> None:
+    output_dir = tmp_path / "run"
+    options = {"backbone_config": folder / "config", "output_dir": output_dir, "num_train_epochs": 2}
+    options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru"}
+    options |= {"tokenizer_type": "bpe", "vocab_size": 300, "num_beams": 2, "mixed_precision": "bf16"}
+    result = subprocess.run(
+        [sys.executable, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **options))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )
+    assert result.returncode == 0, result.stderr
+    found = logged(output_dir, "loss")
+    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+    processor = AutoProcessor.from_pretrained(output_dir)
+    model = AutoModelForImageTextToText.from_pretrained(output_dir)
+    config = model.config
+    assert (config.attention_type, config.attention_order, config.rnn_type) == ("scaled_dot", "after_rnn", "gru")
+    assert model.generation_config.num_beams == 2
+    images = processor(images=scenes["test"]["image"][:2], return_tensors="pt")
+    captions = processor.batch_decode(model.generate(**images), skip_special_tokens=True)
+    assert all(captions)
+    assert json.loads(result.stdout.splitlines()[-1])["generation"]["num_beams"] == 2
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path: Path, frozen: bool) -> None:
+    """Within a buffer, images mirrored as before; a frozen backbone sees them as they come."""
+    backbone = {"backbone": folder / "backbone"} if frozen else {"backbone_config": folder / "config"}
+    options = {"streaming": True, "shuffle_buffer": 15, "tokenizer_rows": 30, "steps_per_epoch": 7, "max_steps": 14}
+    options |= {**backbone, "mirror": True, "checkpointing_steps": 12, "save_total_limit": 9}
+    train_captioner(**options, output_dir=tmp_path / "whole")
+    checkpoint = tmp_path / "whole" / "checkpoint-12"
+    assert json.loads((checkpoint / "batches_0.json").read_text())["done"] > 0
+    train_captioner(**options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
+    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed")
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+
+
+@pytest.mark.parametrize("baseline", ["others", "greedy"])
+def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Path, baseline: str) -> None:
+    options = {**SELF_CRITICAL, "model_name_or_path": captioner, "baseline": baseline, "num_train_epochs": 2}
+    options |= {"mirror": True, "save_total_limit": 2, "mixed_precision": "bf16", "validation_num_beams": 2}
+    train_captioner(**options, output_dir=tmp_path / "run")
+    rewards = [-loss for loss in logged(tmp_path / "run", "loss")]
+    assert len(rewards) == 20 and all(0 <= reward <= 10 for reward in rewards) and max(rewards) > 0
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
+    assert changed and not any("backbone" in name for name in changed)
+
+    # Resumed after the first epoch, a run ends as the undisturbed one, samples included.
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "checkpoint-20")
+    train_captioner(**options, output_dir=tmp_path / "again", resume_from_checkpoint="latest")
+    assert logged(tmp_path / "again", "loss")[-10:] == logged(tmp_path / "run", "loss")[-10:]
+    for name, weight in weights_of(tmp_path / "again").items():
+        assert torch.equal(weight, after[name]), name
+
+
+@pytest.mark.parametrize("self_critical", [False, True])
+def test_a_pretrained_backbone_is_trained(
+    captioner: Path, train_captioner: Callable, tmp_path: Path, self_critical: bool
+) -> None:
+    options = {"model_name_or_path": captioner, "train_backbone": True, "backbone_learning_rate": 1e-3}
+    options |= SELF_CRITICAL if self_critical else {}
+    train_captioner(**options, output_dir=tmp_path / "run", max_steps=4)
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    backbone = [name for name in after if "backbone" in name]
+    statistics = [name for name in backbone if "running_" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    trained = [name for name in backbone if name.endswith(("weight", "bias"))]
+    assert trained and not any(torch.equal(before[name], after[name]) for name in trained)
+    config = AutoModelForImageTextToText.from_pretrained(tmp_path / "run").config
+    assert not config.freeze_backbone and config.freeze_batch_norms
+
+
+def test_bad_images_are_left_out_if_asked(
+    scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoded = scenes.cast_column("image", Image(decode=False))
+
+    def damage(row: dict, number: int) -> dict:
+        if number == 3:
+            row["image"] = {"bytes": row["image"]["bytes"][:60], "path": "broken.png"}
+        return row
+
+    encoded["train"] = encoded["train"].map(damage, with_indices=True, features=encoded["train"].features)
+    encoded.cast_column("image", Image()).save_to_disk(tmp_path / "data")
+    options = {"backbone": folder / "backbone", "dataset_name": tmp_path / "data", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match=r"The image of row 3 \(broken.png\) cannot be decoded"):
+        train_captioner(**options, output_dir=tmp_path / "run")
+    train_captioner(**options, output_dir=tmp_path / "run", overwrite_output_dir=True, skip_bad_images=True)
+    assert "Left out: The image of row 3 (broken.png)" in caplog.text
+    assert "Left out 1 of 40 images" in caplog.text
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_column": "photo"}, r"`image_column` is 'photo', but .*'image', 'image_id', 'captions'"),
+        ({"captions_column": "caption"}, "`captions_column` is 'caption', but"),
+        ({"validation_split": "dev"}, r"no split 'dev'. It has \['test', 'train', 'validation'\]"),
+        ({"attention_type": "none", "context_gate": True}, "`context_gate` needs attention"),
+        ({"backbone_learning_rate": 1e-4}, "needs `train_backbone`"),
+        ({"backbone_config": "x"}, "either `backbone`"),
+        ({"tuning_metric": "cider+bleu"}, "`tuning_metric` must be of cider, .*bleu_4, rouge_l, got bleu"),
+        ({"self_critical": True}, "`self_critical` goes on from a trained captioner"),
+        ({"self_critical": True, "consensus_weights": True}, "`consensus_weights` needs all captions at once"),
+    ],
+)
+def test_bad_arguments(
+    folder: Path, train_captioner: Callable, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_captioner(backbone=folder / "backbone", output_dir=tmp_path / "run", **options)
+
+
+@pytest.mark.parametrize("options", [{"hidden_size": 64}, {"min_count": 2}, {"image_size": 32}])
+def test_a_trained_captioner_is_as_it_is(captioner: Path, train_captioner: Callable, tmp_path: Path, options) -> None:
+    with pytest.raises(ValueError, match=f"Leave out `{next(iter(options))}`: with `model_name_or_path`"):
+        train_captioner(model_name_or_path=captioner, output_dir=tmp_path / "run", **options)
+
+
+@pytest.mark.slow
+def test_self_critical_in_two_processes(folder: Path, captioner: Path, tmp_path: Path) -> None:
+    options = {**SELF_CRITICAL, "model_name_or_path": captioner, "num_train_epochs": 1, "mixed_precision": "bf16"}
+    result = run_in_two_processes(folder, **options, output_dir=tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    # 40 images, 4 a batch and process.
+    rewards = [-loss for loss in logged(tmp_path / "run", "loss")]
+    assert len(rewards) == 5 and all(0 < reward <= 10 for reward in rewards)
+    before, after = weights_of(captioner), weights_of(tmp_path / "run")
+    assert not torch.equal(before["lm_head.weight"], after["lm_head.weight"])
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
+    options = {"backbone": folder / "backbone", "num_train_epochs": 2}
+    train_captioner(**options, output_dir=tmp_path / "one", gradient_accumulation_steps=2)
+    result = run_in_two_processes(folder, **options, output_dir=tmp_path / "two")
+    assert result.returncode == 0, result.stderr
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(
+            weight, two[name], rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    scores = [json.loads((tmp_path / name / "results.json").read_text())["validation"] for name in ("one", "two")]
+    assert scores[0] == pytest.approx(scores[1], abs=1)

@@ -1,0 +1,242 @@
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from common.scores import check_card_picture, evaluate_model
+from common.scripts import log, logged, run_script
+from datasets import DatasetDict, load_from_disk
+from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
+from hf_attention.metrics.translation.translation import translation_metrics
+from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
+from hf_attention.training.data.tokenization import train_tokenizer
+
+
+SMALL = {
+    "embedding_size": 16,
+    "hidden_size": 32,
+    "encoder_hidden_size": 16,
+    "attention_size": 16,
+    "warmup_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 1e-2,
+    "batch_size": 16,
+    "label_smoothing": 0,
+    "vocab_size": 300,
+    "validation_num_beams": 1,
+    "max_target_length": 30,
+}
+
+
+@pytest.fixture(scope="module")
+def sentences() -> DatasetDict:
+    return make_translations(train=160, validation=8, test=8)
+
+
+@pytest.fixture(scope="module")
+def folder(sentences: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentences, as a data set and as files."""
+    folder = tmp_path_factory.mktemp("inputs")
+    sentences.save_to_disk(folder / "sentences")
+    for split in ("train", "validation"):
+        for code in ("en", TOY_LANGUAGE):
+            lines = [row[code] for row in sentences[split]["translation"]]
+            (folder / f"{split}.{code}").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def train_seq2seq() -> Callable:
+    """Runs the script with the options given."""
+    return partial(run_script, "train_seq2seq", **SMALL)
+
+
+def from_dataset(folder: Path) -> dict:
+    return {"dataset_name": folder / "sentences", "source_lang": "en", "target_lang": TOY_LANGUAGE}
+
+
+def test_joint_vocabulary(sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    output_dir = tmp_path / "run"
+    options = {**from_dataset(folder), "output_dir": output_dir, "bpe_dropout": 0.1, "mixed_precision": "bf16"}
+    train_seq2seq(**options, num_train_epochs=3, tune_generation=True, do_test=True)
+    found = logged(output_dir, "loss")
+    assert np.mean(found[-3:]) < 0.8 * np.mean(found[:3])
+
+    # The folder is a model like any other, and gives the translations that were scored.
+    check_card_picture(output_dir)
+    results = json.loads((output_dir / "results.json").read_text())
+    translator = pipeline(f"translation_en_to_{TOY_LANGUAGE}", model=str(output_dir))
+    assert translator.model.generation_config.num_beams == 5
+    assert translator.model.generation_config.length_penalty == results["generation"]["length_penalty"]
+    with pytest.raises(ValueError, match="no model for 'translation_fr_to_.*, but for translation_en_to_"):
+        pipeline(f"translation_fr_to_{TOY_LANGUAGE}", model=str(output_dir))
+    encoder, decoder = translator.model.model.encoder, translator.model.model.decoder
+    assert encoder.embed_tokens.weight is decoder.embed_tokens.weight
+    # Dropout of merges is for training alone.
+    assert AutoTokenizer.from_pretrained(output_dir).backend_tokenizer.model.dropout is None
+    rows = sentences["test"]["translation"]
+    texts = [answer["translation_text"] for answer in translator([row["en"] for row in rows])]
+    scores = translation_metrics(texts, [row[TOY_LANGUAGE] for row in rows])
+    assert scores == pytest.approx(results["test"], abs=0.5)  # scored in bfloat16
+    assert evaluate_model("translation", output_dir, **from_dataset(folder)) == pytest.approx(scores)
+    with pytest.raises(ValueError, match="not empty"):
+        train_seq2seq(**options)
+
+
+def test_files_and_separate_vocabularies(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path
+) -> None:
+    files = {
+        f"{split}_files": [folder / f"{split}.en", folder / f"{split}.{TOY_LANGUAGE}"]
+        for split in ("train", "validation")
+    }
+    options = {"tokenizer_type": "word_punct", "min_count": 1, "separate_vocabularies": True, "rnn_type": "gru"}
+    train_seq2seq(**files, **options, output_dir=tmp_path, num_train_epochs=2)
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path), AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert isinstance(tokenizer, AttentionSeq2SeqTokenizer)
+    assert model.config.source_vocab_size == len(tokenizer) != len(tokenizer.target_tokenizer)
+    assert model.config.vocab_size == len(tokenizer.target_tokenizer)
+    # A model of two epochs may have nothing to say, but it reads and answers with its own vocabularies.
+    (answer,) = pipeline("translation", model=str(tmp_path))("a red circle", min_new_tokens=4)
+    words = {word for row in sentences["train"]["translation"] for word in row[TOY_LANGUAGE].split()}
+    assert answer["translation_text"] and set(answer["translation_text"].split()) <= words
+
+
+def test_chat(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scored without references, fed words of its own, and told of what is cut."""
+    options = {"task": "chat", "scheduled_sampling": 0.5, "max_source_length": 12, "num_train_epochs": 2}
+    train_seq2seq(**from_dataset(folder), **options, output_dir=tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["validation"]) == {"perplexity", "distinct_2", "copied"}
+
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path), AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    pieces = [len(tokenizer(row["en"])["input_ids"]) for row in sentences["train"]["translation"]]
+    too_long = sum(length > 12 for length in pieces)
+    assert 0 < too_long
+    assert f"{too_long} of 160 sentences are longer than `max_source_length`, 12 tokens" in caplog.text
+
+    # One sentence at a time, as many tokens as each has.
+    losses, num_tokens = 0.0, 0
+    for row in sentences["validation"]["translation"]:
+        source = tokenizer(row["en"], truncation=True, max_length=12, return_tensors="pt")
+        target = tokenizer(row[TOY_LANGUAGE], truncation=True, max_length=30, return_tensors="pt")["input_ids"]
+        starts = torch.cat([torch.full((1, 1), tokenizer.bos_token_id), target[:, :-1]], 1)
+        logits = model(**source, decoder_input_ids=starts).logits.detach().double()
+        losses -= logits.log_softmax(-1).gather(-1, target.unsqueeze(-1)).sum().item()
+        num_tokens += target.shape[1]
+    assert results["validation"]["perplexity"] == pytest.approx(np.exp(losses / num_tokens), rel=1e-4)
+
+
+def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    """Unigram training may cut words in another way each time; and here the texts are others, too."""
+    options = {**from_dataset(folder), "output_dir": tmp_path, "tokenizer_type": "unigram", "min_count": 1}
+    train_seq2seq(**options, num_train_epochs=1)
+    before = (tmp_path / "tokenizer.json").read_text()
+    # Above all the same model: what was the best stays as good as it was.
+    first = json.loads((tmp_path / "results.json").read_text())["validation"]
+    train_seq2seq(**options, num_train_epochs=1, lowercase=True, resume_from_checkpoint="latest")
+    assert json.loads((tmp_path / "tokenizer.json").read_text()) == json.loads(before)
+    assert json.loads((tmp_path / "results.json").read_text())["validation"] == first
+
+
+def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    """All that a run leaves, after two steps; nothing is asked of the Hub, for which there is no token here."""
+    train_seq2seq(**from_dataset(folder), output_dir=tmp_path, dry_run=True, push_to_hub=True)
+    assert len(logged(tmp_path, "loss")) == 2
+    AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert {"README.md", "results.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("files", [False, True])
+def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: Path, files: bool) -> None:
+    """Within a buffer of the second pass."""
+    data = from_dataset(folder)
+    if files:
+        pairs = {
+            name: [folder / f"{name}.{code}" for code in ("en", TOY_LANGUAGE)] for name in ("train", "validation")
+        }
+        data = {f"{name}_files": paths for name, paths in pairs.items()}
+    options = {"streaming": True, "shuffle_buffer": 50, "tokenizer_rows": 100, "steps_per_epoch": 9, "max_steps": 18}
+    options |= {**data, "checkpointing_steps": 15, "save_total_limit": 9}
+    train_seq2seq(**options, output_dir=tmp_path / "whole")
+    checkpoint = tmp_path / "whole" / "checkpoint-15"
+    position = json.loads((checkpoint / "batches_0.json").read_text())
+    assert position["pass"] == 1 and position["done"] > 0
+    train_seq2seq(**options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+    assert sum("bleu" in line for line in log(tmp_path / "whole")) == 2
+    found = logged(tmp_path / "whole", "loss")
+    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_lang": "de"}, "'de'"),
+        ({"source_column": "text"}, "`source_column` and `target_column` belong together"),
+        ({"validation_split": "dev"}, "no split 'dev'"),
+        ({"train_files": ["x"]}, "either `dataset_name` or `train_files`"),
+        ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
+        ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
+        ({"scheduled_sampling": 2}, r"`scheduled_sampling` must lie in \[0, 1\], got 2"),
+        ({"task": "chat", "tune_generation": True}, "`task='chat'` has none"),
+        ({"streaming": True}, "`streaming` needs `max_steps`"),
+        ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
+    ],
+)
+def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
+
+
+def test_a_ready_tokenizer_of_one_vocabulary_gives_no_two(folder: Path, tmp_path: Path) -> None:
+    train_tokenizer(["a dog runs"]).save_pretrained(tmp_path / "joint")
+    options = {"tokenizer_name": tmp_path / "joint", "separate_vocabularies": True}
+    with pytest.raises(ValueError, match="joint' has no vocabulary a side"):
+        run_script("train_seq2seq", **from_dataset(folder), output_dir=tmp_path / "run", **options)
+    with pytest.raises(ValueError, match="Leave out `vocab_size`: with `tokenizer_name`"):
+        run_script("train_seq2seq", **from_dataset(folder), output_dir=tmp_path / "run", **options, vocab_size=99)
+
+
+@pytest.mark.slow
+def test_translates_and_aligns_the_toy_language(train_seq2seq: Callable, tmp_path: Path) -> None:
+    """The sentences that it has not seen are right, and the attention finds the word that each word translates."""
+    make_translations(train=6000, validation=200, test=300).save_to_disk(tmp_path / "sentences")
+    options = {"tokenizer_type": "word", "min_count": 1, "vocab_size": 1000, "separate_vocabularies": True}
+    options |= {"embedding_size": 64, "hidden_size": 128, "rnn_type": "gru"}
+    options |= {"encoder_hidden_size": 32, "attention_size": 32}  # a small encoder keeps words in their places
+    options |= {"embedding_dropout": 0.1, "hidden_dropout": 0.1, "readout_dropout": 0, "memory_dropout": 0}
+    options |= {
+        "learning_rate": 4e-3,
+        "warmup_steps": 100,
+        "batch_size": 32,
+        "ema_decay": 0.98,
+        "max_target_length": 100,
+    }
+    output_dir = tmp_path / "run"
+    train_seq2seq(**from_dataset(tmp_path), **options, num_train_epochs=8, output_dir=output_dir)
+
+    tokenizer, model = AutoTokenizer.from_pretrained(output_dir), AutoModelForSeq2SeqLM.from_pretrained(output_dir)
+    texts, references, found = [], [], []
+    for row in load_from_disk(tmp_path / "sentences")["test"]:
+        source, target = row["translation"]["en"], row["translation"][TOY_LANGUAGE].replace(",", "")
+        inputs = tokenizer(source, return_tensors="pt")
+        outputs = model.generate(**inputs, num_beams=1, output_attentions=True, return_dict_in_generate=True)
+        texts.append(tokenizer.decode(outputs.sequences[0], skip_special_tokens=True))
+        references.append(target)
+        if texts[-1] == target:  # else the known alignment is another sentence's
+            words = [word.strip(",") for word in source.split()]
+            looked_at = attention_maps(outputs)[0].argmax(-1).tolist()
+            pairs = zip(looked_at, row["alignment"], strict=False)  # the closing token has no alignment
+            found += [at == word for at, word in pairs if words[word] not in FUNCTION_WORDS]
+    assert translation_metrics(texts, references)["bleu"] > 95
+    assert np.mean(found) > 0.9
