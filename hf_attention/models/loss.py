@@ -28,7 +28,6 @@ def summed_token_loss(
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
     label_weights: torch.Tensor | None = None,
-    output_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
@@ -41,9 +40,6 @@ def summed_token_loss(
         labels (`torch.LongTensor` of shape `(rows, target)`): The tokens to predict; -100 is left out.
         label_smoothing (`float`, *optional*, defaults to 0.0): Share of the target spread evenly over the vocabulary.
         label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
-        output_weight (`torch.Tensor` of shape `(vocab_size, size)`, *optional*):
-            In place of the output embedding's, which then is not called, where
-            [`~hf_attention.models.tied_embedding.embed_tied`] gives one.
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
@@ -57,12 +53,11 @@ def summed_token_loss(
     needs_weights_gradient = weights is not None and weights.requires_grad
     forms_gradients = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not needs_weights_gradient
     if forms_gradients and is_plain(output_embedding, nn.Linear):
-        weight = output_embedding.weight if output_weight is None else output_weight
-        return _LinearCrossEntropy.apply(states, weight, output_embedding.bias, targets, weights, label_smoothing)
+        weight, bias = output_embedding.weight, output_embedding.bias
+        return _LinearCrossEntropy.apply(states, weight, bias, targets, weights, label_smoothing)
 
     def chunk_loss(states, targets, weights=None):
-        is_called = output_weight is None
-        logits = output_embedding(states) if is_called else F.linear(states, output_weight, output_embedding.bias)
+        logits = output_embedding(states)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
         return losses.sum() if weights is None else losses @ weights.to(losses.dtype)

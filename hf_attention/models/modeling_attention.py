@@ -15,7 +15,6 @@ from typing_extensions import Self
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
 from .loss import doubly_stochastic_loss, summed_token_loss
-from .tied_embedding import embed_tied
 from .versions import (
     CACHE_NAME,
     BasePreTrainedModel,
@@ -219,11 +218,6 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         encoder_outputs = self.model.encode(encoder_inputs, encoder_outputs)
-        output_weight = None
-        if labels is not None and self.training:
-            decoder_input_ids, decoder_inputs_embeds, output_weight = embed_tied(
-                self.model.decoder, self.lm_head, decoder_input_ids, decoder_inputs_embeds
-            )
         outputs = self.model.decode(
             encoder_outputs,
             decoder_input_ids=decoder_input_ids,
@@ -237,7 +231,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         if labels is not None and (self.training or label_weights is not None):
             smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = summed_token_loss(hidden_states, self.lm_head, labels, smoothing, label_weights, output_weight)
+            loss = summed_token_loss(hidden_states, self.lm_head, labels, smoothing, label_weights)
             if penalised:
                 memory_mask = encoder_outputs.get("memory_mask")
                 penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)

@@ -12,8 +12,6 @@ from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .loss import summed_token_loss
 from .modeling_attention import AttentionPreTrainedModel
-from .plain import is_plain
-from .tied_embedding import embed_tied
 from .versions import CACHE_NAME, BaseModelOutputWithPast, CausalLMOutputWithPast, takes_cache
 
 
@@ -149,12 +147,6 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         return_dict = self.config.return_dict if return_dict is None else return_dict
         # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
         shift_labels = kwargs.get("shift_labels")
-        has_targets = labels is not None or shift_labels is not None
-        output_weight = None
-        if has_targets and self.training and is_plain(self.model, RecurrentLMModel):
-            input_ids, inputs_embeds, output_weight = embed_tied(
-                self.model.decoder, self.lm_head, input_ids, inputs_embeds
-            )
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -173,9 +165,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         if targets is None:
             logits = self.lm_head(hidden_states[:, kept])
         elif self.training:
-            smoothing = self.config.label_smoothing
-            loss = summed_token_loss(hidden_states, self.lm_head, targets, smoothing, output_weight=output_weight)
-            loss = loss / num_items
+            loss = summed_token_loss(hidden_states, self.lm_head, targets, self.config.label_smoothing) / num_items
         else:
             logits = self.lm_head(hidden_states)
             loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum") / num_items
