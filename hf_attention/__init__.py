@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .models.versions import __version__  # isort: skip  (first of all, it says which transformers is needed)
 
+from . import fast
 from .auto import register
 from .models.alignment import attention_maps
 from .models.attention import Attention
@@ -69,6 +70,7 @@ __all__ = [
     "VisualQuestionAnsweringPipeline",
     "__version__",
     "attention_maps",
+    "fast",
     "register",
 ]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from transformers.cache_utils import Cache
 
-from .attention import ProjectedMemory
+from .memory import ProjectedMemory
 from .versions import CacheLayer, LayeredCache
 
 

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
+from .attention import ATTENTION_CLASSES
 from .configuration_remote_code import RemoteCodeConfig
 from .versions import strict
 
 
 RNN_TYPES = ("lstm", "gru")
-ATTENTION_TYPES = ("additive", "dot", "general", "scaled_dot", None)
 ATTENTION_ORDERS = ("before_rnn", "after_rnn")
 READOUT_ACTIVATIONS = ("tanh", "maxout", None)
 
@@ -147,7 +147,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     def _check_choices(self):
         choices = {
             "rnn_type": RNN_TYPES,
-            "attention_type": ATTENTION_TYPES,
+            "attention_type": (*ATTENTION_CLASSES, None),
             "attention_order": ATTENTION_ORDERS,
             "initial_state": self.initial_states,
             "readout_activation": READOUT_ACTIVATIONS,
@@ -227,22 +227,15 @@ class AttentionDecoderConfig(RemoteCodeConfig):
                 f"`context_gate` needs `attention_order='before_rnn'`, got {self.attention_order!r}: after the RNN, "
                 "the readout weighs state and context already."
             )
-        if self.coverage and kind != "additive":
-            raise ValueError(
-                f"`coverage` is a term of the additive score: it needs `attention_type='additive'`, got {kind!r}."
-            )
-        if kind == "dot" and self.memory_size != self.hidden_size:
-            raise ValueError(
-                "`attention_type='dot'` multiplies state and memory: `memory_size` and `hidden_size` must be equal, "
-                f"got {self.memory_size} and {self.hidden_size}. `attention_type='general'` has no such limit."
-            )
-        if self.num_attention_heads > 1 and kind != "scaled_dot":
+        if kind is not None:
+            attention_class = ATTENTION_CLASSES[kind]
+            if self.coverage and not attention_class.takes_coverage:
+                raise ValueError(
+                    f"`coverage` is a term of the additive score: it needs `attention_type='additive'`, got {kind!r}."
+                )
+            attention_class.check(self)
+        if self.num_attention_heads > 1 and (kind is None or not ATTENTION_CLASSES[kind].takes_heads):
             raise ValueError(f"`num_attention_heads` > 1 needs `attention_type='scaled_dot'`, got {kind!r}.")
-        if kind == "scaled_dot" and self.attention_size % self.num_attention_heads:
-            raise ValueError(
-                f"`attention_size` ({self.attention_size}) must be a multiple of `num_attention_heads` "
-                f"({self.num_attention_heads})."
-            )
         if self.tie_word_embeddings and self.readout_size != self.embedding_size:
             raise ValueError(
                 "`tie_word_embeddings` needs `readout_size` equal to `embedding_size`, "

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
-from .attention import ATTENTION_CLASSES, AttentionSteps, ProjectedMemory, compute_dtype
+from .attention import ATTENTION_CLASSES, look_by_step
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
-from .lstm import lstm_layer, prefers_own_layer
-from .steps import StepProduct
+from .memory import ProjectedMemory
+from .recurrence import layers_by_step, make_layers, run_layers
 from .versions import takes_cache
 
 
@@ -67,12 +66,14 @@ class AttentionDecoder(nn.Module):
         recurrent_input_size = context_size if self.attends_before else config.readout_size * config.input_feeding
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
-        self.rnn = (nn.LSTM if is_lstm else nn.GRU)(
+        self.rnn = make_layers(
+            config.rnn_type,
             config.embedding_size + recurrent_input_size,
             config.hidden_size,
             config.num_hidden_layers,
-            batch_first=True,
-            dropout=config.hidden_dropout if config.num_hidden_layers > 1 else 0.0,
+            config.hidden_dropout,
+            config.variational_dropout,
+            config.recurrent_weight_dropout,
         )
         self.initial_state = None
         if config.initial_state == "memory_mean":
@@ -89,7 +90,6 @@ class AttentionDecoder(nn.Module):
         self.hidden_dropout = Dropout(config.hidden_dropout, config.variational_dropout)
         self.readout_dropout = Dropout(config.readout_dropout, config.variational_dropout)
         self.memory_dropout = Dropout(config.memory_dropout)
-        self.recurrent_weight_dropout = Dropout(config.recurrent_weight_dropout)
 
     def get_initial_state(
         self,
@@ -237,20 +237,6 @@ class AttentionDecoder(nn.Module):
             cross_attentions=(weights,) if output_attentions and weights is not None else None,
         )
 
-    def _attend(
-        self,
-        query: torch.Tensor,
-        memory: ProjectedMemory,
-        coverage: torch.Tensor | None = None,
-        shared: AttentionSteps | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        # (rows, hidden) -> (batch, rows a memory, hidden): rows of one memory share its keys.
-        batch = memory.keys.shape[0]
-        if coverage is not None:
-            coverage = coverage.unflatten(0, (batch, -1))
-        context, weights = self.attention(query.unflatten(0, (batch, -1)), memory, coverage, shared)
-        return context.flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
-
     def _activate(self, readout: torch.Tensor) -> torch.Tensor:
         if self.config.readout_activation == "tanh":
             return readout.tanh()
@@ -277,71 +263,20 @@ class AttentionDecoder(nn.Module):
     def _run_at_once(
         self, inputs_embeds: torch.Tensor, state: DecoderState, memory: ProjectedMemory | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
-        """Nothing waits for the attention: the fused RNN, then all queries together."""
+        """Nothing waits for the attention: all steps of the RNN, then all queries together."""
         rows, length = inputs_embeds.shape[:2]
-        output, state = self._run_rnn(inputs_embeds, state)
+        output, hidden, cell = run_layers(self.rnn, inputs_embeds, state.hidden, state.cell)
+        state = state._replace(hidden=hidden, cell=cell)
         context = weights = None
         if self.attention is not None:
             if self.attends_to_past:
                 past = state.past.followed_by(self._as_past(output))
                 memory = past.windows(self.config.attention_window)
                 state = state._replace(past=past.last(self.config.attention_window))
-            context, weights = self._attend(output.flatten(0, 1), memory)
+            context, weights = self.attention.look(output.flatten(0, 1), memory)
             context = context.unflatten(0, (rows, length))
             weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
         return self._read_out(output, context, inputs_embeds, self.hidden_dropout), weights, [state]
-
-    def _run_rnn(self, inputs: torch.Tensor, state: DecoderState) -> tuple[torch.Tensor, DecoderState]:
-        """The states of the top layer `(rows, target, hidden_size)`, and the state after the last step."""
-        between_layers = self.hidden_dropout.variational and self.hidden_dropout.is_active and self.rnn.num_layers > 1
-        runs_own_lstm = bool(state.cell) and prefers_own_layer(inputs)
-        if not (runs_own_lstm or between_layers or self.recurrent_weight_dropout.is_active):
-            hidden = torch.stack(state.hidden)
-            if state.cell:
-                output, (hidden, cell) = self.rnn(inputs, (hidden, torch.stack(state.cell)))
-                return output, state._replace(hidden=hidden.unbind(0), cell=cell.unbind(0))
-            output, hidden = self.rnn(inputs, hidden)
-            return output, state._replace(hidden=hidden.unbind(0))
-        # A layer at a time: by our own LSTM, or with other masks than `nn.LSTM` and `nn.GRU` have.
-        hidden, cell = list(state.hidden), list(state.cell)
-        run_layer = self._run_own_layer if runs_own_lstm else self._run_layer
-        for layer in range(self.rnn.num_layers):
-            if layer > 0:
-                inputs = self.hidden_dropout(inputs)
-            inputs, hidden[layer], new_cell = run_layer(layer, inputs, hidden[layer], cell[layer] if cell else None)
-            if cell:
-                cell[layer] = new_cell
-        return inputs, state._replace(hidden=tuple(hidden), cell=tuple(cell))
-
-    def _run_layer(
-        self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """The states of one layer at all steps, and hidden state and cell after the last."""
-        weight_ih, weight_hh, *biases = self.rnn.all_weights[layer]
-        weights = [weight_ih, self.recurrent_weight_dropout(weight_hh), *biases]
-        settings = {
-            "has_biases": True,
-            "num_layers": 1,
-            "dropout": 0.0,
-            "train": self.training,
-            "bidirectional": False,
-            "batch_first": True,
-        }
-        before = hidden.unsqueeze(0)
-        if cell is None:
-            outputs, after = torch.gru(inputs, before, weights, **settings)
-            return outputs, after.squeeze(0), None
-        outputs, after, cell = torch.lstm(inputs, (before, cell.unsqueeze(0)), weights, **settings)
-        return outputs, after.squeeze(0), cell.squeeze(0)
-
-    def _run_own_layer(
-        self, layer: int, inputs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same by [`lstm_layer`], of an LSTM."""
-        weight_ih, weight_hh, bias, bias_hh = self.rnn.all_weights[layer]
-        weight_hh = self.recurrent_weight_dropout(weight_hh)
-        outputs, cell = lstm_layer(inputs, hidden, cell, weight_ih, weight_hh, bias + bias_hh)
-        return outputs, outputs[:, -1].clone(), cell  # a state that does not keep those before it
 
     def _run_steps(
         self,
@@ -351,128 +286,42 @@ class AttentionDecoder(nn.Module):
         attention_mask: torch.Tensor | None,
         record_past: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
-        """Step by step; only what waits for the state is left inside the loop."""
+        """Step by step, as the papers write it."""
         config = self.config
         rows, length = inputs_embeds.shape[:2]
-        cells = [
-            _RecurrentSteps(
-                self.rnn,
-                layer,
-                (rows, length),
-                inputs_embeds if layer == 0 else None,
-                self.recurrent_weight_dropout,
-            )
-            for layer in range(config.num_hidden_layers)
-        ]
-        shared = None
-        if torch.is_grad_enabled() and memory is not None:
-            shared = self.attention.over_steps(memory, rows // memory.keys.shape[0], length)
-        # The dropout in front of each layer but the first, and in front of the readout.
-        *before_layers, before_readout = [self.hidden_dropout.over_steps(hidden) for hidden in state.hidden]
+        recurrence = layers_by_step(self.rnn, inputs_embeds)
+        look = None if self.attention is None else look_by_step(self.attention, memory, rows, length)
+        dropout = self.hidden_dropout.over_steps(state.hidden[-1])
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
-        steps = zip(
-            inputs_embeds.unbind(1),
-            [None] * length if attention_mask is None else attention_mask.unbind(1),
-            strict=True,
-        )
-        all_hidden, all_contexts, all_weights, all_readouts, states = [], [], [], [], []
-        for embeds, is_token in steps:
-            hidden, cell = list(state.hidden), list(state.cell)
+        tokens = [None] * length if attention_mask is None else attention_mask.unbind(1)
+        outputs, states = [], []
+        for embeds, is_token in zip(inputs_embeds.unbind(1), tokens, strict=True):
             readout, coverage, past = state.readout, state.coverage, state.past
             memory = past if self.attends_to_past else memory
-            context = weights = fed = None
+            context = weights = None
             if self.attends_before:
-                context, weights = self._attend(hidden[-1], memory, coverage, shared)
+                context, weights = look(state.hidden[-1], memory, coverage)
                 if self.context_gate is not None:
-                    context = self.context_gate(hidden[-1]).sigmoid() * context
-                fed = context
-            elif config.input_feeding:
-                fed = readout
-            for layer, step in enumerate(cells):
-                if layer > 0:
-                    fed = before_layers[layer - 1](hidden[layer - 1])
-                hidden[layer], new_cell = step(fed, hidden[layer], cell[layer] if cell else None)
-                if cell:
-                    cell[layer] = new_cell
+                    context = self.context_gate(state.hidden[-1]).sigmoid() * context
+            fed = context if self.attends_before else readout
+            hidden, cell = recurrence(embeds, fed, state.hidden, state.cell)
             if self.attends_after:
-                context, weights = self._attend(hidden[-1], memory, coverage, shared)
+                context, weights = look(hidden[-1], memory, coverage)
             if config.input_feeding:
-                readout = self._read_out(hidden[-1], context, embeds, before_readout)
-                all_readouts.append(readout)
+                readout = self._read_out(hidden[-1], context, embeds, dropout)
             if config.coverage:
                 coverage = coverage + weights.squeeze(1)
-            if past is not None:
+            if self.attends_to_past:
                 past = past.followed_by(self._as_past(hidden[-1].unsqueeze(1))).last(config.attention_window)
-            new_state = DecoderState(tuple(hidden), tuple(cell), readout, coverage, past)
+            new_state = DecoderState(hidden, cell, readout, coverage, past)
             state = new_state if is_token is None else new_state.where(is_token, state)
-            all_hidden.append(hidden[-1])
-            all_contexts.append(context)
-            all_weights.append(weights)
+            outputs.append((hidden[-1], context, weights, readout))
             if record_past:
                 states.append(state)
-        weights = None if memory is None else torch.stack(all_weights, 2)
+        all_hidden, contexts, weights, readouts = zip(*outputs, strict=True)
+        weights = None if self.attention is None else torch.stack(weights, 2)
         if config.input_feeding:
-            readout = torch.stack(all_readouts, 1)
-        else:
-            context = None if memory is None else torch.stack(all_contexts, 1)
-            readout = self._read_out(torch.stack(all_hidden, 1), context, inputs_embeds, self.hidden_dropout)
-        return readout, weights, states or [state]
-
-
-class _RecurrentSteps:
-    """
-    One layer of an `nn.LSTM` or `nn.GRU`, step by step.
-
-    Args:
-        rnn (`nn.LSTM` or `nn.GRU`): All the layers.
-        layer (`int`): Which of them.
-        shape (`tuple[int, int]`): Rows and steps.
-        known (`torch.Tensor` of shape `(rows, steps, size)`, *optional*):
-            What is known of the layer's input before the first step, its first features; the rest is fed at each step.
-        weight_dropout ([`Dropout`]): Acts on the recurrent matrix.
-    """
-
-    def __init__(
-        self,
-        rnn: nn.LSTM | nn.GRU,
-        layer: int,
-        shape: tuple[int, int],
-        known: torch.Tensor | None,
-        weight_dropout: Dropout,
-    ):
-        self.is_lstm = rnn.mode == "LSTM"
-        # Autocast caches the casts of whole parameters only; a slice would be cast again at every step.
-        weight_ih, weight_hh, bias, bias_hh = rnn.all_weights[layer]
-        dtype = compute_dtype(weight_ih)
-        weight_ih, bias, bias_hh = weight_ih.to(dtype), bias.to(dtype), bias_hh.to(dtype)
-        weight_hh = weight_dropout(weight_hh).to(dtype)
-        if self.is_lstm:  # both biases are only added; the GRU's reset gate comes between
-            bias = bias + bias_hh
-        if known is None:
-            bases = bias.expand(*shape, -1)
-        else:
-            known_weight, weight_ih = weight_ih.split([known.shape[2], weight_ih.shape[1] - known.shape[2]], 1)
-            bases = F.linear(known, known_weight, bias)
-        fed = [weight_ih.t()] if weight_ih.shape[1] else []
-        if self.is_lstm:
-            self.gates = StepProduct(bases, *fed, weight_hh.t())
-        else:
-            self.input_gates = StepProduct(bases, *fed)
-            self.hidden_gates = StepProduct(bias_hh.expand(*shape, -1), weight_hh.t())
-
-    def __call__(
-        self, fed: torch.Tensor | None, hidden: torch.Tensor, cell: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """From what is fed at this step, and the state before it, to the state after it."""
-        inputs = [] if fed is None else [fed]
-        if self.is_lstm:
-            gates = self.gates(*inputs, hidden)
-            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
-            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-            return (output_gate.sigmoid() * cell.tanh()).to(gates.dtype), cell  # the cell may be the more exact
-        input_reset, input_update, input_new = self.input_gates(*inputs).chunk(3, -1)
-        hidden_reset, hidden_update, hidden_new = self.hidden_gates(hidden).chunk(3, -1)
-        reset = (input_reset + hidden_reset).sigmoid()
-        update = (input_update + hidden_update).sigmoid()
-        new = (input_new + reset * hidden_new).tanh()
-        return new + update * (hidden - new), None
+            return torch.stack(readouts, 1), weights, states or [state]
+        context = None if self.attention is None else torch.stack(contexts, 1)
+        hidden = torch.stack(all_hidden, 1)
+        return self._read_out(hidden, context, inputs_embeds, self.hidden_dropout), weights, states or [state]

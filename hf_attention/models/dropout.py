@@ -1,18 +1,33 @@
-"""Dropout on activations, and on the weights that make a state out of the last."""
+"""Dropout whose mask may be the same at all steps of a sequence."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+
+from .door import replaceable
+
+
+@replaceable
+def dropout_mask(shape: torch.Size | tuple[int, ...], p: float, like: torch.Tensor) -> torch.Tensor:
+    """
+    Zeros with probability `p`, else `1 / (1 - p)`.
+
+    Args:
+        shape (`tuple[int, ...]`): Of the mask.
+        p (`float`): The probability of a zero.
+        like (`torch.Tensor`): Whose dtype and device the mask has.
+    """
+    return F.dropout(like.new_ones(shape), p)
 
 
 class Dropout(nn.Dropout):
     """
-    As [`~torch.nn.Dropout`], its mask drawn from bits: on CPUs many times as fast.
+    As [`~torch.nn.Dropout`], in one of two ways.
 
     Args:
-        p (`float`): The probability of a zero, rounded to a multiple of 2⁻¹⁶.
+        p (`float`): The probability of a zero.
         variational (`bool`, *optional*, defaults to `False`):
             Whether all steps of a sequence have one mask (Gal and Ghahramani 2016). The input then is of shape `(rows,
             steps, size)`; step by step, see `over_steps`.
@@ -22,30 +37,16 @@ class Dropout(nn.Dropout):
         super().__init__(p)
         self.variational = variational
 
-    def _mask(self, shape: torch.Size | tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-        if self._dropped == 2**16:
-            return like.new_zeros(shape)
-        # Of 16 bits each: the generator takes as long for 64.
-        count = math.prod(shape)
-        bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), dtype=torch.int64, device=like.device)
-        keep = bits.view(torch.int16)[:count].view(shape) >= self._dropped - 2**15
-        return keep.to(like.dtype).mul_(2**16 / (2**16 - self._dropped))
-
-    @property
-    def _dropped(self) -> int:
-        """How many of 2¹⁶ elements."""
-        return round(self.p * 2**16)
-
     @property
     def is_active(self) -> bool:
         """Whether anything is dropped."""
-        return self.training and self._dropped > 0
+        return self.training and self.p > 0
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not self.is_active:
             return input
         shape = (input.shape[0], 1, input.shape[2]) if self.variational else input.shape
-        return input * self._mask(shape, input)
+        return input * dropout_mask(shape, self.p, input)
 
     def over_steps(self, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """
@@ -56,5 +57,5 @@ class Dropout(nn.Dropout):
         """
         if not (self.variational and self.is_active):
             return self
-        mask = self._mask(like.shape, like)
+        mask = dropout_mask(like.shape, self.p, like)
         return lambda input: input * mask.to(input.dtype)

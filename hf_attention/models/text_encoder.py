@@ -2,12 +2,10 @@
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .dropout import Dropout
-from .lstm import lstm_layer, prefers_own_layer
 from .modeling_attention import EncoderOutput
-from .plain import is_plain
+from .recurrence import read_padded, take_steps
 
 
 class TextEncoder(nn.Module):
@@ -104,6 +102,7 @@ class TextEncoder(nn.Module):
         if length == 0:
             raise ValueError("The source is empty: it has no tokens, not even the closing one.")
         inputs_embeds = self.embedding_dropout(inputs_embeds)
+        with_cells = self.config.initial_state == "copied_states"
         if attention_mask is None:
             memory, final = self.rnn(inputs_embeds)
         else:
@@ -117,66 +116,17 @@ class TextEncoder(nn.Module):
                 rows = (lengths == 0).nonzero().flatten().tolist()
                 raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
             order = (~is_token).int().argsort(dim=1, stable=True)  # tokens first, wherever the padding lies
-            words = _take(inputs_embeds, order)
-            hands_over_cells = self.config.initial_state == "copied_states"
-            is_plain_rnn = is_plain(self.rnn, nn.LSTM, nn.GRU)
-            if inputs_embeds.device.type == "cpu" and is_plain_rnn and not hands_over_cells:
-                memory, final = self._read_padded(words, lengths)
-            else:
-                packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
-                memory, final = self.rnn(packed)
-                memory, _ = pad_packed_sequence(memory, batch_first=True, total_length=length)
-            memory = _take(memory, order.argsort(1))
+            memory, final = read_padded(self.rnn, take_steps(inputs_embeds, order), lengths, with_cells)
+            memory = take_steps(memory, order.argsort(1))
         if self.config.encoder_skip_connection:
             if attention_mask is not None:
                 inputs_embeds = inputs_embeds.masked_fill(~is_token.unsqueeze(-1), 0)
             memory = torch.cat([memory, inputs_embeds], -1)
         kinds = final if isinstance(final, tuple) else (final,)
-        if self.config.initial_state != "copied_states":
-            kinds = kinds[:1]
+        kinds = kinds if with_cells else kinds[:1]
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
         layers = self.config.encoder_num_hidden_layers
         return memory, [kind.unflatten(0, (layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
-
-    def _read_padded(self, words: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        As `nn.LSTM` or `nn.GRU` of a packed sequence, but for the cells. That one goes step by step on processors,
-        where a padded sequence goes through fused kernels: each direction by itself, from the first word or the last.
-        """
-        rnn, steps = self.rnn, torch.arange(words.shape[1])
-        is_word = steps < lengths.unsqueeze(1)
-        backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
-        run = torch.lstm if rnn.mode == "LSTM" else torch.gru
-        runs_own_lstm = rnn.mode == "LSTM" and prefers_own_layer(words)
-        words = words.masked_fill(~is_word.unsqueeze(-1), 0)  # what is not finite would reach the gradients
-        final = []
-        for layer in range(rnn.num_layers):
-            if layer > 0:
-                words = nn.functional.dropout(words, rnn.dropout, self.training)
-            zeros = words.new_zeros(1, len(words), rnn.hidden_size)
-            outputs = []
-            for is_backward in (False, True) if rnn.bidirectional else (False,):
-                directed = _take(words, backwards) if is_backward else words
-                weights = rnn.all_weights[len(final)]
-                if runs_own_lstm:
-                    weight_ih, weight_hh, bias, bias_hh = weights
-                    output, _ = lstm_layer(directed, zeros[0], zeros[0], weight_ih, weight_hh, bias + bias_hh)
-                else:
-                    output, *_ = run(
-                        directed,
-                        (zeros, zeros) if rnn.mode == "LSTM" else zeros,
-                        weights,
-                        has_biases=True,
-                        num_layers=1,
-                        dropout=0.0,
-                        train=self.training,
-                        bidirectional=False,
-                        batch_first=True,
-                    )
-                final.append(output[torch.arange(len(words)), lengths - 1])
-                outputs.append(_take(output, backwards) if is_backward else output)
-            words = torch.cat(outputs, -1)
-        return words.masked_fill(~is_word.unsqueeze(-1), 0), torch.stack(final)
 
     def _start_decoder(self, states: list[torch.Tensor]) -> torch.Tensor | None:
         if self.config.initial_state == "copied_states":
@@ -186,9 +136,3 @@ class TextEncoder(nn.Module):
         top = states[0][:, -1]
         start = top.flatten(1) if self.config.initial_state == "final_states" else top[:, 1]
         return self.bridge(start).tanh().unflatten(1, (self.num_decoder_states, -1))
-
-
-def _take(sequence: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    # Whole rows at a time, where `gather` would go element by element.
-    rows = order + torch.arange(len(order), device=order.device).unsqueeze(1) * order.shape[1]
-    return sequence.flatten(0, 1).index_select(0, rows.flatten()).view_as(sequence)

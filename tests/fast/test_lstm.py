@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from hf_attention.models.lstm import lstm_layer, prefers_own_layer
+from hf_attention.fast.lstm import lstm_layer
+from hf_attention.fast.reasons import prefers_own_lstm
 
 
 ROWS, STEPS, INPUTS, SIZE = 3, 5, 4, 6
@@ -64,12 +65,12 @@ def test_what_is_frozen_has_no_gradient_and_the_rest_its_own(frozen: int):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_under_autocast_it_rounds_as_that_does(dtype: torch.dtype):
     lstm, tensors = make(torch.float32)
-    assert not prefers_own_layer(tensors[0])
+    assert not prefers_own_lstm(tensors[0])
     with torch.autocast("cpu", dtype):
-        assert prefers_own_layer(tensors[0])
+        assert prefers_own_lstm(tensors[0])
         outputs, cell = lstm_layer(*tensors)
         with torch.no_grad():
-            assert not prefers_own_layer(tensors[0])
+            assert not prefers_own_lstm(tensors[0])
     assert (outputs.dtype, cell.dtype) == (dtype, torch.float32)
     expected = by_torch(lstm, *tensors[:3])
     assert_close(outputs.float(), expected[0], rtol=0, atol=0.01)
@@ -89,5 +90,5 @@ def test_the_last_cell_does_not_keep_those_before_it():
 def test_a_second_derivative_is_refused():
     _, tensors = make()
     [gradient] = torch.autograd.grad(lstm_layer(*tensors)[0].sin().sum(), tensors[3], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="fast.disable"):
         gradient.sum().backward()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_attention.models import products
+from hf_attention.fast import products
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 33])

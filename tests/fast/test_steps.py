@@ -6,8 +6,8 @@ import torch
 from common.factories import FACTORIES, make_tokens
 from torch.testing import assert_close
 
-from hf_attention.models import steps
-from hf_attention.models.steps import StepProduct, StepScores
+from hf_attention.fast import steps
+from hf_attention.fast.steps import StepProduct, StepScores
 
 
 ROWS, STEPS, INPUTS, FED, OUTPUTS = 3, 4, 5, 2, 5
@@ -66,7 +66,7 @@ def test_a_matrix_without_gradient_gets_none():
 def test_a_second_derivative_is_refused():
     tensors = make(())
     [gradient] = torch.autograd.grad(recurrence(*tensors, StepProduct).sum(), tensors[1], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="fast.disable"):
         gradient.sum().backward()
 
 

@@ -46,6 +46,6 @@ def test_it_is_compiled_as_a_whole():
     assert set(output.tolist()) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("p", [0.0, 1e-6])
+@pytest.mark.parametrize("p", [0.0])
 def test_what_drops_nothing_is_not_active(p: float):
     assert not Dropout(p).is_active

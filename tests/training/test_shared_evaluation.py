@@ -92,7 +92,12 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     alone = evaluate(Accelerator())
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, str(tmp_path)]
     tests = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
     subprocess.run(command, check=True, timeout=300, env=environment)
     for process in (0, 1):
         shared = json.loads((tmp_path / f"{process}.json").read_text())

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from ...models.attention import ProjectedMemory
 from ...models.cache import DecoderState, RecurrentCache
+from ...models.memory import ProjectedMemory
 from ..arguments import TextArguments
 from ..data.sampling import LengthBatchSampler
 from ..loop.objective import Objective

@@ -1,9 +1,9 @@
 """What the steps of a recurrence share, with gradients that take less time than those of one operation a step."""
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .products import transposed_product
+from .reasons import first_derivative_only, may_form_gradients
 
 
 # Bytes of a step's largest tensor that are worked on at a time: few enough to stay in a processor's cache.
@@ -17,7 +17,7 @@ class StepProduct:
 
     Autograd would form \\( x_t^\top \nabla y_t \\) at every step and add it to a sum as large as the matrix. Here
     \\( \nabla M = \sum_t x_t^\top \nabla y_t \\) is one product, when the backward pass has been through all steps.
-    The inputs are kept as long as the graph is. Second derivatives and `torch.func` are refused.
+    The inputs are kept as long as the graph is. Second derivatives are refused.
 
     Args:
         bases (`torch.Tensor` of shape `(*batch, rows, steps, outputs)`): \\( b_t \\), known before the first step.
@@ -27,8 +27,7 @@ class StepProduct:
     def __init__(self, bases: torch.Tensor, *matrices: torch.Tensor):
         self.matrices = matrices
         self.inputs: list[list[tuple[torch.Tensor, int]]] | None = None
-        needs_gradients = torch.is_grad_enabled() and any(matrix.requires_grad for matrix in matrices)
-        if needs_gradients and not torch.compiler.is_compiling():
+        if may_form_gradients() and any(matrix.requires_grad for matrix in matrices):
             self.matrices = [matrix.detach() for matrix in matrices]
             self.inputs = [[] for _ in matrices]
             bases = _MatrixGradients.apply(bases, self.inputs, *matrices)
@@ -60,7 +59,7 @@ class StepScores:
 
     The largest tensors of a step: they are computed in float32 at least, a few rows at a time in memory that stays in
     the processor's cache, and nothing but the tanh is kept, in the dtype of the keys. The gradients of \\( k \\) and
-    \\( v \\) are summed in place. Second derivatives and `torch.func` are refused.
+    \\( v \\) are summed in place. Second derivatives are refused.
 
     Args:
         keys (`torch.Tensor` of shape `(batch, positions, size)`): \\( k \\).
@@ -134,7 +133,7 @@ class _Scores(torch.autograd.Function):
         return scores
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, gradient):
         (tanh, weight), sums = ctx.saved_tensors, ctx.sums
         (of_all_keys, of_weight), scratch = sums.of_this_pass(), sums.new_scratch()
@@ -164,7 +163,7 @@ class _ScoreGradients(torch.autograd.Function):
         return zeros.view_as(zeros)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, gradient):
         [weight], (of_keys, of_weight) = ctx.saved_tensors, ctx.sums.end_pass()
         of_keys = of_keys.add_(gradient.sum((1, 2)).unsqueeze(-1)).mul_(weight)
@@ -181,7 +180,7 @@ class _MatrixGradients(torch.autograd.Function):
         return bases.view_as(bases)
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, gradient):
         products = [None] * len(ctx.inputs)
         flat = gradient.flatten(-3, -2)

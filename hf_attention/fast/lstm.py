@@ -1,23 +1,9 @@
 """A layer of an LSTM over a whole sequence, whose training in half precision is fast on a processor."""
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from .attention import compute_dtype
 from .products import align, new_aligned, transposed_product
-
-
-def prefers_own_layer(inputs: torch.Tensor) -> bool:
-    """
-    Whether [`lstm_layer`] is the better way: on processors, PyTorch's own LSTM goes backward in bfloat16 hardly faster
-    than in float32, and on many of them knows no float16.
-    """
-    return (
-        inputs.device.type == "cpu"
-        and compute_dtype(inputs) in (torch.bfloat16, torch.float16)
-        and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-    )
+from .reasons import compute_dtype, first_derivative_only
 
 
 def lstm_layer(
@@ -29,8 +15,8 @@ def lstm_layer(
     bias: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    One layer of an `nn.LSTM`, in one direction. The cells are computed in float32 at least. Second derivatives and
-    `torch.func` are refused.
+    One layer of an `nn.LSTM`, in one direction. The cells are computed in float32 at least. Second derivatives
+    are refused.
 
     Args:
         inputs (`torch.Tensor` of shape `(rows, steps, input_size)`): What is read.
@@ -138,7 +124,7 @@ class _LSTMLayer(torch.autograd.Function):
         return states[1:], cells[-1].clone()  # which does not keep those before it
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, of_states, of_cell):
         inputs, weight_ih, weight_hh, gates, states, cells = ctx.saved_tensors
         steps, rows, size = of_states.shape

@@ -1,0 +1,139 @@
+"""When modules may be computed without being called, and which way is then the quicker one."""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
+
+
+def may_replace(*modules: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
+    """
+    Whether calling the modules does what their class does and nothing else, and nobody looks on.
+
+    Args:
+        modules (`nn.Module`): The modules whose weights would be read.
+        types (`tuple[type[nn.Module], ...]`): The classes that they may be of.
+    """
+    return all(_is_plain(module, types) for module in modules)
+
+
+def may_form_gradients() -> bool:
+    """
+    Whether gradients are wanted that a `torch.autograd.Function` may form: not where operations are recorded
+    (compiled, exported, traced) or transformed (`torch.func`, derivatives in forward mode).
+    """
+    is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_transformed = torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
+    return torch.is_grad_enabled() and not is_recorded and not is_transformed
+
+
+def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
+    """
+    It is no subclass (as what is parametrised or quantised is), has no hooks, nothing that offloads or adapts it has
+    taken the place of its `forward`, and its weights are parameters (those of a replica are not) with numbers in them.
+    """
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+        nn_module._global_forward_hooks,
+        nn_module._global_forward_pre_hooks,
+        nn_module._global_backward_hooks,
+        nn_module._global_backward_pre_hooks,
+    )
+    if type(module) not in types or "forward" in vars(module) or any(hooks):
+        return False
+    weights = module._parameters.values()
+    return all(weight is None or (type(weight) is nn.Parameter and not weight.is_meta) for weight in weights)
+
+
+def compute_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype in which a product with the tensor is computed: autocast's, which leaves float64 alone, or its own."""
+    device_type = tensor.device.type
+    has_autocast = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    if tensor.dtype == torch.float64 or not has_autocast:
+        return tensor.dtype
+    return torch.get_autocast_dtype(device_type)
+
+
+def prefers_own_lstm(inputs: torch.Tensor) -> bool:
+    """
+    Whether [`~hf_attention.fast.lstm.lstm_layer`] is the better way: on processors, PyTorch's own LSTM goes backward
+    in bfloat16 hardly faster than in float32, and on many of them knows no float16.
+
+    Args:
+        inputs (`torch.Tensor`): What is read.
+    """
+    in_half_precision = compute_dtype(inputs) in (torch.bfloat16, torch.float16)
+    return inputs.device.type == "cpu" and in_half_precision and may_form_gradients()
+
+
+def prefers_single_steps(inputs: torch.Tensor) -> bool:
+    """
+    Whether one step by itself is quicker than `nn.LSTM` and `nn.GRU`, which on processors lay out their matrices anew
+    at each call.
+
+    Args:
+        inputs (`torch.Tensor` of shape `(rows, steps, size)`): What is read.
+    """
+    return inputs.device.type == "cpu" and inputs.shape[1] == 1 and not torch.is_grad_enabled()
+
+
+def prefers_own_scores(keys: torch.Tensor, weight: torch.Tensor) -> bool:
+    """
+    Whether [`~hf_attention.fast.steps.StepScores`] is quicker: where there are gradients to form, on processors.
+
+    Args:
+        keys (`torch.Tensor`): The keys of a memory.
+        weight (`torch.Tensor`): The vector that scores them.
+    """
+    return keys.device.type == "cpu" and (keys.requires_grad or weight.requires_grad) and may_form_gradients()
+
+
+class _RefusedDerivatives(torch.autograd.Function):
+    """Hands on gradients whose own derivatives are not known."""
+
+    @staticmethod
+    def forward(ctx, anchor, *gradients):
+        return tuple(gradient.view_as(gradient) for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        raise RuntimeError(
+            "Derivatives of gradients need the plain way of computing them: call the model within `with "
+            "hf_attention.fast.disable():`."
+        )
+
+
+def first_derivative_only(backward: Callable) -> Callable:
+    """
+    As [`~torch.autograd.function.once_differentiable`], also where what comes in has no gradient itself, as that of a
+    loss: there the derivative of the gradient would be missing without a word.
+
+    Args:
+        backward (`Callable`): The `backward` of a `torch.autograd.Function`.
+
+    Raises:
+        RuntimeError: Where derivatives of the gradients are asked for.
+    """
+
+    @functools.wraps(backward)
+    def refusing_more(ctx, *gradients):
+        with torch.no_grad():
+            outputs = backward(ctx, *gradients)
+        if not torch.is_grad_enabled():  # `create_graph=False`
+            return outputs
+        outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
+        numbers = [number for number, output in enumerate(outputs) if output is not None]
+        anchor = outputs[numbers[0]].new_zeros((), requires_grad=True)
+        for number, output in zip(
+            numbers, _RefusedDerivatives.apply(anchor, *(outputs[number] for number in numbers)), strict=True
+        ):
+            outputs[number] = output
+        return tuple(outputs)
+
+    return refusing_more
