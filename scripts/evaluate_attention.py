@@ -44,8 +44,8 @@ from transformers import (
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
 from hf_attention.models.pictures import as_rgb
 from hf_attention.models.regions import ImageRegions
-from hf_attention.scenes import make_scene_questions
-from hf_attention.scenes.drawing import PAIR_PATTERN, SHAPE_OF_NOUN, make_scenes
+from hf_attention.scenes import make_scene_questions, make_scenes
+from hf_attention.scenes.scores import PAIR_PATTERN, SHAPE_OF_NOUN
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
 
 

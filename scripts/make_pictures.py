@@ -18,7 +18,7 @@ import hf_attention  # noqa: F401  (the tasks are then known)
 from hf_attention.extras import require_extra
 from hf_attention.models.alignment import merge_words
 from hf_attention.scenes import make_translations
-from hf_attention.scenes.drawing import make_scene
+from hf_attention.scenes.layout import make_scene
 from hf_attention.scenes.questions import ask
 from hf_attention.seeing import attention_page, plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
 

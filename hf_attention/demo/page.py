@@ -13,7 +13,8 @@ from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 from ..extras import missing_modules, require_extra
 from ..models.alignment import merge_words
 from ..models.pictures import read_image
-from ..scenes.drawing import describe, make_scene
+from ..scenes.captions import describe
+from ..scenes.layout import make_scene
 from ..scenes.questions import ask
 from .looks import STYLE, View, look_html, picture_view, sentence_view
 

@@ -18,7 +18,7 @@ from hf_attention import (
     AttentionVQAProcessor,
 )
 from hf_attention.scenes import make_scene_questions
-from hf_attention.scenes.drawing import COLOURS, SHAPES
+from hf_attention.scenes.scene import COLOURS, SHAPES
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
 
