@@ -16,7 +16,7 @@ from ..models.pictures import read_image
 from ..scenes.captions import describe
 from ..scenes.layout import make_scene
 from ..scenes.questions import ask
-from .looks import STYLE, View, look_html, picture_view, sentence_view
+from ..seeing.html import STYLE, View, look_html, picture_view, sentence_view
 
 
 if TYPE_CHECKING or not missing_modules("demo"):

@@ -1,13 +1,10 @@
 """What the web page shows, without a browser."""
 
-import base64
-import io
 import json
 import re
 import runpy
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +13,11 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 
-import torch  # noqa: E402
 from common import tiny_captioner, tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
 from common.tiny_page import SENTENCE, save_models  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
-from PIL import Image  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
-from hf_attention.demo.looks import look_html, picture_view, sentence_view  # noqa: E402
 from hf_attention.demo.page import (  # noqa: E402
     AnswerDemonstration,
     CaptionDemonstration,
@@ -47,114 +41,6 @@ def photo(tmp_path: Path) -> str:
     path = tmp_path / "photo.png"
     tiny_models.make_pictures()["circle"].save(path)
     return str(path)
-
-
-class Page(HTMLParser):
-    """The words of a look, and what each lays over the picture or the sentence."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.words: list[str] = []
-        self.maps: list[Image.Image] = []
-        self.weights: list[list[float]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        attributes = dict(attributes)
-        names = (attributes.get("class") or "").split()
-        if tag == "img" and "map" in names:
-            data = base64.b64decode(attributes["src"].partition(",")[2])
-            self.maps.append(Image.open(io.BytesIO(data)))
-        if tag == "b":
-            self.words.append("")
-        if "layer" in names:
-            self.weights.append([])
-        if tag == "span" and self.weights:
-            self.weights[-1].append(float((attributes.get("style") or "--weight: 0").partition(": ")[2]))
-        if tag not in ("img", "input"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] == "b":
-            self.words[-1] += data
-
-
-def brightness(layer: Image.Image) -> np.ndarray:
-    """From 0, dark, to 1, by Pillow's laying the layer over white."""
-    white = Image.new("RGBA", layer.size, "white")
-    levels = np.asarray(Image.alpha_composite(white, layer.convert("RGBA")).convert("L")) / 255
-    return (levels - levels.min()) / max(np.ptp(levels), 1e-9)
-
-
-def grid_boxes(rows: int, columns: int, width: float, height: float) -> torch.Tensor:
-    return torch.tensor(
-        [
-            [x * width / columns, y * height / rows, (x + 1) * width / columns, (y + 1) * height / rows]
-            for y in range(rows)
-            for x in range(columns)
-        ]
-    )
-
-
-# What is shown
-
-
-def test_the_brightness_of_a_picture_is_linear_in_the_weight_between_the_middles_of_the_regions():
-    weights = torch.rand(3, 12)
-    weights[0, 0] = 0  # so that the first map's darkest is no weight at all, and one is the largest of all
-    weights[0, 11] = 1
-    image = Image.new("RGB", (400, 300), "white")
-    view = picture_view(image, grid_boxes(3, 4, 400, 300), (3, 4), weights)
-    seen = brightness(Page("".join(view.layers)).maps[0])
-    grid = weights[0].reshape(3, 4).numpy()
-    height, width = seen.shape
-    for row in range(0, height, 7):
-        for column in range(0, width, 5):
-            y = np.clip((row + 0.5) / height * 3 - 0.5, 0, 2)
-            x = np.clip((column + 0.5) / width * 4 - 0.5, 0, 3)
-            top, left = min(int(y), 1), min(int(x), 2)
-            y, x = y - top, x - left
-            expected = (1 - y) * ((1 - x) * grid[top, left] + x * grid[top, left + 1])
-            expected += y * ((1 - x) * grid[top + 1, left] + x * grid[top + 1, left + 1])
-            assert seen[row, column] == pytest.approx(expected, abs=0.01)
-    assert ">1<" in view.scale.replace("</i>", ">") or "1</div>" in view.scale
-
-
-def test_one_scale_for_all_words():
-    weights = torch.tensor([[0.0, 0.5], [0.0, 0.25]])
-    layers = Page("".join(picture_view(Image.new("RGB", (64, 32)), grid_boxes(1, 2, 64, 32), (1, 2), weights).layers))
-    lowest, *_, highest = (np.asarray(layers.maps[0])[0, :, 1]).tolist()
-    assert highest == 0 and lowest > 150  # opacity of the dark
-    assert np.asarray(layers.maps[1])[0, -1, 1] == pytest.approx(lowest / 2, abs=1)
-
-
-def test_what_was_cropped_away_is_grey():
-    boxes = grid_boxes(1, 2, 50, 100) + torch.tensor([25.0, 0, 25.0, 0])
-    view = picture_view(Image.new("RGB", (100, 100)), boxes, (1, 2), torch.tensor([[1.0, 1.0]]))
-    levels = np.asarray(Page(view.layers[0]).maps[0])
-    width = levels.shape[1]
-    for column, is_seen in ((0, False), (width // 5, False), (width // 3, True), (-width // 3, True), (-1, False)):
-        assert (levels[:, column, 1] == 0).all() == is_seen
-        assert (levels[:, column, 0] > 100).all() != is_seen
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2000, 3), (3, 2000)])
-def test_images_of_extreme_shape(size: tuple[int, int]):
-    view = picture_view(Image.new("RGB", size), grid_boxes(2, 2, *size), (2, 2), torch.full((1, 4), 0.25))
-    assert len(Page(look_html(["one"], [view], [False], "look")).maps) == 1
-
-
-def test_a_word_may_be_html():
-    word = "<script>alert('&')</script>"
-    text = look_html([word], [sentence_view([word, "b"], torch.tensor([[0.25, 0.75]]))], [False], "look")
-    page = Page(text)
-    assert page.words == [word] and page.weights == [[0.25, 0.75]]
-    assert "<script" not in text
 
 
 # What the models do
