@@ -28,17 +28,21 @@ _GRID_SIDE, _BOXES_SIDE = 128, 512
 _DARK = (8, 199)
 _UNSEEN = (190, 230)
 
-# Colours are those of the page around, where it is one of gradio's.
-STYLE = """
+MARK = "#f6a821"  # what is chosen, and how much was looked at it
+
+# Other colours are those of the page around, where it is one of gradio's.
+STYLE = (
+    f".look {{ --mark: {MARK}; }}"
+    + """
 .look { position: relative; container-type: inline-size; line-height: 1.4; --width: min(100cqw, 60vh * var(--ratio));
-  --mark: var(--look-colour, #f6a821); --on-mark: #1c1917; --ink: var(--body-text-color, #1c1917);
+  --on-mark: #1c1917; --ink: var(--body-text-color, #1c1917);
   --pale-ink: var(--body-text-color-subdued, #57534e); --line: var(--border-color-primary, #d6d3d1);
   --paper: var(--background-fill-primary, #fff); color: var(--ink); }
 .look .picture, .look .map { width: var(--width) !important; aspect-ratio: var(--ratio); max-width: none;
   margin: 0 !important; border-radius: 10px; display: block; }
-.look .note { padding: 0.1rem 0.5rem; margin: 0.4rem; border-radius: 6px; font-size: 0.75rem; color: #fff;
+.look .largest { padding: 0.1rem 0.5rem; margin: 0.4rem; border-radius: 6px; font-size: 0.75rem; color: #fff;
   background: rgb(0 0 0 / 60%); }
-.look .map, .look .layer, .look .note { position: absolute; left: 0; top: 0; opacity: 0; pointer-events: none;
+.look .map, .look .layer, .look .largest { position: absolute; left: 0; top: 0; opacity: 0; pointer-events: none;
   transition: opacity 0.15s; }
 .look .boxes { image-rendering: pixelated; }
 .look .sentence { width: 100%; display: flex; flex-wrap: wrap; gap: 0.3rem; font-size: 1.1rem; color: transparent; }
@@ -62,18 +66,19 @@ STYLE = """
 .look .words .mark b { font-style: italic; font-weight: 400; color: var(--pale-ink); }
 .look .words :checked ~ b { background: var(--mark); border-color: var(--mark); color: var(--on-mark); }
 .look .words :focus-visible ~ b { outline: 2px solid var(--ink); outline-offset: 2px; }
-.look .words :checked ~ :is(.map, .layer, .note) { opacity: 1; }
+.look .words :checked ~ :is(.map, .layer, .largest) { opacity: 1; }
 .look .scale { display: flex; align-items: center; gap: 0.5rem; margin-top: 1rem; font-size: 0.8rem;
   color: var(--pale-ink); }
 .look .scale i { width: 7rem; height: 0.6rem; border-radius: 3px; border: 1px solid var(--line);
   background: linear-gradient(90deg, var(--look-from), var(--look-to)); }
 @media (hover: hover) {
   .look .words label:hover b { background: var(--mark); border-color: var(--mark); color: var(--on-mark); }
-  .look .words label:hover :is(.map, .layer, .note) { opacity: 1; }
-  .look .words:has(label:hover) label:not(:hover) :is(.map, .layer, .note) { opacity: 0; }
+  .look .words label:hover :is(.map, .layer, .largest) { opacity: 1; }
+  .look .words:has(label:hover) label:not(:hover) :is(.map, .layer, .largest) { opacity: 0; }
   .look .words:has(label:hover) label:not(:hover) :checked ~ b { background: none; color: inherit; }
 }
 """
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] 
         bands = [Image.fromarray(np.rint(band).astype(np.uint8)) for band in (grey, opacity)]
         layers.append(
             f'<img class="{names}" alt="" src="{_data_uri(Image.merge("LA", bands), "PNG")}">'
-            f'<small class="note" aria-hidden="true">{_largest(weight)}</small>'
+            f'<small class="largest" aria-hidden="true">{_largest(weight)}</small>'
         )
     if max(image.size) <= _PICTURE_SIDE / 2:
         source = _data_uri(image, "PNG")

@@ -70,7 +70,7 @@ def test_pointing_at_a_word_lights_its_regions(browser, tmp_path):
     word(page, "red").click()
     page.mouse.move(0, 0)
     assert lit() == weights(1), "held"
-    assert page.locator(".note").nth(1).inner_text() == "largest weight 0.800"
+    assert page.locator(".largest").nth(1).inner_text() == "largest weight 0.800"
     page.keyboard.press("ArrowRight")
     assert lit() == weights(2)
     chosen = page.get_by_role("radio", checked=True)
