@@ -36,7 +36,7 @@ test-slow: $(INSTALLED)
 # Uses the pages in a real browser; needs chromium (Debian: apt-get install chromium).
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
-	$(PYTEST) tests/demo/test_demo_browser.py tests/seeing/test_attention_page_browser.py $(ARGS)
+	$(PYTEST) tests/demo/test_web_page_browser.py tests/seeing/test_page_browser.py $(ARGS)
 
 # Rewrite the files in the project's style.
 style: $(INSTALLED)

@@ -22,7 +22,8 @@ from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
 from hf_attention.models.configuration_attention_vqa import ATTENTION_FORMS
 from hf_attention.models.versions import pillow_image_processor
-from hf_attention.scenes.questions import KINDS, make_scene_questions
+from hf_attention.scenes import make_scene_questions
+from hf_attention.scenes.questions import KINDS
 from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.data.images import PixelsInMemory
 from hf_attention.training.data.tokenization import train_tokenizer

@@ -28,7 +28,9 @@ from hf_attention import (
 from hf_attention.extras import require_extra
 from hf_attention.models.attention import ATTENTION_CLASSES
 from hf_attention.models.versions import pillow_image_processor
-from hf_attention.scenes.drawing import HELD_OUT_PAIRS, PairCounts, make_scenes, score_pairs
+from hf_attention.scenes import make_scenes
+from hf_attention.scenes.scene import HELD_OUT_PAIRS
+from hf_attention.scenes.scores import PairCounts, score_pairs
 from hf_attention.seeing import plot_caption_attention
 from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.data.collators import CaptionCollator

@@ -3,68 +3,9 @@ Shows models on a web page: they caption, answer and translate, and show where t
 
     python scripts/demo.py --captioner runs/demo/best --answerer runs/scene-questions/best --translator runs/translator
     python scripts/demo.py --captioner someone/captioner --write_space space
-
-Each is a folder or a name on the Hub; a tab without a model says how to get one. The page listens on loopback unless
-`--host` says otherwise. `--write_space` starts no page: it writes a folder to push as a Space, with the models that
-are folders here. It needs the extra `demo`: pip install -e ".[demo]".
 """
 
-import argparse
-from pathlib import Path
-
-from hf_attention.demo.page import (
-    AnswerDemonstration,
-    CaptionDemonstration,
-    TranslationDemonstration,
-    launch,
-    make_page,
-)
-from hf_attention.demo.space import write_space
-from hf_attention.extras import require_extra
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captioner", help="Describes pictures: folder or name on the Hub.")
-    parser.add_argument("--answerer", help="Answers questions about pictures.")
-    parser.add_argument("--translator", help="Translates.")
-    parser.add_argument(
-        "--translation_task",
-        default="translation",
-        help="translation_en_to_de and the like, for a translator of many languages.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every one.")
-    parser.add_argument("--port", type=int, help="By default the first free one from 7860 on.")
-    parser.add_argument("--write_space", type=Path, metavar="FOLDER", help="Write a Space there instead.")
-    arguments = parser.parse_args()
-    require_extra("demo")
-    names = {"captioner": arguments.captioner, "answerer": arguments.answerer, "translator": arguments.translator}
-    names = {part: name for part, name in names.items() if name is not None}
-    if arguments.write_space is not None:
-        if not names:
-            parser.error("a Space needs a model: --captioner, --answerer or --translator.")
-        try:
-            write_space(arguments.write_space, names, arguments.translation_task)
-        except ValueError as error:
-            parser.error(str(error))
-        print(f"Push {arguments.write_space} with: hf upload NAME {arguments.write_space} . --repo-type space")
-        return
-    classes = {
-        "captioner": CaptionDemonstration,
-        "answerer": AnswerDemonstration,
-        "translator": TranslationDemonstration,
-    }
-    models = {}
-    for part, name in names.items():
-        task = arguments.translation_task if part == "translator" else None
-        try:
-            models[part] = classes[part].load(name, task)
-        except (OSError, ValueError) as error:
-            parser.error(f"the {part} {name!r} does not load: {error}")
-    try:
-        launch(make_page(**models), server_name=arguments.host, server_port=arguments.port)
-    except OSError as error:
-        parser.error(str(error))
+from hf_attention.demo.start import main
 
 
 if __name__ == "__main__":

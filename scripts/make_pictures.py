@@ -1,83 +1,10 @@
 """
 Makes the pictures of docs/seeing_attention.md, from any models.
 
-    python scripts/make_pictures.py --captioner runs/demo/best --translator runs/toy --output_dir docs/pictures
-
-What a model is missing for is left out. The scenes and sentences are made on the spot; every picture is a PNG of a few
-hundred pixels, and the page a file that opens in any browser.
+    python scripts/make_pictures.py --captioner runs/demo/best --translator runs/toy --output_dir runs/pictures
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from PIL import Image
-from transformers import HfArgumentParser, pipeline
-
-import hf_attention  # noqa: F401  (the tasks are then known)
-from hf_attention.extras import require_extra
-from hf_attention.models.alignment import merge_words
-from hf_attention.scenes import make_translations
-from hf_attention.scenes.drawing import make_scene
-from hf_attention.scenes.questions import ask
-from hf_attention.seeing import attention_page, plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
-
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass
-class PictureArguments:
-    """Which models, and which scene."""
-
-    captioner: str | None = field(default=None, metadata={"help": "Folder or Hub name of a captioner of scenes."})
-    other_captioner: str | None = field(default=None, metadata={"help": "Another, to compare with."})
-    answerer: str | None = field(default=None, metadata={"help": "One that answers questions about scenes."})
-    translator: str | None = field(default=None, metadata={"help": "One into the toy language."})
-    output_dir: str = field(default="docs/pictures", metadata={"help": "Where the pictures go."})
-    scene: int = field(default=7, metadata={"help": "Number of the scene, and of the sentence."})
-    split: str = field(default="held_out", metadata={"help": "Of the scenes: test or held_out."})
-    image_size: int = field(default=64, metadata={"help": "Side of the scenes that the models were trained on."})
-    dpi: int = field(default=75, metadata={"help": "Pixels an inch."})
-
-
-def main(argv: list[str] | None = None) -> None:
-    [arguments] = HfArgumentParser(PictureArguments, description=__doc__).parse_args_into_dataclasses(argv)
-    require_extra("visualization")
-    folder = Path(arguments.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    scene = make_scene(0, arguments.split, arguments.scene, arguments.image_size)
-    # Enlarged for the eye; the regions are told in pixels of the picture that the model gets.
-    image = scene.draw().resize((256, 256), Image.Resampling.BICUBIC)
-
-    def save(figure: "Figure", name: str) -> None:
-        figure.savefig(folder / f"{name}.png", dpi=arguments.dpi)
-        print(folder / f"{name}.png")
-
-    if arguments.captioner is not None:
-        [answer] = pipeline("image-to-text", model=arguments.captioner)(image, output_attentions=True)
-        places = {"grid": answer["grid"], "regions": answer["regions"]}
-        title = answer["generated_text"]
-        save(plot_caption_attention(image, answer["tokens"], answer["attentions"], title=title, **places), "caption")
-        page = attention_page(answer["tokens"], answer["attentions"], image, answer["regions"], title=title)
-        (folder / "caption.html").write_text(page, encoding="utf-8")
-        if arguments.other_captioner is not None:
-            [other] = pipeline("image-to-text", model=arguments.other_captioner)(image, output_attentions=True)
-            save(plot_comparison({arguments.captioner: answer, arguments.other_captioner: other}, image), "comparison")
-    if arguments.answerer is not None:
-        question = ask(scene)[0].text
-        answers = pipeline("visual-question-answering", model=arguments.answerer)
-        [answer, *_] = answers(image=image, question=question, output_attentions=True, top_k=1)
-        places = {"grid": answer["grid"], "regions": answer["regions"]}
-        save(plot_glimpses(image, question, answer["answer"], answer["attentions"], **places), "glimpses")
-    if arguments.translator is not None:
-        source = make_translations(train=0, validation=0, test=arguments.scene + 1)["test"]["translation"][-1]["en"]
-        [answer] = pipeline("translation", model=arguments.translator)(source, output_attentions=True)
-        words, weights, source_words = merge_words(answer["tokens"], answer["attentions"], answer["source_tokens"])
-        save(plot_alignment(source_words, words, weights), "alignment")
-        page = attention_page(words, weights, source_tokens=source_words, title=answer["translation_text"])
-        (folder / "alignment.html").write_text(page, encoding="utf-8")
+from hf_attention.seeing.examples import main
 
 
 if __name__ == "__main__":

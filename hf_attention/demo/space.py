@@ -10,7 +10,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from ..extras import require_extra
-from .page import TITLE
+from .demonstrations import DEMONSTRATIONS
+from .web_page import TITLE
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -25,11 +26,13 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
     A checkout pushes it with `huggingface_hub.upload_folder(folder_path=folder, repo_id=..., repo_type="space")`.
 
     Args:
-        folder (`Path`): Where to; a new or an empty one.
+        folder (`Path`):
+            Where to; a new or an empty one.
         models (`Mapping[str, str]`):
             `captioner`, `answerer` and `translator`: a name on the Hub, which the Space will load, or a folder, whose
             files are copied into the Space.
-        translation_task (`str`, *optional*, defaults to `"translation"`): Of the translator.
+        translation_task (`str`, *optional*, defaults to `"translation"`):
+            Of the translator.
 
     Raises:
         ModuleNotFoundError: Where gradio is not installed.
@@ -84,18 +87,15 @@ def _take_along(name: str, folder: Path, part: str) -> str:
 
 
 def _app(names: Mapping[str, str], translation_task: str) -> str:
-    classes = {
-        "captioner": "CaptionDemonstration",
-        "answerer": "AnswerDemonstration",
-        "translator": "TranslationDemonstration",
-    }
+    classes = {part: DEMONSTRATIONS[part].__name__ for part in names}
     lines = []
     for part, name in names.items():
         task = f", {translation_task!r}" if part == "translator" else ""
         lines.append(f"    {part}={classes[part]}.load({name!r}{task}),")
-    imported = ", ".join([*sorted(classes[part] for part in names), "launch", "make_page"])
+    imported = ", ".join(sorted(classes.values()))
     arguments = "\n".join(lines)
     return (
-        f'"""{TITLE}."""\n\nfrom hf_attention.demo.page import {imported}\n\n\n'
+        f'"""{TITLE}."""\n\nfrom hf_attention.demo.demonstrations import {imported}\n'
+        "from hf_attention.demo.web_page import launch, make_page\n\n\n"
         f'page = make_page(\n{arguments}\n)\n\nif __name__ == "__main__":\n    launch(page)\n'
     )

@@ -1,7 +1,6 @@
 """Pictures, questions and a toy language that are made here, with the true boxes, answers and alignments."""
 
-from .drawing import make_scenes
-from .questions import make_scene_questions
+from .data import make_scene_questions, make_scenes
 from .toy_language import make_translations
 
 

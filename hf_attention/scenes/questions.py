@@ -1,7 +1,9 @@
-"""Questions about generated scenes, with their answers and the boxes of the objects that an answer depends on.
+"""
+Questions about generated scenes, with their answers and the boxes of the objects that an answer depends on.
 
-Each question is of one kind: `colour`, `shape`, `count`, `relation` or `yes_no`. They are made of a [`Scene`] alone,
-with a stream of random numbers of their own: pictures and captions stay as they are.
+Each question is of one kind: `colour`, `shape`, `count`, `relation` or `yes_no`. They are made of a
+[`~hf_attention.scenes.scene.Scene`] alone, with a stream of random numbers of their own: pictures and captions stay as
+they are.
 """
 
 from __future__ import annotations
@@ -10,28 +12,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawing import (
-    COLOURS,
-    HELD_OUT_PAIRS,
-    SHAPES,
-    VARIETIES,
-    Pair,
-    Scene,
-    SceneObject,
-    choose,
-    relation,
-    scene_splits,
-    to_png,
-    with_article,
-)
-
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from .captions import with_article
+from .scene import COLOURS, HELD_OUT_PAIRS, SHAPES, Pair, Scene, SceneObject, choose, relation
 
 
 KINDS = ("colour", "shape", "count", "relation", "yes_no")
@@ -44,16 +29,17 @@ PLURALS = {"box": "boxes", "cross": "crosses", "hourglass": "hourglasses", "plus
 
 @dataclass(frozen=True)
 class SceneQuestion:
-    """A question about a scene.
+    """
+    A question about a scene.
 
     Args:
-        text (`str`): the question.
-        answer (`str`): one word or number.
-        kind (`str`): one of `KINDS`.
+        text (`str`): The question.
+        answer (`str`): One word or number.
+        kind (`str`): One of `KINDS`.
         objects (`tuple[int, ...]`):
             The objects of the scene that the answer depends on: whose colour or shape is asked for, that are counted,
             or that the question names; none where it asks for what is not there.
-        absent (`tuple[str, str]`, *optional*): colour and shape of what it asks for and is not there.
+        absent (`tuple[str, str]`, *optional*): Colour and shape of what it asks for and is not there.
     """
 
     text: str
@@ -164,16 +150,20 @@ _ASK: dict[str, Callable[[Scene, np.random.Generator], SceneQuestion | None]] = 
 
 
 def ask(scene: Scene, count: int = 6, kinds: Sequence[str] = KINDS) -> list[SceneQuestion]:
-    """Asks questions about a scene, of the kinds in turn; where a kind has none to ask, the next one does.
+    """
+    Asks questions about a scene, of the kinds in turn; where a kind has none to ask, the next one does.
 
     Args:
-        scene ([`Scene`]): what to ask about.
-        count (`int`, *optional*, defaults to 6): how many questions, from 1 to 12, no two alike.
+        scene ([`~hf_attention.scenes.scene.Scene`]): What to ask about.
+        count (`int`, *optional*, defaults to 6): How many questions, from 1 to 12, no two alike.
         kinds (`Sequence[str]`, *optional*, defaults to `KINDS`):
             The kinds, one question of each in turn. One that is named twice is asked for twice as often.
 
     Returns:
-        `list[SceneQuestion]`: the same ones at every call.
+        `list[SceneQuestion]`: The same ones at every call.
+
+    Raises:
+        ValueError: Where the scene is empty, `count` out of range, or a kind is missing or unknown.
     """
     if not scene.objects:
         raise ValueError("`scene` must hold at least one object.")
@@ -190,78 +180,3 @@ def ask(scene: Scene, count: int = 6, kinds: Sequence[str] = KINDS) -> list[Scen
         if question is not None:
             questions.setdefault(question.text, question)
     return list(questions.values())
-
-
-def make_scene_questions(
-    train: int = 8000,
-    validation: int = 500,
-    test: int = 500,
-    held_out: int = 500,
-    seed: int = 0,
-    image_size: int = 64,
-    questions_per_scene: int = 6,
-    variety: int = VARIETIES[-1],
-    kinds: Sequence[str] = KINDS,
-) -> DatasetDict:
-    """Makes a data set of questions about scenes, the scenes of [`make_scenes`] of that variety.
-
-    Args:
-        train, validation, test, held_out (`int`, *optional*):
-            How many scenes each split has; a split of 0 is left out. [`make_scene`] says how they differ.
-        seed (`int`, *optional*, defaults to 0): another seed, other scenes.
-        image_size (`int`, *optional*, defaults to 64): side of the pictures in pixels.
-        questions_per_scene (`int`, *optional*, defaults to 6): from 1 to 12.
-        variety (`int`, *optional*, defaults to 12): one of `VARIETIES`, of how many colours and shapes.
-        kinds (`Sequence[str]`, *optional*, defaults to `KINDS`): the kinds of the questions, see [`ask`].
-
-    Returns:
-        `datasets.DatasetDict`, with a row for each question and the columns
-
-        - `image`: the picture; questions about one scene name one file;
-        - `image_id` (`str`): such as `"train-00012"`;
-        - `question`, `answer` (`str`);
-        - `kind` (`str`): one of `KINDS`;
-        - `boxes`: of the objects that the answer depends on, in pixels, see [`SceneObject`];
-        - `held_out` (`bool`): whether one of these, or what is asked for in vain, is of a colour and shape that
-          training never shows together.
-    """
-    from datasets import Features, List, Value
-    from datasets import Image as ImageFeature
-
-    features = Features(
-        {
-            "image": ImageFeature(),
-            "image_id": Value("string"),
-            "question": Value("string"),
-            "answer": Value("string"),
-            "kind": Value("string"),
-            "boxes": List(List(Value("int32"), length=4)),
-            "held_out": Value("bool"),
-        }
-    )
-    return scene_splits(
-        (train, validation, test, held_out),
-        lambda scene, image_id: _rows(scene, image_id, questions_per_scene, kinds),
-        features,
-        seed,
-        image_size,
-        variety,
-    )
-
-
-def _rows(scene: Scene, image_id: str, count: int, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    image = {"bytes": to_png(scene.draw()), "path": f"{image_id}.png"}
-    return [
-        {
-            "image": image,
-            "image_id": image_id,
-            "question": question.text,
-            "answer": question.answer,
-            "kind": question.kind,
-            "boxes": [list(scene.objects[number].box) for number in question.objects],
-            "held_out": not HELD_OUT_PAIRS.isdisjoint(
-                [question.absent, *(scene.objects[number].pair for number in question.objects)]
-            ),
-        }
-        for question in ask(scene, count, kinds)
-    ]

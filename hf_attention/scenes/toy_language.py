@@ -1,4 +1,5 @@
-"""A language made by rule, into which every caption of a scene translates in one way only.
+"""
+A language made by rule, into which every caption of a scene translates in one way only.
 
 It gives translation what `scenes` gives captioning: sentences without end, nothing to download, and a known answer,
 here also to the question which source word each target word comes from. The words are invented. The grammar:
@@ -23,7 +24,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .drawing import choose, describe, make_scene
+from .captions import describe
+from .layout import make_scene
+from .scene import choose
 
 
 if TYPE_CHECKING:
@@ -81,11 +84,12 @@ _Word = tuple[str, int]  # a target word, and the position of the source word th
 
 @dataclass(frozen=True)
 class ToyTranslation:
-    """A sentence and its translation. Words are what spaces separate; a comma belongs to the word before it.
+    """
+    A sentence and its translation. Words are what spaces separate; a comma belongs to the word before it.
 
     Args:
-        source (`str`): the English caption.
-        target (`str`): the same in the toy language.
+        source (`str`): The English caption.
+        target (`str`): The same in the toy language.
         alignment (`tuple[int, ...]`):
             For every word of `target`, the position in `source.split()` of the word that it translates.
     """
@@ -96,14 +100,15 @@ class ToyTranslation:
 
 
 def reword(caption: str, rng: np.random.Generator) -> str:
-    """Lets the words vary that captions only ever use together: a drawing with, there stands, before a ... wall.
+    """
+    Lets the words vary that captions only ever use together: a drawing with, there stands, before a ... wall.
 
     Args:
-        caption (`str`): a caption that [`~hf_attention.scenes.drawing.describe`] writes.
-        rng (`numpy.random.Generator`): chooses the words.
+        caption (`str`): A caption that [`~hf_attention.scenes.captions.describe`] writes.
+        rng (`numpy.random.Generator`): Chooses the words.
 
     Returns:
-        `str`: one that [`translate`] takes, too.
+        `str`: One that [`translate`] takes, too.
     """
     picture, of, verb, on, ground = (
         choose(rng, words) for words in (_PICTURES, _PICTURE_PREPOSITIONS, _VERBS, _GROUND_PREPOSITIONS, _GROUND_NOUNS)
@@ -114,16 +119,17 @@ def reword(caption: str, rng: np.random.Generator) -> str:
 
 
 def translate(caption: str) -> ToyTranslation:
-    """Translates a caption such as [`~hf_attention.scenes.drawing.describe`] and [`reword`] write.
+    """
+    Translates a caption such as [`~hf_attention.scenes.captions.describe`] and [`reword`] write.
 
     Args:
-        caption (`str`): the caption, in English.
+        caption (`str`): The caption, in English.
 
     Returns:
         [`ToyTranslation`]
 
     Raises:
-        ValueError: if a word or its place is none that captions have.
+        ValueError: Where a word or its place is none that captions have.
     """
     words = caption.split()
     body = range(len(words))
@@ -186,19 +192,23 @@ def _noun_phrase(words: list[str], positions: Sequence[int], case: str = "") -> 
 
 
 def make_translations(train: int = 10000, validation: int = 500, test: int = 500, seed: int = 0) -> DatasetDict:
-    """Makes a data set of captions and their translations.
+    """
+    Makes a data set of captions and their translations.
 
     Args:
         train, validation, test (`int`, *optional*):
             How many sentences each split has; a split of 0 is left out. No sentence is there twice, within a split or
             in two. A smaller `train` gives the first sentences of a larger one, and leaves the others as they are.
-        seed (`int`, *optional*, defaults to 0): another seed, other sentences.
+        seed (`int`, *optional*, defaults to 0): Another seed, other sentences.
 
     Returns:
-        `datasets.DatasetDict`, with the columns
+        `datasets.DatasetDict`: With the columns
 
         - `translation`: `{"en": ..., "qaa": ...}`;
         - `alignment` (list of `int`): see [`ToyTranslation`].
+
+    Raises:
+        ValueError: Where a number is negative.
     """
     from datasets import Dataset, DatasetDict, Features, List, NamedSplit, Translation, Value
 

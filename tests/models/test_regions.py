@@ -200,7 +200,7 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path):
     regions, _ = ImageRegions(captioner.model.config, captioner.image_processor)(photo)
     assert_close(regions, answer["regions"])
     page = attention_page(answer["tokens"], answer["attentions"], image=photo, regions=answer["regions"])
-    assert 'viewBox="0 0 60 90"' in page
+    assert f"--ratio: {60 / 90:.5f}" in page
     figure = plot_caption_attention(photo, answer["tokens"], answer["attentions"], regions=answer["regions"])
     assert figure.axes[0].images[0].get_extent() == [0, 60, 90, 0]
 

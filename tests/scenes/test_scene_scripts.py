@@ -6,7 +6,7 @@ from common.scripts import run_script
 from PIL import Image
 from transformers import pipeline
 
-from hf_attention.scenes.drawing import make_scene
+from hf_attention.scenes.layout import make_scene
 from hf_attention.scenes.questions import KINDS
 
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import pytest
 from datasets import DatasetDict
 
-from hf_attention.scenes.drawing import COLOURS, GROUNDS, SHAPES, SIZES
+from hf_attention.scenes.scene import COLOURS, GROUNDS, SHAPES, SIZES
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, ToyTranslation, make_translations, translate
 from hf_attention.training.data.reading import text_pairs
 from hf_attention.training.data.tokenization import train_tokenizer

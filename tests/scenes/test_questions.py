@@ -2,19 +2,10 @@ import itertools
 from collections import Counter, defaultdict
 
 import pytest
-from datasets import DatasetDict
 
-from hf_attention.scenes.drawing import (
-    COLOURS,
-    HELD_OUT_PAIRS,
-    SHAPES,
-    VARIETIES,
-    Scene,
-    SceneObject,
-    make_scene,
-    make_scenes,
-)
-from hf_attention.scenes.questions import KINDS, RELATIONS, ask, make_scene_questions
+from hf_attention.scenes.layout import make_scene
+from hf_attention.scenes.questions import KINDS, RELATIONS, ask
+from hf_attention.scenes.scene import COLOURS, HELD_OUT_PAIRS, SHAPES, VARIETIES, Scene, SceneObject
 
 
 SHAPE_OF = {noun: shape for shape, nouns in SHAPES.items() for noun in nouns}
@@ -132,31 +123,3 @@ def test_a_kind_named_twice_is_asked_for_twice_as_often(scenes: list[Scene]) -> 
     for wrong in (("colour",), (*KINDS, "size")):
         with pytest.raises(ValueError, match="`kinds` must name all of colour, .*, got colour"):
             ask(scenes[0], kinds=wrong)
-
-
-def test_data_set() -> None:
-    splits = make_scene_questions(train=3, validation=0, test=2, held_out=40, image_size=32, questions_per_scene=5)
-    assert isinstance(splits, DatasetDict) and {name: len(split) for name, split in splits.items()} == {
-        "train": 15,
-        "test": 10,
-        "held_out": 200,
-    }
-    scenes = make_scenes(train=3, validation=0, test=0, held_out=40, image_size=32, variety=12)
-    for split, rows in scenes.items():
-        for number, row in enumerate(splits[split]):
-            scene = rows[number // 5]
-            assert row["image_id"] == scene["image_id"]
-            assert row["image"].tobytes() == scene["image"].tobytes()
-            boxes = {tuple(thing["box"]): (thing["colour"], thing["shape"]) for thing in scene["objects"]}
-            pairs = {boxes[tuple(box)] for box in row["boxes"]}
-            words = row["question"].split()
-            if words[:2] == ["is", "there"] and row["answer"] == "no":
-                pairs.add((words[3], SHAPE_OF[words[4]]))
-            assert row["held_out"] == bool(pairs & HELD_OUT_PAIRS)
-    assert not any(splits["train"]["held_out"])
-    # What asks for a new pair is answered by yes and by no.
-    held_out = splits["held_out"].remove_columns("image")
-    asked = [row["answer"] for row in held_out if row["held_out"] and row["question"].startswith("is there")]
-    assert min(Counter(asked)[answer] for answer in ("yes", "no")) > 1
-    with pytest.raises(ValueError, match="test"):
-        make_scene_questions(train=1, test=-1)

@@ -15,8 +15,7 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="the tests of the page need the extra `browser`")
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 
-from common import tiny_models  # noqa: E402
-from common.tiny_page import SENTENCE, save_models  # noqa: E402
+from common.tiny_page import SENTENCE  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 
@@ -31,18 +30,6 @@ DESKTOP = {"viewport": {"width": 1280, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 PATIENCE = 120_000  # milliseconds; the machine may be busy
 NO_TRACE = re.compile(r"Traceback|File \"|Error:|line \d+")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("pictures") / "photo.png"
-    tiny_models.make_pictures()["circle"].save(path)
-    return str(path)
 
 
 @contextmanager
@@ -201,8 +188,8 @@ def test_a_sentence_is_typed_and_translated(visitor: Visitor, folders: dict[str,
     assert shown == [f"{100 * weight:.0f} %" if weight >= 0.005 else "" for weight in answer["attentions"][1].tolist()]
     # Every word of the layer lies on the same word of the sentence.
     for base, layer in zip(
-        visitor.tab.locator(".look > .sentence bdi").all(),
-        visitor.tab.locator(".words .layer").nth(1).locator("bdi").all(),
+        visitor.tab.locator(".look > .sentence i").all(),
+        visitor.tab.locator(".words .layer").nth(1).locator("i").all(),
         strict=True,
     ):
         assert base.bounding_box() == pytest.approx(layer.bounding_box(), abs=1)

@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -310,22 +309,6 @@ def test_saving(kind):
     file = io.BytesIO()
     figure.savefig(file, format=kind)
     assert file.getvalue().startswith(b"\x89PNG" if kind == "png" else b"<?xml")
-
-
-def test_letters_without_a_font_are_said():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plot_alignment(["\u05e9\u05dc\u05d5\u05dd"], ["\u0645\u0631\u062d\u0628\u0627"], torch.ones(1, 1))
-    with pytest.warns(UserWarning, match="No installed font has the letters \U00012000"):
-        plot_alignment(["\U00012000"], ["a"], torch.ones(1, 1))
-
-
-def test_right_to_left_text_is_drawn_as_it_is_read():
-    """An alif stands alone; a word of two letters that join is narrower than the two of them apart."""
-    from hf_attention.seeing.figures import _inches
-
-    joined, apart = "\u0628\u0628", "\u0628\u200c\u0628"
-    assert _inches(joined) < 0.9 * _inches(apart)
 
 
 def test_a_strip_of_twelve_words_is_quick():

@@ -1,0 +1,231 @@
+"""Models on the web page: what a visitor gave becomes an answer, over what the model looked at."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
+
+from ..models.alignment import merge_words
+from ..models.pictures import read_image
+from ..seeing.html import View, look_html, picture_view, sentence_view
+
+
+class PageError(Exception):
+    """What a visitor did that has no answer; the message is shown."""
+
+
+class Demonstration:
+    """
+    A model on the page.
+
+    Args:
+        pipe ([`~transformers.Pipeline`]): Of the task.
+    """
+
+    task: str
+
+    def __init__(self, pipe: Pipeline):
+        self.pipe = pipe
+        model = pipe.model
+        self.can_generate = model.can_generate()
+        self.beams = 1
+        if self.can_generate:
+            self.beams = pipe.asked_for(pipe.prepare_generate_kwargs({})).get("num_beams") or 1
+
+    @classmethod
+    def load(cls, name: str, task: str | None = None) -> Demonstration:
+        """
+        Loads a checkpoint.
+
+        Args:
+            name (`str`): Folder or name on the Hub of a checkpoint.
+            task (`str`, *optional*): In place of the class's own.
+
+        Returns:
+            [`Demonstration`]
+
+        Raises:
+            OSError: Where there is no such checkpoint.
+            ValueError: Where it is one for another task.
+        """
+        # Other implementations of attention keep the weights of transformers' models to themselves.
+        return cls(pipeline(task or cls.task, model=name, model_kwargs={"attn_implementation": "eager"}))
+
+    def _look(self, *inputs: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], str]:
+        """The answers with where the model looked, or without and the reason."""
+        try:
+            return self.pipe(*inputs, **kwargs, output_attentions=True), ""
+        except ValueError as error:
+            reason = str(error)
+        try:
+            return self.pipe(*inputs, **kwargs), reason
+        except ValueError as error:  # it was not for the maps
+            raise PageError(str(error)) from error
+
+    def _shown(self, words: Sequence[str]) -> list[str]:
+        """Words as a reader knows them."""
+        ends = {token for each in self._tokenizers() for token in (each.eos_token, each.sep_token)}
+        return ["end" if word in ends else word for word in words]
+
+    def _looks(self, words: Sequence[str], views: Sequence[View]) -> str:
+        """Words over what they looked at."""
+        marks = {token for each in self._tokenizers() for token in each.all_special_tokens}
+        return look_html(
+            self._shown(words),
+            views,
+            [word in marks for word in words],
+            "Where the model looked as it wrote each word",
+        )
+
+    def _tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
+        """Of the source, and of what is generated."""
+        return self.pipe.tokenizer, getattr(self.pipe.tokenizer, "target_tokenizer", self.pipe.tokenizer)
+
+
+class ImageDemonstration(Demonstration):
+    """A model that looks at pictures."""
+
+    def _read(self, path: str | None) -> Image.Image:
+        if path is None:
+            raise PageError("There is no picture yet: upload one, or pick an example.")
+        try:
+            return read_image(path, None)
+        except ValueError as error:
+            reason = str(error).rpartition(": ")[2]
+            raise PageError(f"This file cannot be read as a picture: {reason}") from error
+
+    def _look(self, *inputs: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], str]:
+        answers, reason = super()._look(*inputs, **kwargs)
+        if not reason and "regions" not in answers[0]:
+            reason = f"A {type(self.pipe.model).__name__} does not tell which part of the picture each position is."
+        return answers, reason
+
+
+class CaptionDemonstration(ImageDemonstration):
+    """Describes a picture."""
+
+    task = "image-to-text"
+
+    def __call__(self, path: str | None, beams: int) -> str:
+        """
+        Captions a picture.
+
+        Args:
+            path (`str`, *optional*): Of the picture.
+            beams (`int`): Of beam search.
+
+        Returns:
+            `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
+
+        Raises:
+            PageError: Where something is missing, or no picture.
+        """
+        image = self._read(path)
+        [answer], reason = self._look(image, generate_kwargs={"num_beams": int(beams)})
+        text = _answer_html(answer["generated_text"])
+        if reason:
+            return text + _reason_html(reason)
+        words, maps, _ = merge_words(answer["tokens"], answer["attentions"])
+        return text + self._looks(words, [picture_view(image, answer["regions"], answer["grid"], maps)])
+
+
+class AnswerDemonstration(ImageDemonstration):
+    """Answers questions about a picture."""
+
+    task = "visual-question-answering"
+
+    def __call__(self, path: str | None, question: str, beams: int = 1) -> str:
+        """
+        Answers a question.
+
+        Args:
+            path (`str`, *optional*): Of the picture.
+            question (`str`): About it.
+            beams (`int`, *optional*, defaults to 1): Of beam search, where the model writes its answers.
+
+        Returns:
+            `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
+
+        Raises:
+            PageError: Where something is missing, or no picture.
+        """
+        image = self._read(path)
+        if not question.strip():
+            raise PageError("There is no question yet: type one.")
+        options = {"generate_kwargs": {"num_beams": int(beams)}} if self.can_generate else {}
+        answers, reason = self._look(image, question, **options)
+        best = answers[0]
+        text = _answer_html(best["answer"])
+        if not self.can_generate:
+            text += _scores_html([(each["answer"], each["score"]) for each in answers])
+        if reason:
+            return text + _reason_html(reason)
+        places = best["regions"], best["grid"]
+        if not self.can_generate:
+            glimpses = len(best["attentions"])
+            words = ["where it looked"] if glimpses == 1 else [f"look {number + 1}" for number in range(glimpses)]
+            return text + self._looks(words, [picture_view(image, *places, best["attentions"])])
+        words, maps, _ = merge_words(best["tokens"], best["attentions"])
+        _, word_maps, asked = merge_words(best["tokens"], best["word_attentions"], best["words"])
+        views = [picture_view(image, *places, maps), sentence_view(self._shown(asked), word_maps)]
+        return text + self._looks(words, views)
+
+
+class TranslationDemonstration(Demonstration):
+    """Translates a sentence."""
+
+    task = "translation"
+
+    def __call__(self, sentence: str, beams: int) -> str:
+        """
+        Translates a sentence.
+
+        Args:
+            sentence (`str`): To be translated.
+            beams (`int`): Of beam search.
+
+        Returns:
+            `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
+
+        Raises:
+            PageError: Where there is no sentence.
+        """
+        if not sentence.strip():
+            raise PageError("There is no sentence yet: type one, or pick an example.")
+        [answer], reason = self._look(sentence, num_beams=int(beams))
+        text = _answer_html(answer["translation_text"])
+        if reason:
+            return text + _reason_html(reason)
+        words, maps, source = merge_words(answer["tokens"], answer["attentions"], answer["source_tokens"])
+        return text + self._looks(words, [sentence_view(self._shown(source), maps)])
+
+
+# By the tab that a model is for.
+DEMONSTRATIONS: dict[str, type[Demonstration]] = {
+    "captioner": CaptionDemonstration,
+    "answerer": AnswerDemonstration,
+    "translator": TranslationDemonstration,
+}
+
+
+def _answer_html(text: str) -> str:
+    if not text.strip():
+        return '<div class="note">The model wrote nothing.</div>'
+    return f'<p class="answer" dir="auto">{html.escape(text)}</p>'
+
+
+def _reason_html(reason: str) -> str:
+    return f'<div class="note">Where it looked cannot be shown. {html.escape(reason)}</div>'
+
+
+def _scores_html(answers: list[tuple[str, float]]) -> str:
+    rows = "".join(
+        f'<span dir="auto">{html.escape(answer)}</span><i style="width: {100 * score:.1f}%"></i>'
+        f"<span>{100 * score:.1f} %</span>"
+        for answer, score in answers
+    )
+    return f'<div class="scores">{rows}</div>'

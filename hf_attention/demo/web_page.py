@@ -1,0 +1,212 @@
+"""The web page: a tab for captions, one for questions, one for translations."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..extras import missing_modules, require_extra
+from ..scenes.captions import describe
+from ..scenes.layout import make_scene
+from ..scenes.questions import ask
+from ..seeing.html import MARK, STYLE
+from .demonstrations import (
+    AnswerDemonstration,
+    CaptionDemonstration,
+    Demonstration,
+    PageError,
+    TranslationDemonstration,
+)
+
+
+if TYPE_CHECKING or not missing_modules("demo"):
+    import gradio as gr
+
+
+TITLE = "Attention you can see"
+MAX_BEAMS = 8
+_EXAMPLES = 4
+_EXAMPLE_SIDE = 320  # the scenes' layout goes with it
+
+_STYLE = (
+    """
+.answer { font-size: 1.5rem; font-weight: 600; line-height: 1.3; margin: 0 0 1rem; overflow-wrap: anywhere;
+  color: var(--body-text-color); }
+.note { padding: 0.7rem 1rem; border-radius: 10px; border: 1px solid var(--border-color-primary); margin: 0 0 1rem;
+  color: var(--body-text-color); overflow-wrap: anywhere; }
+.note.error { border-color: #dc2626; }
+.missing pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.result { padding: 0 !important; }
+.placeholder { color: var(--body-text-color-subdued); padding: 3rem 1rem; text-align: center; border-radius: 10px;
+  border: 1px dashed var(--border-color-primary); }
+.scores { display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.3rem 0.75rem; align-items: center;
+  margin: 0 0 1.2rem; color: var(--body-text-color); }
+.scores i { height: 0.6rem; border-radius: 3px; min-width: 1px; }
+"""
+    + f".scores i {{ background: {MARK}; }}\n"
+    + STYLE
+)
+
+
+def make_page(
+    captioner: CaptionDemonstration | None = None,
+    answerer: AnswerDemonstration | None = None,
+    translator: TranslationDemonstration | None = None,
+) -> gr.Blocks:
+    """
+    Builds the page.
+
+    Args:
+        captioner, answerer, translator ([`Demonstration`], *optional*):
+            The models. A tab without one says how to get it.
+
+    Returns:
+        `gradio.Blocks`: To be started by [`launch`].
+
+    Raises:
+        ModuleNotFoundError: Where gradio is not installed.
+    """
+    require_extra("demo")
+    # No telemetry, and no letters fetched from elsewhere.
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.Markdown(f"# {TITLE}\nPoint at a word, or choose it, to see what the model looked at as it wrote it.")
+        scenes = [make_scene(0, "test", number, _EXAMPLE_SIDE) for number in range(_EXAMPLES)]
+        pictures = [scene.draw() for scene in scenes]
+        with gr.Tab("Caption"):
+            _caption_tab(captioner, [[picture] for picture in pictures])
+        with gr.Tab("Ask"):
+            questions = [ask(scene, 1)[0].text for scene in scenes]
+            _answer_tab(answerer, [list(row) for row in zip(pictures, questions, strict=True)])
+        with gr.Tab("Translate"):
+            _translation_tab(translator, [[describe(scene, 1)[0].text] for scene in scenes])
+    return page
+
+
+def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """
+    Starts the page, on loopback unless told otherwise.
+
+    Args:
+        page (`gradio.Blocks`): From [`make_page`].
+        options (`Any`): Go to `gradio.Blocks.launch`, such as `server_name` and `server_port`.
+
+    Returns:
+        `tuple`: What `gradio.Blocks.launch` does.
+    """
+    theme = gr.themes.Soft(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return page.launch(
+        **{"theme": theme, "css": _STYLE, "footer_links": [], "max_file_size": "20mb", "share": False, **options}
+    )
+
+
+def _caption_tab(captioner: CaptionDemonstration | None, examples: list[list[Any]]) -> None:
+    if captioner is None:
+        _missing("captioner", "make demo", "runs/demo/best")
+        return
+    with gr.Row():
+        with gr.Column():
+            picture = _picture_input()
+            beams = _beams_input(captioner)
+            button = gr.Button("Caption", variant="primary")
+            shown = gr.Examples(examples, [picture], label="Examples")
+        output = _output("The caption comes here.")
+    _connect(captioner, button, [picture, beams], output, shown, "caption")
+
+
+def _answer_tab(answerer: AnswerDemonstration | None, examples: list[list[Any]]) -> None:
+    if answerer is None:
+        folder = "runs/scene-questions"
+        _missing("answerer", f"python scripts/answer_scenes.py --output_dir {folder}", f"{folder}/best")
+        return
+    with gr.Row():
+        with gr.Column():
+            picture = _picture_input()
+            question = gr.Textbox(label="Question", placeholder="what colour is the star ?", max_length=300)
+            inputs = [picture, question]
+            if answerer.can_generate:
+                inputs.append(_beams_input(answerer))
+            button = gr.Button("Ask", variant="primary")
+            shown = gr.Examples(examples, [picture, question], label="Examples")
+        output = _output("The answer comes here.")
+    _connect(answerer, button, inputs, output, shown, "ask", question)
+
+
+def _translation_tab(translator: TranslationDemonstration | None, examples: list[list[Any]]) -> None:
+    if translator is None:
+        folder = "runs/translator"
+        command = (
+            "python scripts/train_seq2seq.py --dataset_name DATA --source_lang en --target_lang de "
+            f"--output_dir {folder}"
+        )
+        _missing("translator", command, folder)
+        return
+    with gr.Row():
+        with gr.Column():
+            sentence = gr.Textbox(label="Sentence", lines=3, max_length=2000)
+            beams = _beams_input(translator)
+            button = gr.Button("Translate", variant="primary")
+            shown = gr.Examples(examples, [sentence], label="Examples")
+        output = _output("The translation comes here.")
+    _connect(translator, button, [sentence, beams], output, shown, "translate", sentence)
+
+
+def _picture_input() -> gr.Image:
+    picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[])
+    # Gradio would open the file itself, and say nothing of one that is no picture but "Error".
+    picture.preprocess = lambda payload: payload and payload.path
+    return picture
+
+
+def _beams_input(demonstration: Demonstration) -> gr.Slider:
+    beams = demonstration.beams
+    return gr.Slider(1, max(MAX_BEAMS, beams), beams, step=1, label="Beams", info="Sentences kept at each step")
+
+
+def _output(placeholder: str) -> gr.HTML:
+    with gr.Column():
+        return gr.HTML(f'<div class="placeholder">{placeholder}</div>', elem_classes="result")
+
+
+def _connect(
+    demonstration: Callable[..., str],
+    button: gr.Button,
+    inputs: list[Any],
+    output: gr.HTML,
+    examples: gr.Examples,
+    name: str,
+    text: gr.Textbox | None = None,
+) -> None:
+    def answer(*values: Any) -> str:
+        try:
+            return demonstration(*values)
+        except PageError as error:
+            return f'<div class="note error" role="alert">{html.escape(str(error))}</div>'
+
+    button.click(answer, inputs, output, api_name=name, scroll_to_output=True)
+    if text is not None:
+        text.submit(answer, inputs, output, api_visibility="private", scroll_to_output=True)
+    examples.load_input_event.then(answer, inputs, output, api_visibility="private", scroll_to_output=True)
+
+
+def _missing(option: str, command: str, folder: str) -> None:
+    gr.Markdown(
+        textwrap.dedent(f"""
+        **This page was started without a model for this tab.**
+
+        Start it with a folder or a name on the Hub:
+
+            python scripts/demo.py --{option} {folder}
+
+        and train one with
+
+            {command}
+        """),
+        elem_classes="missing",
+    )

@@ -1,0 +1,1 @@
+"""How well attention points at what a model speaks of, or aligns the words of two languages."""

@@ -1,0 +1,44 @@
+"""What the evaluation of attention is told on the command line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+
+from ...scenes.layout import SPLITS
+
+
+@dataclass
+class EvaluationArguments:
+    """Models, and how much to measure them by."""
+
+    model: list[str] = field(metadata={"help": "Folders or Hub names of models; each kind is measured in its way."})
+    split: str = field(default="held_out", metadata={"help": "Of the scenes: test, or held_out pairs."})
+    samples: int = field(default=500, metadata={"help": "How many scenes, or sentences."})
+    image_size: int = field(default=64, metadata={"help": "Side of the scenes in pixels."})
+    seed: int = field(default=0, metadata={"help": "Of the scenes, the sentences and what is random."})
+    eval_batch_size: int = field(default=50, metadata={"help": "Pictures at a time."})
+    resamples: int = field(default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %%."})
+    json: str | None = field(default=None, metadata={"help": "Where to write the measures too."})
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "eval_batch_size", "resamples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.split not in SPLITS:
+            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {self.split!r}.")
+
+    def make_split(self, make: Callable[..., Any], **options: Any) -> Dataset:
+        """
+        Makes the scenes to measure by.
+
+        Args:
+            make (`Callable`): [`~hf_attention.scenes.make_scenes`] or [`~hf_attention.scenes.make_scene_questions`].
+            options (`Any`): Go to it.
+
+        Returns:
+            `datasets.Dataset`: The split that was asked for.
+        """
+        sizes = dict.fromkeys(SPLITS, 0) | {self.split: self.samples}
+        return make(**sizes, seed=self.seed, image_size=self.image_size, **options)[self.split]
