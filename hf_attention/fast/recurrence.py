@@ -34,7 +34,7 @@ def layers_by_step(
         new_hidden, new_cell = [], []
         for layer, step in enumerate(layers):
             if layer > 0:
-                fed = dropouts[layer - 1](new_hidden[-1])
+                fed = dropouts[layer - 1](new_hidden[-1].unsqueeze(1)).squeeze(1)
             state, of_cell = step(fed, hidden[layer], cell[layer] if cell else None)
             new_hidden.append(state)
             new_cell.append(of_cell)
@@ -120,7 +120,7 @@ def _run_own_lstm(rnn: nn.LSTM, number: int, words: torch.Tensor) -> torch.Tenso
 def _dropouts_and_matrices(
     rnn: nn.LSTM | nn.GRU, inputs: torch.Tensor
 ) -> tuple[list[Callable[[torch.Tensor], torch.Tensor]], list[torch.Tensor]]:
-    """What acts between the layers of a sequence, or of each step of it, and the recurrent matrix of each layer."""
+    """What acts between the layers, on sequences or steps of them, and the recurrent matrix of each layer."""
     weights_hh = [weight_hh for _, weight_hh, *_ in rnn.all_weights]
     if isinstance(rnn, VariationalLSTM | VariationalGRU):
         dropouts, on_weights = rnn.draw_masks(inputs)

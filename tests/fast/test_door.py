@@ -1,0 +1,153 @@
+"""Every part of `fast` computes what `models` has written, wherever it does not decline."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from common.factories import over_models
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.testing import assert_close
+
+from hf_attention import fast
+from hf_attention.fast import reasons
+from hf_attention.models import door
+
+
+SETTINGS = [
+    {},
+    {"rnn_type": "gru"},
+    {"num_hidden_layers": 2},
+    {"attention_type": "dot"},
+    {"attention_type": "general"},
+    {"attention_type": "scaled_dot", "num_attention_heads": 2},
+    {"attention_order": "after_rnn"},
+    {"attention_order": "after_rnn", "input_feeding": True},
+    {"coverage": True},
+]
+LABELS = torch.tensor([[5, 3, 5, -100], [4, 6, 5, 3]])
+
+
+def loss_and_gradients(factory, model, inputs):
+    inputs = inputs if factory.has_encoder else {"input_ids": LABELS.clamp(min=0)}
+    loss = model(**inputs, labels=LABELS).loss
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return loss, torch.autograd.grad(loss, trained, allow_unused=True)
+
+
+@over_models
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(map(str, settings.values())) or "default")
+def test_losses_and_gradients_are_those_of_the_plain_models(factory, settings):
+    """In float64, where nothing but the order of sums may differ."""
+    if "coverage" in settings and not factory.has_encoder:
+        pytest.skip("coverage is of a memory")
+    model, inputs = factory.to_double(factory.make_model(**settings).train(), factory.make_inputs(2))
+    quick = loss_and_gradients(factory, model, inputs)
+    with fast.disable():
+        plain = loss_and_gradients(factory, model, inputs)
+    assert_close(quick, plain)
+
+
+@over_models
+def test_each_part_can_be_turned_off_by_itself(factory):
+    model, inputs = factory.to_double(factory.make_model().train(), factory.make_inputs(2))
+    expected = loss_and_gradients(factory, model, inputs)
+    for part in fast.PARTS:
+        with fast.disable(part):
+            assert not fast.is_enabled(part)
+            assert_close(loss_and_gradients(factory, model, inputs), expected)
+        with fast.disable(), fast.enable(part):
+            assert fast.is_enabled(part)
+            assert_close(loss_and_gradients(factory, model, inputs), expected)
+
+
+def test_the_switch():
+    before = dict(door.WAYS)
+    try:
+        fast.disable()
+        assert not door.WAYS
+        fast.enable()
+        assert set(door.WAYS) == {way.__name__ for ways in fast.PARTS.values() for way in ways}
+        with pytest.raises(ValueError, match="must be of attention, .* got speed"):
+            fast.disable("speed")
+    finally:
+        door.WAYS.clear()
+        door.WAYS.update(before)
+
+
+@pytest.mark.parametrize(
+    "wish, said", [("0", "0"), ("1", "7"), ("yes", "HF_ATTENTION_FAST must be 0 or 1, got 'yes'")]
+)
+def test_the_environment_decides(wish: str, said: str):
+    code = "import hf_attention.models.door as door; print(bool(door.WAYS))"
+    environment = {**os.environ, "HF_ATTENTION_FAST": wish}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.stdout + done.stderr).strip().endswith(said)
+
+
+class Negative(nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return -weight
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda linear: linear.register_forward_hook(lambda *call: None),
+        lambda linear: linear.register_forward_pre_hook(lambda *call: None),
+        lambda linear: linear.register_full_backward_hook(lambda *call: None),
+        lambda linear: setattr(linear, "forward", linear.forward),
+        lambda linear: parametrize.register_parametrization(linear, "weight", Negative()),
+        lambda linear: linear.to("meta"),
+        lambda linear: linear._parameters.update(weight=linear.weight.detach()),
+    ],
+    ids=["hook", "pre_hook", "backward_hook", "wrapped", "parametrised", "offloaded", "replica"],
+)
+def test_what_more_than_computes_is_called(change):
+    linear = nn.Linear(2, 3)
+    assert reasons.may_replace(linear, types=(nn.Linear,))
+    change(linear)
+    assert not reasons.may_replace(linear, types=(nn.Linear,))
+
+
+def test_a_hook_on_all_modules_is_called():
+    handle = nn.modules.module.register_module_forward_hook(lambda *call: None)
+    try:
+        assert not reasons.may_replace(nn.Linear(2, 3), types=(nn.Linear,))
+    finally:
+        handle.remove()
+
+
+@over_models
+def test_torch_func_gives_the_same_gradients(factory):
+    model, inputs = factory.to_double(factory.make_model().train(), factory.make_inputs(2))
+    inputs.pop("attention_mask", None)  # PyTorch has no `torch.func` of packed sequences
+    _, expected = loss_and_gradients(factory, model, inputs)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    inputs = inputs if factory.has_encoder else {"input_ids": LABELS.clamp(min=0)}
+
+    def loss_of(parameters):
+        return torch.func.functional_call(model, parameters, (), {**inputs, "labels": LABELS}, tie_weights=False).loss
+
+    found = torch.func.grad(loss_of)(trained)
+    for value, right in zip(found.values(), expected, strict=True):
+        assert_close(value, torch.zeros_like(value) if right is None else right)
+
+
+@over_models
+def test_second_derivatives_are_refused_in_words_and_known_plainly(factory):
+    model, inputs = factory.to_double(factory.make_model().train(), factory.make_inputs(2))
+    inputs = inputs if factory.has_encoder else {"input_ids": LABELS.clamp(min=0)}
+
+    def penalty():
+        loss = model(**inputs, labels=LABELS).loss
+        [gradient] = torch.autograd.grad(loss, model.lm_head.weight, create_graph=True)
+        return gradient.square().sum()
+
+    with pytest.raises(RuntimeError, match="fast.disable"):
+        penalty().backward()
+    with fast.disable():
+        penalty().backward()
+    assert model.lm_head.weight.grad.any()
