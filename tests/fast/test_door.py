@@ -78,7 +78,7 @@ def test_the_switch():
 
 
 @pytest.mark.parametrize(
-    "wish, said", [("0", "0"), ("1", "7"), ("yes", "HF_ATTENTION_FAST must be 0 or 1, got 'yes'")]
+    "wish, said", [("0", "False"), ("1", "True"), ("yes", "HF_ATTENTION_FAST must be 0 or 1, got 'yes'.")]
 )
 def test_the_environment_decides(wish: str, said: str):
     code = "import hf_attention.models.door as door; print(bool(door.WAYS))"
