@@ -12,11 +12,13 @@ DRY_RUN_SAMPLES = 16
 
 
 def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -> set[str]:
-    """The names of the options that differ from their defaults.
+    """
+    The names of the options that differ from their defaults.
 
     Args:
         arguments: An instance of one of the classes below.
-        defaults (`Mapping`, *optional*): The script's own, in place of the class's.
+        defaults (`Mapping`, *optional*):
+            The script's own, in place of the class's.
     """
     defaults = {entry.name: entry.default for entry in fields(arguments)} | dict(defaults or {})
     return {entry.name for entry in fields(arguments) if getattr(arguments, entry.name) != defaults[entry.name]}
@@ -25,8 +27,10 @@ def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -
 def refuse_options(argument: str, given: set[str]) -> None:
     """
     Args:
-        argument (`str`): The option that names something ready made.
-        given (`set[str]`): Those of the options given that only say how to make one.
+        argument (`str`):
+            The option that names something ready made.
+        given (`set[str]`):
+            Those of the options given that only say how to make one.
 
     Raises:
         ValueError: If there are any.

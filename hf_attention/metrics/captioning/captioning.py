@@ -27,15 +27,19 @@ def caption_metrics(
     tokenizer: Literal["words", "ptb"] = "words",
     meteor: bool = False,
 ) -> dict[str, float]:
-    """BLEU, CIDEr and ROUGE-L, and METEOR if asked, by pycocoevalcap.
+    """
+    BLEU, CIDEr and ROUGE-L, and METEOR if asked, by pycocoevalcap.
 
     Args:
-        captions (`Sequence[str]`): one caption an image.
-        references (`Sequence[Sequence[str]]`): the references of each image.
+        captions (`Sequence[str]`):
+            One caption an image.
+        references (`Sequence[Sequence[str]]`):
+            The references of each image.
         tokenizer (`str`, *optional*, defaults to `"words"`):
             `"words"`, as `METRIC_TOKENIZER` describes; or `"ptb"`, the Penn Treebank's without punctuation, as in the
             COCO evaluation. Needs Java.
-        meteor (`bool`, *optional*, defaults to `False`): whether to compute METEOR. Needs Java.
+        meteor (`bool`, *optional*, defaults to `False`):
+            Whether to compute METEOR. Needs Java.
 
     Returns:
         `dict[str, float]`:
@@ -43,10 +47,10 @@ def caption_metrics(
             times 100.
 
     Raises:
-        ValueError: if there are no captions, not as many captions as images, an image has no reference, or the
+        ValueError: If there are no captions, not as many captions as images, an image has no reference, or the
             tokenizer is none of these.
-        ModuleNotFoundError: if pycocoevalcap is not installed.
-        RuntimeError: if Java is needed and is not there.
+        ModuleNotFoundError: If pycocoevalcap is not installed.
+        RuntimeError: If Java is needed and is not there.
     """
     if not captions or len(captions) != len(references) or not all(references):
         raise ValueError(

@@ -30,26 +30,35 @@ def perplexity(
     context: int | None = None,
     separator: str | None = None,
 ) -> dict[str, float]:
-    """The perplexity of texts, each followed by the tokenizer's end-of-sentence token.
+    """
+    The perplexity of texts, each followed by the tokenizer's end-of-sentence token.
 
     Args:
-        model (`PreTrainedModel`): a causal language model, in evaluation mode. A recurrent one reads the texts as one
+        model (`PreTrainedModel`):
+            A causal language model, in evaluation mode. A recurrent one reads the texts as one
             stream; any other predicts the last `segment_length` tokens of each window of `context`.
-        tokenizer (`PreTrainedTokenizerFast`): the model's.
-        texts (`Sequence[str]`): sentences or paragraphs, in their order.
-        accelerator (`Accelerator`): where the model is.
-        segment_length (`int`, *optional*, defaults to 64): tokens at a time.
+        tokenizer (`PreTrainedTokenizerFast`):
+            The model's.
+        texts (`Sequence[str]`):
+            Sentences or paragraphs, in their order.
+        accelerator (`Accelerator`):
+            Where the model is.
+        segment_length (`int`, *optional*, defaults to 64):
+            Tokens at a time.
         columns (`int`, *optional*, defaults to 1):
             Recurrent models: parts of the text that are read side by side; 1 is exact.
-        reset_state (`bool`, *optional*, defaults to `False`): recurrent models: read each text from a zero state.
-        context (`int`, *optional*): other models: tokens of a window. Defaults to all that the model can read.
-        separator (`str`, *optional*): other models: joins the texts, in place of the end-of-sentence token.
+        reset_state (`bool`, *optional*, defaults to `False`):
+            Recurrent models: read each text from a zero state.
+        context (`int`, *optional*):
+            Other models: tokens of a window. Defaults to all that the model can read.
+        separator (`str`, *optional*):
+            Other models: joins the texts, in place of the end-of-sentence token.
 
     Returns:
         `dict`: `perplexity`; `loss`, its logarithm; `tokens`, how many were predicted.
 
     Raises:
-        ValueError: if an argument is for the other kind of models, or the text is empty.
+        ValueError: If an argument is for the other kind of models, or the text is empty.
     """
     if model.config.model_type == "recurrent_lm":
         if separator is not None or context is not None:

@@ -15,14 +15,17 @@ from .features import stored_region_features
 
 
 def make_image_processor(backbone: str | None, image_size: int | None) -> BaseImageProcessor:
-    """The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
+    """
+    The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
 
     Args:
-        backbone (`str`, *optional*): name or folder of the pretrained vision model.
-        image_size (`int`, *optional*): resize images straight to this size, without cropping.
+        backbone (`str`, *optional*):
+            Name or folder of the pretrained vision model.
+        image_size (`int`, *optional*):
+            Resize images straight to this size, without cropping.
 
     Raises:
-        ValueError: if neither is given.
+        ValueError: If neither is given.
     """
     straight = {}
     if image_size is not None:
@@ -44,16 +47,24 @@ def make_source(
     mirror: bool = False,
     features_dir: str | Path | None = None,
 ) -> PixelSource | RegionSource:
-    """The images of a split: as stored features where the backbone is frozen.
+    """
+    The images of a split: as stored features where the backbone is frozen.
 
     Args:
-        dataset (`Dataset`): the split.
-        column (`str`): its column of images.
-        encoder (`nn.Module`): an [`ImageEncoder`].
-        image_processor (`BaseImageProcessor`): makes the pixel values.
-        accelerator (`Accelerator`): processes, device and precision.
-        mirror (`bool`, *optional*, defaults to `False`): whether mirrored images are needed too.
-        features_dir (`str` or `Path`, *optional*): where features are stored; by default under HF_HOME.
+        dataset (`Dataset`):
+            The split.
+        column (`str`):
+            Its column of images.
+        encoder (`nn.Module`):
+            An [`ImageEncoder`].
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        mirror (`bool`, *optional*, defaults to `False`):
+            Whether mirrored images are needed too.
+        features_dir (`str` or `Path`, *optional*):
+            Where features are stored; by default under HF_HOME.
     """
     if not encoder.config.freeze_backbone:
         return PixelSource(dataset, column, image_processor)
@@ -76,12 +87,16 @@ def make_source(
 
 
 class PixelsInMemory:
-    """The pixel values of all images, made once: of small images, and not too many.
+    """
+    The pixel values of all images, made once: of small images, and not too many.
 
     Args:
-        dataset (`Dataset`): a split.
-        column (`str`): its column of images.
-        image_processor (`BaseImageProcessor`): makes the pixel values.
+        dataset (`Dataset`):
+            A split.
+        column (`str`):
+            Its column of images.
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
     """
 
     def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):

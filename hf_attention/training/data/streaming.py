@@ -21,14 +21,17 @@ Position = dict[str, Any]
 
 
 def first_rows(rows: IterableDataset, number: int | None = None) -> Dataset:
-    """The first rows of a stream, or all of them, in memory; images stay encoded.
+    """
+    The first rows of a stream, or all of them, in memory; images stay encoded.
 
     Args:
-        rows (`IterableDataset`): the stream.
-        number (`int`, *optional*): how many rows; fewer where there are no more. Defaults to all.
+        rows (`IterableDataset`):
+            The stream.
+        number (`int`, *optional*):
+            How many rows; fewer where there are no more. Defaults to all.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: If there are none.
     """
     found = list(islice(_encoded_images(rows), number))
     if not found:
@@ -44,18 +47,25 @@ def streamed_dataloader(
     seed: int,
     num_workers: int = 0,
 ) -> DataLoader:
-    """This process's share of a stream, for [`~hf_attention.training.loop.train.train`].
+    """
+    This process's share of a stream, for [`~hf_attention.training.loop.train.train`].
 
     The shards (files) of the data set are shared out if their number is a multiple of the processes'; else each
     process reads all of them and leaves out the others' rows.
 
     Args:
-        rows (`IterableDataset`): the data set.
-        make_dataloader (`Callable`): see [`BatchStream`].
-        accelerator (`Accelerator`): the processes.
-        arguments ([`~hf_attention.training.arguments.StreamingArguments`]): buffer, and steps of an epoch.
-        seed (`int`): seed of the order.
-        num_workers (`int`, *optional*, defaults to 0): 1 makes the batches in another process, ahead of time.
+        rows (`IterableDataset`):
+            The data set.
+        make_dataloader (`Callable`):
+            See [`BatchStream`].
+        accelerator (`Accelerator`):
+            The processes.
+        arguments ([`~hf_attention.training.arguments.StreamingArguments`]):
+            Buffer, and steps of an epoch.
+        seed (`int`):
+            Seed of the order.
+        num_workers (`int`, *optional*, defaults to 0):
+            1 makes the batches in another process, ahead of time.
     """
     share = split_dataset_by_node(rows, accelerator.process_index, accelerator.num_processes)
     stream = BatchStream(share, make_dataloader, arguments.shuffle_buffer, arguments.steps_per_epoch, seed)
@@ -63,20 +73,25 @@ def streamed_dataloader(
 
 
 class BatchStream(torch.utils.data.IterableDataset):
-    """The batches of a streamed data set, pass after pass without end, each with the position behind it.
+    """
+    The batches of a streamed data set, pass after pass without end, each with the position behind it.
 
     As many rows as the buffer holds are read, and shuffled and batched like a data set of their own; each pass takes
     the shards in another order. A position tells where the rows of the buffer began and how many of its batches are
     done. From there the stream goes on exactly, at the cost of reading these rows again.
 
     Args:
-        rows (`IterableDataset`): the rows of this process.
+        rows (`IterableDataset`):
+            The rows of this process.
         make_dataloader (`Callable`):
             Makes the batches of a buffer: its `dataset`, its `collate_fn`, and its `batch_sampler`, which has
             `set_epoch`.
-        buffer_size (`int`): rows of the buffer.
-        steps_per_epoch (`int`): what the loop takes for an epoch.
-        seed (`int`): seed of the shards' order.
+        buffer_size (`int`):
+            Rows of the buffer.
+        steps_per_epoch (`int`):
+            What the loop takes for an epoch.
+        seed (`int`):
+            Seed of the shards' order.
     """
 
     def __init__(
@@ -96,10 +111,11 @@ class BatchStream(torch.utils.data.IterableDataset):
         self.position: Position = {"pass": 0, "buffer": 0, "rows": None, "done": 0}
 
     def __iter__(self) -> Iterator[tuple[Batch, Position]]:
-        """From `position` on, which stays as it is.
+        """
+        From `position` on, which stays as it is.
 
         Raises:
-            ValueError: if the data set is empty, or whatever `make_dataloader` finds wrong with its rows.
+            ValueError: If the data set is empty, or whatever `make_dataloader` finds wrong with its rows.
         """
         position = self.position
         while True:
@@ -134,12 +150,16 @@ class BatchStream(torch.utils.data.IterableDataset):
 
 
 class StreamedBatches(Batches):
-    """The optimiser steps of a [`BatchStream`]. Every process has batches of its own, and never runs out of them.
+    """
+    The optimiser steps of a [`BatchStream`]. Every process has batches of its own, and never runs out of them.
 
     Args:
-        dataloader (`DataLoader`): see [`streamed_dataloader`].
-        accelerator (`Accelerator`): the device.
-        accumulation (`int`): batches of a step, for each process.
+        dataloader (`DataLoader`):
+            See [`streamed_dataloader`].
+        accelerator (`Accelerator`):
+            The device.
+        accumulation (`int`):
+            Batches of a step, for each process.
     """
 
     def __init__(self, dataloader: DataLoader, accelerator: Accelerator, accumulation: int):

@@ -21,16 +21,19 @@ AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 
 
 class Run:
-    """One run of a training script. Making it checks, before anything costly, that its folder is free and that the
+    """
+    One run of a training script. Making it checks, before anything costly, that its folder is free and that the
     Hub can be written to; a dry run pushes nothing.
 
     Args:
-        loop_args ([`~hf_attention.training.arguments.LoopArguments`]): folder, seed, and where the run resumes.
-        hub_args ([`~hf_attention.training.arguments.HubArguments`]): what goes to the Hub.
+        loop_args ([`~hf_attention.training.arguments.LoopArguments`]):
+            Folder, seed, and where the run resumes.
+        hub_args ([`~hf_attention.training.arguments.HubArguments`]):
+            What goes to the Hub.
 
     Raises:
-        HubError: if the Hub cannot be written to.
-        ValueError: if another run lies in the folder, or there is no checkpoint to resume from.
+        HubError: If the Hub cannot be written to.
+        ValueError: If another run lies in the folder, or there is no checkpoint to resume from.
     """
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
@@ -54,8 +57,10 @@ class Run:
     def saving(
         self, processor: PreTrainedTokenizerFast | ProcessorMixin
     ) -> Callable[[PreTrainedModel, str | Path], None]:
-        """What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
-        `hub_strategy="every_save"` it also pushes them, in the background."""
+        """
+        What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
+        `hub_strategy="every_save"` it also pushes them, in the background.
+        """
 
         def save(model: PreTrainedModel, folder: str | Path) -> None:
             model.save_pretrained(folder)
@@ -76,18 +81,25 @@ class Run:
         results: dict[str, Any],
         example: Any = None,
     ) -> None:
-        """Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
+        """
+        Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
 
         Args:
-            model (`PreTrainedModel`): the model that the run is for.
-            processor (`PreTrainedTokenizerFast` or `ProcessorMixin`): its tokenizer or processor.
-            task (`str`): the task of its pipeline.
-            arguments (`Sequence`): all dataclasses of the run, for the card.
-            results (`dict`): what the run found, see [`~hf_attention.training.publish.results.write_results`].
-            example (`Any`, *optional*): what the pipeline is shown for the card's picture of where the model looks.
+            model (`PreTrainedModel`):
+                The model that the run is for.
+            processor (`PreTrainedTokenizerFast` or `ProcessorMixin`):
+                Its tokenizer or processor.
+            task (`str`):
+                The task of its pipeline.
+            arguments (`Sequence`):
+                All dataclasses of the run, for the card.
+            results (`dict`):
+                What the run found, see [`~hf_attention.training.publish.results.write_results`].
+            example (`Any`, *optional*):
+                What the pipeline is shown for the card's picture of where the model looks.
 
         Raises:
-            HubError: if it could not be pushed; the folder is whole.
+            HubError: If it could not be pushed; the folder is whole.
         """
         if self.accelerator.is_main_process:
             model.save_pretrained(self.output_dir)

@@ -26,14 +26,18 @@ def draw_attention(
     Draws where a model looks into `attention.png`.
 
     Args:
-        model (`PreTrainedModel`): a captioner, translator or answering model; of one that does not attend, nothing is
+        model (`PreTrainedModel`):
+            A captioner, translator or answering model; of one that does not attend, nothing is
             drawn.
-        processor (`PreTrainedTokenizerFast` or `ProcessorMixin`): its tokenizer or processor.
-        example (`Any`): what its pipeline is shown: an image, a sentence, or `{"image": ..., "question": ...}`.
-        folder (`str` or `Path`): where the file goes.
+        processor (`PreTrainedTokenizerFast` or `ProcessorMixin`):
+            Its tokenizer or processor.
+        example (`Any`):
+            What its pipeline is shown: an image, a sentence, or `{"image": ..., "question": ...}`.
+        folder (`str` or `Path`):
+            Where the file goes.
 
     Returns:
-        `str`, *optional*: the file's name; `None` where nothing was drawn, be it that matplotlib is missing.
+        `str`, *optional*: The file's name; `None` where nothing was drawn, be it that matplotlib is missing.
     """
     kind = model.config.model_type
     answers_by_class = kind == "attention_vqa" and not model.can_generate()

@@ -30,13 +30,18 @@ MIRRORED = {"left": "right", "right": "left"}
 
 @dataclass
 class Questions:
-    """The questions of a split, several of which may share an image.
+    """
+    The questions of a split, several of which may share an image.
 
     Args:
-        images (`Dataset`): one row for each image.
-        image (`list[int]`): the image of each question, as a row of `images`.
-        texts (`list[str]`): the questions.
-        answers (`list[list[str]]`): the answers of each question, one for each annotator.
+        images (`Dataset`):
+            One row for each image.
+        image (`list[int]`):
+            The image of each question, as a row of `images`.
+        texts (`list[str]`):
+            The questions.
+        answers (`list[list[str]]`):
+            The answers of each question, one for each annotator.
     """
 
     images: Dataset
@@ -61,19 +66,22 @@ def read_questions(
     image_id_column: str | None = None,
     question_pattern: str | None = None,
 ) -> Questions:
-    """Reads the questions of a split and finds out which of them share an image.
+    """
+    Reads the questions of a split and finds out which of them share an image.
 
     Args:
-        dataset (`Dataset`): one row for each question.
+        dataset (`Dataset`):
+            One row for each question.
         image_column, question_column, answer_column (`str`):
             Its columns. Answers are one string, or a list with one for each annotator.
         image_id_column (`str`, *optional*):
             A column that is equal where the image is. By default, images of the same bytes, or from the same file, are
             the same.
-        question_pattern (`str`, *optional*): a regular expression; what it matches is cut out of the questions.
+        question_pattern (`str`, *optional*):
+            A regular expression; what it matches is cut out of the questions.
 
     Raises:
-        ValueError: if a column is missing, a question or answer has no text, or the pattern leaves nothing of it.
+        ValueError: If a column is missing, a question or answer has no text, or the pattern leaves nothing of it.
     """
     check_column(dataset, question_column, "question_column")
     texts = []
@@ -119,18 +127,22 @@ def mirrored_text(text: str) -> str:
 
 
 def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Holds out a share of the images, each with all its questions.
+    """
+    Holds out a share of the images, each with all its questions.
 
     Args:
-        ids (`Sequence`): what tells the image of each row apart.
-        fraction (`float`): share of the images to hold out, above 0 and below 1.
-        seed (`int`, *optional*, defaults to 0): chooses the images.
+        ids (`Sequence`):
+            What tells the image of each row apart.
+        fraction (`float`):
+            Share of the images to hold out, above 0 and below 1.
+        seed (`int`, *optional*, defaults to 0):
+            Chooses the images.
 
     Returns:
-        `tuple[list[int], list[int]]`: the other rows, and those that are held out.
+        `tuple[list[int], list[int]]`: The other rows, and those that are held out.
 
     Raises:
-        ValueError: if one side would be empty.
+        ValueError: If one side would be empty.
     """
     distinct = list(dict.fromkeys(ids))
     count = round(fraction * len(distinct))
@@ -146,15 +158,19 @@ def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[
 def answer_vocabulary(
     answers: Sequence[Sequence[str]], max_answers: int | None = None, min_count: int = 1
 ) -> list[str]:
-    """The answers in order of their frequency; of equally frequent ones, the first seen comes first.
+    """
+    The answers in order of their frequency; of equally frequent ones, the first seen comes first.
 
     Args:
-        answers (`Sequence[Sequence[str]]`): the answers of each question.
-        max_answers (`int`, *optional*): at most so many.
-        min_count (`int`, *optional*, defaults to 1): how often an answer must occur.
+        answers (`Sequence[Sequence[str]]`):
+            The answers of each question.
+        max_answers (`int`, *optional*):
+            At most so many.
+        min_count (`int`, *optional*, defaults to 1):
+            How often an answer must occur.
 
     Raises:
-        ValueError: if none is frequent enough.
+        ValueError: If none is frequent enough.
     """
     counts = Counter(answer for given in answers for answer in given)
     known = [answer for answer, count in counts.most_common(max_answers) if count >= min_count]
@@ -171,15 +187,19 @@ def answer_scores(given: Sequence[str]) -> dict[str, float]:
 def answer_labels(
     answers: Sequence[Sequence[str]], label2id: Mapping[str, int], problem_type: str
 ) -> list[torch.Tensor | None]:
-    """The labels of [`AttentionVQAForQuestionAnswering`].
+    """
+    The labels of [`AttentionVQAForQuestionAnswering`].
 
     Args:
-        answers (`Sequence[Sequence[str]]`): the answers of each question.
-        label2id (`Mapping[str, int]`): the number of each known answer.
-        problem_type (`str`): as in the configuration.
+        answers (`Sequence[Sequence[str]]`):
+            The answers of each question.
+        label2id (`Mapping[str, int]`):
+            The number of each known answer.
+        problem_type (`str`):
+            As in the configuration.
 
     Returns:
-        `list`: for each question a vector with the scores of the known answers, or with one annotator and
+        `list`: For each question a vector with the scores of the known answers, or with one annotator and
         `"single_label_classification"` the number of the answer, with several their shares; `None` where no answer is
         known.
     """
@@ -204,22 +224,27 @@ def answer_labels(
 def leave_out_absent_answers(
     labels: Sequence[int], texts: Sequence[str], kinds: Sequence[str], num_answers: int, min_expected: int = 20
 ) -> list[torch.Tensor]:
-    """Leaves those answers out of a question's labels that it never gets, though others of its kind do.
+    """
+    Leaves those answers out of a question's labels that it never gets, though others of its kind do.
 
     Where the data have no red star, "what shape is the red object ?" is never answered by "star", and a model reads
     off the question that it cannot be one, whatever it sees (Agrawal et al. 2018). This is a product of experts (Clark
     et al. 2019) whose other expert knows what never occurs: the loss has nothing left to learn from that.
 
     Args:
-        labels (`Sequence[int]`): the number of the right answer of each question.
-        texts (`Sequence[str]`): the questions.
-        kinds (`Sequence[str]`): what kind of question each is.
-        num_answers (`int`): how many answers there are.
+        labels (`Sequence[int]`):
+            The number of the right answer of each question.
+        texts (`Sequence[str]`):
+            The questions.
+        kinds (`Sequence[str]`):
+            What kind of question each is.
+        num_answers (`int`):
+            How many answers there are.
         min_expected (`int`, *optional*, defaults to 20):
             How often the answer would have occurred, by its share of the answers to questions of the kind.
 
     Returns:
-        `list[torch.Tensor]`: for each question 1 at its answer, -100 at those left out and 0 at the others.
+        `list[torch.Tensor]`: For each question 1 at its answer, -100 at those left out and 0 at the others.
     """
     by_text: dict[tuple[str, str], torch.Tensor] = {}
     by_kind: dict[str, torch.Tensor] = {}
@@ -235,17 +260,22 @@ def leave_out_absent_answers(
 
 
 class AnsweringDataset(torch.utils.data.Dataset):
-    """Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
+    """
+    Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
 
     In a mirrored image the words left and right change places, in questions and answers.
 
     Args:
-        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
-        questions ([`Questions`]): the questions.
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]):
+            The images.
+        questions ([`Questions`]):
+            The questions.
         labels (`Sequence[torch.Tensor]`, *optional*):
             The labels of each question. Without, they are the tokens of its most common answer.
-        tokenizer (`PreTrainedTokenizerFast`): tokenizes the questions, and the answers.
-        max_length (`int`): longer texts are cut.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Tokenizes the questions, and the answers.
+        max_length (`int`):
+            Longer texts are cut.
         mirrored_labels (`Sequence`, *optional*):
             The labels in a mirrored image: `None` for a question that does not count there, its answer being unknown.
             Needed where there are `labels` and images are mirrored.
@@ -300,20 +330,23 @@ class AnsweringDataset(torch.utils.data.Dataset):
 
 
 class AnsweringCollator:
-    """Stacks images, and pads their questions and labels.
+    """
+    Stacks images, and pads their questions and labels.
 
     With k questions about the image that has most, those about image i are the rows `i * k` to `i * k + k - 1`. Of an
     image with fewer, the last is repeated with labels of -100, which do not count.
 
     Args:
-        pad_token_id (`int`): padding of the questions.
+        pad_token_id (`int`):
+            Padding of the questions.
     """
 
     def __init__(self, pad_token_id: int):
         self.pad_token_id = pad_token_id
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Makes one batch.
+        """
+        Makes one batch.
 
         Args:
             examples (`Sequence[dict]`):
@@ -352,19 +385,27 @@ def answering_dataloader(
     seed: int = 0,
     num_workers: int = 0,
 ) -> DataLoader:
-    """The batches of training.
+    """
+    The batches of training.
 
     Args:
-        dataset ([`AnsweringDataset`]): the questions.
-        batch_size (`int`): questions of a batch.
-        questions_per_image (`int`, *optional*, defaults to 1): how many of them, at most, share an image.
-        mirror (`bool`, *optional*, defaults to `False`): whether half of the images are mirrored.
-        bucket_batches (`int`, *optional*, defaults to 20): batches among which questions are sorted by length.
-        seed (`int`, *optional*, defaults to 0): seed of the order.
-        num_workers (`int`, *optional*, defaults to 0): processes that read data.
+        dataset ([`AnsweringDataset`]):
+            The questions.
+        batch_size (`int`):
+            Questions of a batch.
+        questions_per_image (`int`, *optional*, defaults to 1):
+            How many of them, at most, share an image.
+        mirror (`bool`, *optional*, defaults to `False`):
+            Whether half of the images are mirrored.
+        bucket_batches (`int`, *optional*, defaults to 20):
+            Batches among which questions are sorted by length.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the order.
+        num_workers (`int`, *optional*, defaults to 0):
+            Processes that read data.
 
     Raises:
-        ValueError: if `batch_size` is no multiple of `questions_per_image`.
+        ValueError: If `batch_size` is no multiple of `questions_per_image`.
     """
     if batch_size % questions_per_image:
         raise ValueError(
@@ -392,10 +433,12 @@ class AnsweringObjective(Objective):
 
 
 class BlindSource:
-    """Images that show nothing: what the question alone answers.
+    """
+    Images that show nothing: what the question alone answers.
 
     Args:
-        source ([`RegionSource`]): whose images are hidden.
+        source ([`RegionSource`]):
+            Whose images are hidden.
     """
 
     def __init__(self, source: RegionSource):
@@ -413,17 +456,23 @@ def question_batch(
     tokenizer: PreTrainedTokenizerFast,
     max_length: int,
 ) -> tuple[dict[str, torch.Tensor], list[int]]:
-    """Some questions as inputs of a model, those about one image beside each other, so that it is encoded once.
+    """
+    Some questions as inputs of a model, those about one image beside each other, so that it is encoded once.
 
     Args:
-        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
-        questions ([`Questions`]): the questions.
-        rows (`Sequence[int]`): which of them.
-        tokenizer (`PreTrainedTokenizerFast`): tokenizes them.
-        max_length (`int`): longer ones are cut.
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]):
+            The images.
+        questions ([`Questions`]):
+            The questions.
+        rows (`Sequence[int]`):
+            Which of them.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Tokenizes them.
+        max_length (`int`):
+            Longer ones are cut.
 
     Returns:
-        `tuple[dict, list[int]]`: the inputs, and where in the batch each of the questions stands. Of an image with
+        `tuple[dict, list[int]]`: The inputs, and where in the batch each of the questions stands. Of an image with
         many questions there are several copies, so that the batch is at most twice as large as `rows`.
     """
     by_image: dict[int, list[int]] = {}
@@ -443,15 +492,22 @@ def question_batch(
 
 
 class AnsweringEvaluator:
-    """Answers the questions of a split and scores the answers, over all processes.
+    """
+    Answers the questions of a split and scores the answers, over all processes.
 
     Args:
-        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]): the images.
-        questions ([`Questions`]): the questions.
-        tokenizer (`PreTrainedTokenizerFast`): tokenizes questions, and decodes what is generated.
-        accelerator (`Accelerator`): processes, device and precision.
-        batch_size (`int`, *optional*, defaults to 100): questions at a time.
-        max_length (`int`, *optional*, defaults to 100): longer questions are cut.
+        source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]):
+            The images.
+        questions ([`Questions`]):
+            The questions.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Tokenizes questions, and decodes what is generated.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100):
+            Questions at a time.
+        max_length (`int`, *optional*, defaults to 100):
+            Longer questions are cut.
     """
 
     def __init__(

@@ -24,12 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 class PixelSource:
-    """The images of a split as `pixel_values`, decoded anew each time.
+    """
+    The images of a split as `pixel_values`, decoded anew each time.
 
     Args:
-        dataset (`Dataset`): the split.
-        column (`str`): its column of images.
-        image_processor (`BaseImageProcessor`): makes the pixel values.
+        dataset (`Dataset`):
+            The split.
+        column (`str`):
+            Its column of images.
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
     """
 
     def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
@@ -48,11 +52,14 @@ class PixelSource:
 
 
 class RegionSource:
-    """The images of a split as stored `region_features`.
+    """
+    The images of a split as stored `region_features`.
 
     Args:
-        features (`np.ndarray`): (images, regions, region_size), see [`stored_region_features`].
-        mirrored (`np.ndarray`, *optional*): the same of the mirrored images.
+        features (`np.ndarray`):
+            (images, regions, region_size), see [`stored_region_features`].
+        mirrored (`np.ndarray`, *optional*):
+            The same of the mirrored images.
     """
 
     def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None):
@@ -68,12 +75,16 @@ class RegionSource:
 
 
 class CaptionDataset(torch.utils.data.Dataset):
-    """Examples for [`CaptionCollator`], by [`CaptionGroup`].
+    """
+    Examples for [`CaptionCollator`], by [`CaptionGroup`].
 
     Args:
-        source ([`PixelSource`] or [`RegionSource`]): the images.
-        labels (`Sequence[Sequence[list[int]]]`): the token ids of each caption of each image.
-        weights (`Sequence[Sequence[float]]`, *optional*): what each caption's loss counts.
+        source ([`PixelSource`] or [`RegionSource`]):
+            The images.
+        labels (`Sequence[Sequence[list[int]]]`):
+            The token ids of each caption of each image.
+        weights (`Sequence[Sequence[float]]`, *optional*):
+            What each caption's loss counts.
     """
 
     def __init__(
@@ -100,8 +111,10 @@ class CaptionDataset(torch.utils.data.Dataset):
 def caption_labels(
     captions: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> list[list[list[int]]]:
-    """The token ids of each image's captions, closed by `</s>`; longer captions lose their end, and are counted in a
-    warning."""
+    """
+    The token ids of each image's captions, closed by `</s>`; longer captions lose their end, and are counted in a
+    warning.
+    """
     labels = [tokenizer(texts)["input_ids"] for texts in captions]
     num_cut = sum(len(ids) > max_length for texts in labels for ids in texts)
     if num_cut:
@@ -138,14 +151,20 @@ def caption_dataloader(
 
 
 class CaptionEvaluator:
-    """Generates a caption for every image of a split and scores it, over all processes.
+    """
+    Generates a caption for every image of a split and scores it, over all processes.
 
     Args:
-        source ([`PixelSource`] or [`RegionSource`]): the images.
-        references (`Sequence[Sequence[str]]`): the captions of each.
-        tokenizer (`PreTrainedTokenizerFast`): decodes what is generated.
-        accelerator (`Accelerator`): processes, device and precision.
-        batch_size (`int`, *optional*, defaults to 100): images at a time.
+        source ([`PixelSource`] or [`RegionSource`]):
+            The images.
+        references (`Sequence[Sequence[str]]`):
+            The captions of each.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Decodes what is generated.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100):
+            Images at a time.
     """
 
     def __init__(

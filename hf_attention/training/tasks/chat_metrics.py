@@ -5,11 +5,14 @@ from itertools import pairwise
 
 
 def chat_metrics(replies: Sequence[str], training_answers: Iterable[str]) -> dict[str, float]:
-    """How varied replies are, and how many were learnt by heart.
+    """
+    How varied replies are, and how many were learnt by heart.
 
     Args:
-        replies (`Sequence[str]`): the generated replies.
-        training_answers (`Iterable[str]`): the answers that the model was trained on.
+        replies (`Sequence[str]`):
+            The generated replies.
+        training_answers (`Iterable[str]`):
+            The answers that the model was trained on.
 
     Returns:
         `dict[str, float]`:
@@ -18,7 +21,7 @@ def chat_metrics(replies: Sequence[str], training_answers: Iterable[str]) -> dic
             words), and `copied`, how many replies are a training answer word for word.
 
     Raises:
-        ValueError: if there are no replies.
+        ValueError: If there are no replies.
     """
     if not replies:
         raise ValueError("`replies` is empty: there is nothing to score.")

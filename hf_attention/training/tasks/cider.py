@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 
 class CiderScorer:
-    """CIDEr of many captions of few images, document frequencies coming from a whole split.
+    """
+    CIDEr of many captions of few images, document frequencies coming from a whole split.
 
     The values are those of pycocoevalcap's `Cider` (CIDEr-D in kind, Vedantam et al. 2015), which can only score all
     images of the split together.
 
     Args:
-        references (`Sequence[Sequence[Sequence[str]]]`): the words of each reference of each image.
+        references (`Sequence[Sequence[Sequence[str]]]`):
+            The words of each reference of each image.
     """
 
     max_order = 4
@@ -28,14 +30,17 @@ class CiderScorer:
         self.weights = {ngram: self.unseen_weight - math.log(count) for ngram, count in images_with.items()}
 
     def __call__(self, image: int, captions: Sequence[Sequence[str]]) -> list[float]:
-        """Scores captions of one image.
+        """
+        Scores captions of one image.
 
         Args:
-            image (`int`): number of the image, in the order of the references.
-            captions (`Sequence[Sequence[str]]`): the words of each caption.
+            image (`int`):
+                Number of the image, in the order of the references.
+            captions (`Sequence[Sequence[str]]`):
+                The words of each caption.
 
         Returns:
-            `list[float]`: a score for each caption, from 0 to 10.
+            `list[float]`: A score for each caption, from 0 to 10.
         """
         references = [self._vector(words) for words in self.references[image]]
         vectors = map(self._vector, captions)
@@ -83,18 +88,20 @@ class CiderScorer:
 
 
 def consensus_weights(references: Sequence[Sequence[Sequence[str]]]) -> list[list[float]]:
-    """How much each caption is like the others of its image: its CIDEr by them, which trains captions that most people
+    """
+    How much each caption is like the others of its image: its CIDEr by them, which trains captions that most people
     would write (weighted cross-entropy, Phan et al. 2017, section 3.2).
 
     Args:
-        references (`Sequence[Sequence[Sequence[str]]]`): the words of each caption of each image.
+        references (`Sequence[Sequence[Sequence[str]]]`):
+            The words of each caption of each image.
 
     Returns:
-        `list[list[float]]`: of each caption of each image, divided by their mean over all; 1 where a caption is the
+        `list[list[float]]`: Of each caption of each image, divided by their mean over all; 1 where a caption is the
         only one, and 0 where it shares nothing with the others.
 
     Raises:
-        ValueError: if no caption shares anything with another of its image: there is nothing to weigh by.
+        ValueError: If no caption shares anything with another of its image: there is nothing to weigh by.
     """
     scorer = CiderScorer(references)
     weights = [scorer.of_references(image) for image in range(len(references))]

@@ -1,5 +1,7 @@
-"""What training a language model adds to the loop: text as one stream, the state that is carried along it, and its
-perplexity."""
+"""
+What training a language model adds to the loop: text as one stream, the state that is carried along it, and its
+perplexity.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,13 +25,14 @@ from ..loop.objective import Objective
 
 
 def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokenizer of a language model: its texts begin with the end of the sentence before, `</s>`, where they go
+    """
+    The tokenizer of a language model: its texts begin with the end of the sentence before, `</s>`, where they go
     on, and are padded on the left. Decoded words keep the space before them: what is generated is put behind the text
     that it goes on from.
 
     Args:
-        tokenizer (`PreTrainedTokenizerFast`): as [`~hf_attention.training.data.tokenization.train_tokenizer`]
-            makes it.
+        tokenizer (`PreTrainedTokenizerFast`):
+            As [`train_tokenizer`] makes it.
     """
     backend, end = tokenizer.backend_tokenizer, tokenizer.eos_token
     if isinstance(backend.model, models.WordLevel) and backend.decoder is None:  # whole words
@@ -60,24 +63,28 @@ def sentences(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[
 
 
 def stream(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:
-    """The texts as one: an end of sentence to begin with, and one behind each text.
+    """
+    The texts as one: an end of sentence to begin with, and one behind each text.
 
     Returns:
-        `torch.LongTensor` of shape `(1 + tokens,)`: all but the first are to be predicted.
+        `torch.LongTensor` of shape `(1 + tokens,)`: All but the first are to be predicted.
     """
     parts = sentences(texts, tokenizer)
     return torch.tensor([tokenizer.eos_token_id, *(token for part in parts for token in part[1:])])
 
 
 def in_columns(tokens: torch.LongTensor, columns: int) -> tuple[torch.LongTensor, torch.LongTensor]:
-    """Cuts a stream into parts of equal length that are read side by side.
+    """
+    Cuts a stream into parts of equal length that are read side by side.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(1 + tokens,)`): the stream.
-        columns (`int`): how many parts.
+        tokens (`torch.LongTensor` of shape `(1 + tokens,)`):
+            The stream.
+        columns (`int`):
+            How many parts.
 
     Returns:
-        `tuple[torch.LongTensor, torch.LongTensor]`: what is read and, for each token, the next one, both of shape
+        `tuple[torch.LongTensor, torch.LongTensor]`: What is read and, for each token, the next one, both of shape
         `(columns, length)`; behind the last of the stream there is 0 to read, and -100 to predict.
     """
     inputs, targets = tokens[:-1], tokens[1:]
@@ -89,12 +96,16 @@ def in_columns(tokens: torch.LongTensor, columns: int) -> tuple[torch.LongTensor
 
 
 class Segment(NamedTuple):
-    """A piece of a stream.
+    """
+    A piece of a stream.
 
     Args:
-        group (`int`): which columns.
-        start (`int`): the first of its positions.
-        stop (`int`): the one behind its last.
+        group (`int`):
+            Which columns.
+        start (`int`):
+            The first of its positions.
+        stop (`int`):
+            The one behind its last.
     """
 
     group: int
@@ -103,12 +114,16 @@ class Segment(NamedTuple):
 
 
 class StreamDataset(Dataset):
-    """Segments of a stream as batches.
+    """
+    Segments of a stream as batches.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(1 + tokens,)`): the stream.
-        columns (`int`): parts that are read side by side.
-        groups (`int`, *optional*, defaults to 1): how often as many columns; each process has its own.
+        tokens (`torch.LongTensor` of shape `(1 + tokens,)`):
+            The stream.
+        columns (`int`):
+            Parts that are read side by side.
+        groups (`int`, *optional*, defaults to 1):
+            How often as many columns; each process has its own.
     """
 
     def __init__(self, tokens: torch.LongTensor, columns: int, groups: int = 1):
@@ -130,16 +145,21 @@ class StreamDataset(Dataset):
 
 
 class SegmentSampler(Sampler[list[Segment]]):
-    """The segments of a stream in their order; those that processes read at the same time follow each other.
+    """
+    The segments of a stream in their order; those that processes read at the same time follow each other.
 
     Args:
-        length (`int`): positions of a column.
-        segment_length (`int`): positions of a segment.
-        groups (`int`, *optional*, defaults to 1): groups of columns.
+        length (`int`):
+            Positions of a column.
+        segment_length (`int`):
+            Positions of a segment.
+        groups (`int`, *optional*, defaults to 1):
+            Groups of columns.
         random (`bool`, *optional*, defaults to `False`):
             Whether lengths are drawn, anew each epoch: around `segment_length`, now and then around half of it
             (Merity et al. 2018, section 5), and then stretched to the whole column in the same number of segments.
-        seed (`int`, *optional*, defaults to 0): seed of the lengths.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the lengths.
     """
 
     batch_size = 1
@@ -179,10 +199,12 @@ class SegmentSampler(Sampler[list[Segment]]):
 
 
 class SentenceDataset(Dataset):
-    """Sentences, each to be read from the zero state.
+    """
+    Sentences, each to be read from the zero state.
 
     Args:
-        tokens (`list[list[int]]`): see [`sentences`].
+        tokens (`list[list[int]]`):
+            See [`sentences`].
     """
 
     def __init__(self, tokens: list[list[int]]):
@@ -209,17 +231,23 @@ def text_dataloader(
     num_processes: int = 1,
     seed: int = 0,
 ) -> DataLoader:
-    """The batches of training: segments of the stream in their order, or sentences of similar length.
+    """
+    The batches of training: segments of the stream in their order, or sentences of similar length.
 
     Args:
-        texts (`Iterable[str]`): sentences or paragraphs, in their order.
-        tokenizer (`PreTrainedTokenizerFast`): see [`for_running_text`].
-        arguments (`TextArguments`): columns, segments, or sentences.
-        num_processes (`int`, *optional*, defaults to 1): each has its own columns.
-        seed (`int`, *optional*, defaults to 0): seed of the lengths, or of the order.
+        texts (`Iterable[str]`):
+            Sentences or paragraphs, in their order.
+        tokenizer (`PreTrainedTokenizerFast`):
+            See [`for_running_text`].
+        arguments (`TextArguments`):
+            Columns, segments, or sentences.
+        num_processes (`int`, *optional*, defaults to 1):
+            Each has its own columns.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the lengths, or of the order.
 
     Raises:
-        ValueError: if the text is too short for so many columns.
+        ValueError: If the text is too short for so many columns.
     """
     if arguments.reset_state:
         dataset = SentenceDataset(sentences(texts, tokenizer))
@@ -238,11 +266,13 @@ class TextObjective(Objective):
 
 
 class CarriedState(TextObjective):
-    """The loss per token along a stream: each segment begins with the state that the one before has ended with, of
+    """
+    The loss per token along a stream: each segment begins with the state that the one before has ended with, of
     which no gradient goes back. An epoch begins with the zero state.
 
     Args:
-        device (`torch.device`): where the model is.
+        device (`torch.device`):
+            Where the model is.
     """
 
     def __init__(self, device: torch.device):
@@ -283,17 +313,23 @@ class CarriedState(TextObjective):
 
 
 class TextPerplexity:
-    """The perplexity of a text, over all processes.
+    """
+    The perplexity of a text, over all processes.
 
     Args:
-        texts (`Iterable[str]`): sentences or paragraphs, in their order; the end of each is predicted, too.
-        tokenizer (`PreTrainedTokenizerFast`): see [`for_running_text`].
-        accelerator (`Accelerator`): processes and device; the precision is the model's.
+        texts (`Iterable[str]`):
+            Sentences or paragraphs, in their order; the end of each is predicted, too.
+        tokenizer (`PreTrainedTokenizerFast`):
+            See [`for_running_text`].
+        accelerator (`Accelerator`):
+            Processes and device; the precision is the model's.
         columns (`int`, *optional*, defaults to 1):
             Parts of the text that are read side by side, all but the first from a zero state; 1: the text is read in
             one. Sentences of a batch, where the state is reset.
-        segment_length (`int`, *optional*, defaults to 64): tokens at a time; the result does not depend on it.
-        reset_state (`bool`, *optional*, defaults to `False`): whether each text is read from the zero state.
+        segment_length (`int`, *optional*, defaults to 64):
+            Tokens at a time; the result does not depend on it.
+        reset_state (`bool`, *optional*, defaults to `False`):
+            Whether each text is read from the zero state.
     """
 
     def __init__(
@@ -329,7 +365,8 @@ class TextPerplexity:
     def __call__(self, model: PreTrainedModel) -> dict[str, float]:
         """
         Args:
-            model (`PreTrainedModel`): in evaluation mode.
+            model (`PreTrainedModel`):
+                In evaluation mode.
 
         Returns:
             `dict`: `perplexity`; `loss`, its logarithm; `tokens`, how many were predicted.
@@ -344,16 +381,21 @@ class TextPerplexity:
 
 
 class WindowPerplexity:
-    """The perplexity of a text under any causal language model, each token predicted from a window of those before it.
+    """
+    The perplexity of a text under any causal language model, each token predicted from a window of those before it.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(1 + tokens,)`): the text; all but the first are predicted.
-        device (`torch.device`): where the model is.
-        context (`int`): tokens of a window, at most what the model can read.
-        stride (`int`): tokens that are predicted in each window: the last ones.
+        tokens (`torch.LongTensor` of shape `(1 + tokens,)`):
+            The text; all but the first are predicted.
+        device (`torch.device`):
+            Where the model is.
+        context (`int`):
+            Tokens of a window, at most what the model can read.
+        stride (`int`):
+            Tokens that are predicted in each window: the last ones.
 
     Raises:
-        ValueError: if the text is empty, or `stride` does not lie in a window.
+        ValueError: If the text is empty, or `stride` does not lie in a window.
     """
 
     def __init__(self, tokens: torch.LongTensor, device: torch.device, context: int, stride: int):

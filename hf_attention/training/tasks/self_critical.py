@@ -21,10 +21,12 @@ from .cider import CiderScorer
 
 
 class ImageDataset(Dataset):
-    """Images without captions, by [`CaptionGroup`].
+    """
+    Images without captions, by [`CaptionGroup`].
 
     Args:
-        source ([`PixelSource`] or [`RegionSource`]): the images.
+        source ([`PixelSource`] or [`RegionSource`]):
+            The images.
     """
 
     def __init__(self, source: PixelSource | RegionSource):
@@ -55,7 +57,8 @@ def image_dataloader(
 
 
 class SelfCriticalObjective(Objective):
-    r"""The policy gradient of the CIDEr of sampled captions (Rennie et al. 2017, eq. 7):
+    r"""
+    The policy gradient of the CIDEr of sampled captions (Rennie et al. 2017, eq. 7):
     \\( -\sum_i (r(w_i) - b_i) \nabla \log p(w_i) \\) over the samples \\( w_i \\) of every image, divided by their
     number.
 
@@ -69,12 +72,15 @@ class SelfCriticalObjective(Objective):
         references (`Sequence[Sequence[str]]`):
             The captions of each image of the training split, by the numbers that batches hold as `image`. The
             document frequencies of CIDEr are theirs.
-        tokenizer (`PreTrainedTokenizerFast`): decodes the samples.
-        accelerator (`Accelerator`): processes and precision.
-        arguments ([`SelfCriticalArguments`]): samples, temperature and baseline.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Decodes the samples.
+        accelerator (`Accelerator`):
+            Processes and precision.
+        arguments ([`SelfCriticalArguments`]):
+            Samples, temperature and baseline.
 
     Raises:
-        ValueError: if the model is to be sharded, of which no process could sample alone.
+        ValueError: If the model is to be sharded, of which no process could sample alone.
     """
 
     def __init__(
@@ -127,15 +133,17 @@ class SelfCriticalObjective(Objective):
         return loss - loss.detach() - rewards.sum().to(loss.device) / num_items
 
     def rewards(self, images: Sequence[int], tokens: torch.LongTensor) -> torch.Tensor:
-        """The CIDEr of generated captions.
+        """
+        The CIDEr of generated captions.
 
         Args:
-            images (`Sequence[int]`): the numbers of the images.
+            images (`Sequence[int]`):
+                The numbers of the images.
             tokens (`torch.LongTensor` of shape `(images * captions, length)`):
                 As many captions in turn for each image, as `generate()` returns them.
 
         Returns:
-            `torch.Tensor` of shape `(images, captions)`: in float32, from 0 to 10.
+            `torch.Tensor` of shape `(images, captions)`: In float32, from 0 to 10.
         """
         ended = (tokens == self.tokenizer.eos_token_id).any(1).tolist()
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)

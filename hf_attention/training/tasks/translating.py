@@ -21,20 +21,26 @@ logger = logging.getLogger(__name__)
 
 
 class TextPairDataset(torch.utils.data.Dataset):
-    """Examples for `DataCollatorForSeq2Seq`. All pairs are encoded at the beginning; with BPE-dropout also each time
+    """
+    Examples for `DataCollatorForSeq2Seq`. All pairs are encoded at the beginning; with BPE-dropout also each time
     that they are asked for. A warning says how many sentences are cut.
 
     Args:
-        pairs (`Dataset`): with the columns `source` and `target`.
-        tokenizer (`PreTrainedTokenizerFast`): encodes both.
-        max_source_length, max_target_length (`int`): longer sentences lose their end, but keep the closing token.
+        pairs (`Dataset`):
+            With the columns `source` and `target`.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Encodes both.
+        max_source_length, max_target_length (`int`):
+            Longer sentences lose their end, but keep the closing token.
         bpe_dropout (`float`, *optional*, defaults to 0.0):
             See [`~hf_attention.training.data.tokenization.with_bpe_dropout`].
 
     Attributes:
-        lengths (`list[tuple[int, int]]`): of each pair the longer side's and the target's, in tokens, uncut and
+        lengths (`list[tuple[int, int]]`):
+            Of each pair the longer side's and the target's, in tokens, uncut and
             without dropout.
-        num_cut (`dict[str, int]`): how many sentences are longer than `max_source_length` and `max_target_length`.
+        num_cut (`dict[str, int]`):
+            How many sentences are longer than `max_source_length` and `max_target_length`.
     """
 
     def __init__(
@@ -112,14 +118,20 @@ def text_pair_dataloader(
 
 
 class TextPairEvaluator:
-    """What a model makes of a split, over all processes: a text for every source, and the perplexity of the targets.
+    """
+    What a model makes of a split, over all processes: a text for every source, and the perplexity of the targets.
 
     Args:
-        pairs (`Dataset`): with the columns `source` and `target`.
-        tokenizer (`PreTrainedTokenizerFast`): encodes sources, decodes what is generated.
-        accelerator (`Accelerator`): processes, device and precision.
-        batch_size (`int`, *optional*, defaults to 100): sentences at a time.
-        max_source_length, max_target_length (`int`, *optional*, defaults to 100): longer sentences are cut, in tokens.
+        pairs (`Dataset`):
+            With the columns `source` and `target`.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Encodes sources, decodes what is generated.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100):
+            Sentences at a time.
+        max_source_length, max_target_length (`int`, *optional*, defaults to 100):
+            Longer sentences are cut, in tokens.
     """
 
     def __init__(
@@ -186,10 +198,12 @@ class TranslationEvaluator(TextPairEvaluator):
 
 
 class ChatEvaluator(TextPairEvaluator):
-    """Scores replies by [`chat_metrics`], and the model by the perplexity of the true ones.
+    """
+    Scores replies by [`chat_metrics`], and the model by the perplexity of the true ones.
 
     Args:
-        training_answers (`Iterable[str]`): the answers that the model was trained on.
+        training_answers (`Iterable[str]`):
+            The answers that the model was trained on.
 
     The others are the base's.
     """
