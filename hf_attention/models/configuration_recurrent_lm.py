@@ -46,7 +46,14 @@ class RecurrentLMConfig(AttentionDecoderConfig):
 
     model_type = "recurrent_lm"
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values"]
-    initial_states: ClassVar[tuple[str, ...]] = ("zeros",)
+    choices: ClassVar[dict[str, tuple[str | None, ...]]] = {
+        **AttentionDecoderConfig.choices,
+        "initial_state": ("zeros",),
+    }
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        *AttentionDecoderConfig.command_line_options,
+        "attention_window",
+    )
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_recurrent_lm.RecurrentLMConfig",
         "AutoModel": "modeling_recurrent_lm.RecurrentLMModel",
