@@ -26,8 +26,8 @@ from safetensors.torch import load
 from transformers import AutoModelForImageTextToText, Seq2SeqTrainer, Seq2SeqTrainingArguments, pipeline
 
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
-from hf_attention.training.arguments import HubArguments
 from hf_attention.training.publish import hub as hub_module
+from hf_attention.training.publish.arguments import HubArguments
 from hf_attention.training.publish.hub import HubError, HubPublisher, prepare_repository, push_folder
 
 

@@ -10,18 +10,12 @@ from torch.testing import assert_close
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
-from hf_attention.training.arguments import TextArguments
-from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.language_modeling import (
-    CarriedState,
-    SegmentSampler,
-    TextPerplexity,
-    WindowPerplexity,
-    for_running_text,
-    in_columns,
-    stream,
-    text_dataloader,
-)
+from hf_attention.metrics.perplexity.perplexity import TextPerplexity, WindowPerplexity
+from hf_attention.metrics.running_text import in_columns, stream
+from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
+from hf_attention.training.tasks.language_modeling.arguments import TextArguments
+from hf_attention.training.tasks.language_modeling.examples import SegmentSampler, text_dataloader
+from hf_attention.training.tasks.language_modeling.objectives import CarriedState
 
 
 TEXTS = ["a b c", "b <unk> a c c", "d", "a a b d c", "c b", "d d a b c a"] * 4

@@ -23,12 +23,13 @@ from torch.utils.data import DataLoader
 from transformers import ResNetConfig
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
-from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.data.collators import CaptionCollator
 from hf_attention.training.loop import checkpoints
+from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.batches import SizedBatches
+from hf_attention.training.loop.checkpoints import prepare_output_dir
 from hf_attention.training.loop.objective import Objective
-from hf_attention.training.loop.train import create_optimizer, make_accelerator, prepare_output_dir
+from hf_attention.training.loop.train import create_optimizer, make_accelerator
 
 
 # Order and dropout depend on random numbers; the last step of an epoch has a batch less than the others.

@@ -9,15 +9,13 @@ from transformers import AutoConfig
 
 from hf_attention import AttentionSeq2SeqConfig
 from hf_attention.metrics.translation.translation import translation_signatures
-from hf_attention.training.arguments import (
-    CaptionDataArguments,
-    CaptionModelArguments,
-    HubArguments,
-    LoopArguments,
-    TextPairArguments,
-)
+from hf_attention.training.loop.arguments import LoopArguments
+from hf_attention.training.publish.arguments import HubArguments
 from hf_attention.training.publish.model_card import add_eval_results, eval_results, write_model_card
 from hf_attention.training.publish.results import write_results
+from hf_attention.training.tasks.backbone import BackboneArguments
+from hf_attention.training.tasks.captioning.arguments import CaptionDataArguments
+from hf_attention.training.tasks.translating.arguments import TextPairArguments
 
 
 RESULTS = {
@@ -48,7 +46,7 @@ def captioner_card(folder: Path, data: Path | str, results: dict | None = RESULT
     arguments = [
         LoopArguments(output_dir=str(folder), learning_rate=0.25),
         CaptionDataArguments(dataset_name=str(data), test_split="held_out", dataset_config_name="small"),
-        CaptionModelArguments(backbone="someone/backbone"),
+        BackboneArguments(backbone="someone/backbone"),
         HubArguments(**settings),
     ]
     return write_model_card(folder, "image-to-text", arguments)

@@ -10,11 +10,12 @@ from pycocoevalcap.cider.cider import Cider
 from torch.testing import assert_close
 
 from hf_attention import AttentionCaptionerForConditionalGeneration
-from hf_attention.metrics.captioning.captioning import caption_metrics, metric_words
-from hf_attention.training.arguments import CaptionDataArguments, SelfCriticalArguments
-from hf_attention.training.tasks.captioning import RegionSource
-from hf_attention.training.tasks.cider import CiderScorer, consensus_weights
-from hf_attention.training.tasks.self_critical import SelfCriticalObjective, image_dataloader, tempered
+from hf_attention.metrics.captioning.captioning import caption_metrics
+from hf_attention.metrics.words import metric_words
+from hf_attention.training.data.images import RegionSource
+from hf_attention.training.tasks.captioning.arguments import CaptionDataArguments, SelfCriticalArguments
+from hf_attention.training.tasks.captioning.cider import CiderScorer, consensus_weights
+from hf_attention.training.tasks.captioning.self_critical import SelfCriticalObjective, image_dataloader, tempered
 
 
 REGIONS, SIZE = 5, 16

@@ -22,11 +22,13 @@ from hf_attention import (
     AttentionVQAForQuestionAnswering,
 )
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.training.data.images import RegionSource
 from hf_attention.training.data.reading import text_pairs
 from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.answering import AnsweringEvaluator, Questions
-from hf_attention.training.tasks.captioning import CaptionEvaluator, RegionSource
-from hf_attention.training.tasks.translating import ChatEvaluator, TranslationEvaluator
+from hf_attention.training.tasks.answering.evaluation import AnsweringEvaluator
+from hf_attention.training.tasks.answering.questions import Questions
+from hf_attention.training.tasks.captioning.evaluation import CaptionEvaluator
+from hf_attention.training.tasks.translating.evaluation import ChatEvaluator, TranslationEvaluator
 
 
 def wild(model: torch.nn.Module) -> torch.nn.Module:

@@ -19,24 +19,23 @@ from hf_attention import AttentionVQAForConditionalGeneration, AttentionVQAForQu
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scene_questions
+from hf_attention.training.data.images import RegionSource
 from hf_attention.training.data.sampling import CaptionGroup
 from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.answering import (
+from hf_attention.training.tasks.answering.evaluation import AnsweringEvaluator
+from hf_attention.training.tasks.answering.examples import (
     AnsweringCollator,
     AnsweringDataset,
-    AnsweringEvaluator,
     AnsweringObjective,
-    Questions,
+    question_batch,
+)
+from hf_attention.training.tasks.answering.labels import (
     answer_labels,
     answer_scores,
     answer_vocabulary,
     leave_out_absent_answers,
-    mirrored_text,
-    question_batch,
-    read_questions,
-    split_by_image,
 )
-from hf_attention.training.tasks.captioning import RegionSource
+from hf_attention.training.tasks.answering.questions import Questions, mirrored_text, read_questions, split_by_image
 
 
 BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}

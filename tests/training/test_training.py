@@ -18,22 +18,18 @@ from transformers import AutoTokenizer, ResNetConfig, set_seed
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scenes
-from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.data.collators import CaptionCollator
 from hf_attention.training.data.features import stored_region_features
-from hf_attention.training.data.images import PixelsInMemory
+from hf_attention.training.data.images import PixelsInMemory, PixelSource, RegionSource
 from hf_attention.training.data.reading import check_images, get_split, load_splits, read_image, text_lists
 from hf_attention.training.data.sampling import CaptionBatchSampler, CaptionGroup, LengthBatchSampler
 from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.loop.arguments import LoopArguments
+from hf_attention.training.loop.checkpoints import prepare_output_dir
 from hf_attention.training.loop.evaluation import tune_generation
-from hf_attention.training.loop.train import make_accelerator, prepare_output_dir, train
-from hf_attention.training.tasks.captioning import (
-    CaptionDataset,
-    CaptionEvaluator,
-    PixelSource,
-    RegionSource,
-    caption_labels,
-)
+from hf_attention.training.loop.train import make_accelerator, train
+from hf_attention.training.tasks.captioning.evaluation import CaptionEvaluator
+from hf_attention.training.tasks.captioning.examples import CaptionDataset, caption_labels
 
 
 TEXTS = ["A dog's t-shirt , red .", "a dog runs", "The DOG sleeps !", "a cat runs"]

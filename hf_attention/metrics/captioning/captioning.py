@@ -1,6 +1,5 @@
 """Scores of captions against several references each, by pycocoevalcap."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,10 +8,11 @@ import evaluate
 
 from hf_attention.extras import require_extra
 from hf_attention.metrics.references import as_lists, one_or_several_references
-from hf_attention.training.data.tokenization import WORD
+from hf_attention.metrics.words import metric_words
 
 
-METRIC_TOKENIZER = f"lower case, words of the regular expression {WORD}, without punctuation"
+# What is scored without Java.
+METRICS = ("cider", *(f"bleu_{n}" for n in range(1, 5)), "rouge_l")
 
 _CITATION = """\
 @inproceedings{vedantam2015cider, title={CIDEr: Consensus-based Image Description Evaluation},
@@ -36,8 +36,8 @@ def caption_metrics(
         references (`Sequence[Sequence[str]]`):
             The references of each image.
         tokenizer (`str`, *optional*, defaults to `"words"`):
-            `"words"`, as `METRIC_TOKENIZER` describes; or `"ptb"`, the Penn Treebank's without punctuation, as in the
-            COCO evaluation. Needs Java.
+            `"words"`, as [`~hf_attention.metrics.words.metric_words`] finds them; or `"ptb"`, the Penn Treebank's
+            without punctuation, as in the COCO evaluation. Needs Java.
         meteor (`bool`, *optional*, defaults to `False`):
             Whether to compute METEOR. Needs Java.
 
@@ -80,11 +80,6 @@ def caption_metrics(
     if meteor:
         scores["meteor"], _ = Meteor().compute_score(truths, hypotheses)
     return {name: 100 * float(score) for name, score in scores.items()}
-
-
-def metric_words(text: str) -> list[str]:
-    """The words that are compared, see `METRIC_TOKENIZER`."""
-    return re.findall(WORD, text.lower())
 
 
 def _tokenize(texts: dict[int, Sequence[str]], tokenizer: str) -> dict[int, list[str]]:

@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from ...metrics.words import WORD
+
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
-WORD = r"\w+(?:[-']\w+)*"
 # A word with its inner hyphens, or a single mark; "▁" before it stands for the space it follows.
 WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -121,6 +122,12 @@ def load_tokenizer(
     return tokenizer
 
 
+def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
+    """The numbers of a tokenizer's special tokens, as fields of a model's configuration."""
+    names = [f"{kind}_token_id" for kind in ("pad", "unk", "bos", "eos")]
+    return {name: getattr(tokenizer, name) for name in names}
+
+
 def tokenizer_of_run(
     make: Callable[[], PreTrainedTokenizerFast],
     output_dir: str | Path,
@@ -151,6 +158,38 @@ def tokenizer_of_run(
             AutoTokenizer.from_pretrained(resumed_from).save_pretrained(output_dir)
     accelerator.wait_for_everyone()
     return AutoTokenizer.from_pretrained(output_dir)
+
+
+def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """
+    The tokenizer of a language model: its texts begin with the end of the sentence before, `</s>`, where they go
+    on, and are padded on the left. Decoded words keep the space before them: what is generated is put behind the text
+    that it goes on from.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`):
+            As [`train_tokenizer`] makes it.
+    """
+    backend, end = tokenizer.backend_tokenizer, tokenizer.eos_token
+    if isinstance(backend.model, models.WordLevel) and backend.decoder is None:  # whole words
+        steps = [decoders.Replace(Regex("^"), " "), decoders.Fuse()]
+    elif isinstance(backend.model, models.BPE):
+        steps = [decoders.ByteLevel()]
+    else:
+        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=tokenizer.pad_token,
+        unk_token=tokenizer.unk_token,
+        bos_token=end,
+        eos_token=end,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastTokenizer:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
-from ..arguments import LoopArguments
+from .arguments import LoopArguments
 from .averaging import CANDIDATES_FOLDER, RunningAverage, keep_candidates
 from .batches import Batches
 from .objective import Objective

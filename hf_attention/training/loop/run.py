@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from ..arguments import HubArguments, LoopArguments
 from ..data.tokenization import tokenizer_of_run
-from ..publish.card_picture import PICTURE_FILE, draw_attention
+from ..publish.arguments import HubArguments
+from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import write_results
+from .arguments import LoopArguments
 from .checkpoints import find_checkpoint, prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 
@@ -26,9 +30,9 @@ class Run:
     Hub can be written to; a dry run pushes nothing.
 
     Args:
-        loop_args ([`~hf_attention.training.arguments.LoopArguments`]):
+        loop_args ([`LoopArguments`]):
             Folder, seed, and where the run resumes.
-        hub_args ([`~hf_attention.training.arguments.HubArguments`]):
+        hub_args ([`HubArguments`]):
             What goes to the Hub.
 
     Raises:
@@ -79,7 +83,7 @@ class Run:
         task: str,
         arguments: Sequence[Any],
         results: dict[str, Any],
-        example: Any = None,
+        draw: Callable[[], "Figure | None"] | None = None,
     ) -> None:
         """
         Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
@@ -95,8 +99,8 @@ class Run:
                 All dataclasses of the run, for the card.
             results (`dict`):
                 What the run found, see [`~hf_attention.training.publish.results.write_results`].
-            example (`Any`, *optional*):
-                What the pipeline is shown for the card's picture of where the model looks.
+            draw (`Callable`, *optional*):
+                Draws the card's picture of where the model looks.
 
         Raises:
             HubError: If it could not be pushed; the folder is whole.
@@ -109,8 +113,8 @@ class Run:
             picture = None
             (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
             write_model_card(self.output_dir, task, arguments, self._hub.name)
-            if example is not None and self._hub_args.card_picture:
-                picture = draw_attention(model, processor, example, self.output_dir)
+            if draw is not None and self._hub_args.card_picture:
+                picture = save_picture(draw, self.output_dir)
             if picture is not None:
                 write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
             self._hub.finish()

@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..arguments import LoopArguments
+from .arguments import LoopArguments
 
 
 LOG_FILE = "log.jsonl"

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
-from ..arguments import LoopArguments
-from ..data.streaming import BatchStream, StreamedBatches
+from ..data.streaming import BatchStream
+from .arguments import LoopArguments
 from .averaging import RunningAverage, choose_candidates, load_average, save_candidate
 from .batches import Share, SizedBatches
 from .checkpoints import (
@@ -32,6 +32,7 @@ from .checkpoints import (
 )
 from .interruption import StopSignals
 from .objective import Objective
+from .streamed_batches import StreamedBatches
 from .tracking import Log, check_tracker
 
 

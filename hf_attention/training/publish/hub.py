@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 )
 from transformers import PreTrainedModel
 
-from ..arguments import HubArguments
+from .arguments import HubArguments
 
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class HubPublisher:
     Making it checks that the repository can be written to: do so before the training.
 
     Args:
-        arguments ([`~hf_attention.training.arguments.HubArguments`]):
+        arguments ([`HubArguments`]):
             What is pushed, where and when.
         output_dir (`str` or `Path`):
             Folder of the run.

@@ -12,7 +12,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
-from ..arguments import HubArguments
+from .arguments import HubArguments
 from .results import RESULTS_FILE
 
 
@@ -146,9 +146,8 @@ def write_model_card(
         task (`str`):
             The task of the model's pipeline.
         arguments (`Sequence`):
-            The dataclasses of the run, as of [`~hf_attention.training.arguments`]. Of these it reads `dataset_name`,
-            `dataset_config_name`, the splits' names, `source_lang` and `target_lang`, `BASE_MODELS`, and
-            [`~hf_attention.training.arguments.HubArguments`].
+            The dataclasses of the run. Of these it reads `dataset_name`, `dataset_config_name`, the splits' names,
+            `source_lang` and `target_lang`, `BASE_MODELS`, and [`HubArguments`].
         name (`str`, *optional*):
             The model's name on the Hub. Defaults to `hub_model_id`, then the folder's name.
         picture (`str`, *optional*):

@@ -11,12 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from ...metrics.captioning.captioning import metric_words
-from ..arguments import CaptionDataArguments, SelfCriticalArguments
-from ..data.collators import stack_inputs
-from ..data.sampling import CaptionBatchSampler, CaptionGroup
-from ..loop.objective import Objective
-from .captioning import PixelSource, RegionSource
+from ....metrics.words import metric_words
+from ...data.collators import stack_inputs
+from ...data.images import PixelSource, RegionSource
+from ...data.sampling import CaptionBatchSampler, CaptionGroup
+from ...loop.objective import Objective
+from .arguments import CaptionDataArguments, SelfCriticalArguments
 from .cider import CiderScorer
 
 
