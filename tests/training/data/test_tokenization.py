@@ -18,7 +18,11 @@ SENTENCES = [
     "오늘은 비가 와서, 우산을 2개 샀어요. 정말이야?",
     "Good job 🎉👍🏽 said the 👩‍🚀.",
 ]
+
+
 FULL = ["word_punct", "bpe", "unigram"]
+
+
 SIZES = {"word_punct": 300, "bpe": 320, "unigram": 420}
 
 
@@ -142,3 +146,46 @@ def test_dropout_refuses() -> None:
         with_bpe_dropout(train("bpe"), 1.5)
     with pytest.raises(ValueError, match="got one of Unigram"):
         with_bpe_dropout(train("unigram"), 0.1)
+
+
+TEXTS = ["A dog's t-shirt , red .", "a dog runs", "The DOG sleeps !", "a cat runs"]
+
+
+def test_word_tokenizer(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(TEXTS, "word", min_count=2)
+    assert tokenizer.convert_tokens_to_ids(["<pad>", "<unk>", "<s>", "</s>"]) == [0, 1, 2, 3]
+    assert set(tokenizer.get_vocab()) == {"<pad>", "<unk>", "<s>", "</s>", "a", "dog", "runs"}
+    tokenizer.save_pretrained(tmp_path)
+    for loaded in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        ids = loaded("A dog , runs !")["input_ids"]
+        assert loaded.convert_ids_to_tokens(ids) == ["a", "dog", "runs", "</s>"]
+        assert loaded.decode(ids, skip_special_tokens=True) == "a dog runs"
+        assert loaded.convert_ids_to_tokens(loaded("a bird")["input_ids"]) == ["a", "<unk>", "</s>"]
+
+
+def test_word_tokenizer_keeps_inner_hyphens_and_apostrophes() -> None:
+    tokenizer = train_tokenizer(TEXTS, "word")
+    assert tokenizer.tokenize(TEXTS[0]) == ["a", "dog's", "t-shirt", "red"]
+
+
+def test_bpe_tokenizer_gives_the_text_back(tmp_path: Path) -> None:
+    train_tokenizer(TEXTS, "bpe", vocab_size=300).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for text in [*TEXTS, "Ein Übermut, 개!"]:
+        ids = tokenizer(text)["input_ids"]
+        assert ids[-1] == 3
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"tokenizer_type": "char"}, "`tokenizer_type` must be"),
+        ({"tokenizer_type": "bpe", "vocab_size": 100}, "`vocab_size` must be at least 260"),
+        ({"tokenizer_type": "word", "vocab_size": 4}, "`vocab_size` must exceed"),
+        ({"tokenizer_type": "word", "min_count": 9}, "`min_count`=9"),
+    ],
+)
+def test_tokenizer_refuses(kwargs: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_tokenizer(TEXTS, **kwargs)

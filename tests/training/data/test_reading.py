@@ -6,14 +6,65 @@ import logging
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, Features, Translation, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, Image, Translation, Value, load_dataset
+from PIL import Image as PILImage
 
-from hf_attention.training.data.reading import load_splits, load_text_splits, text_pairs
+from hf_attention.training.data.reading import (
+    check_images,
+    get_split,
+    load_splits,
+    load_text_splits,
+    read_image,
+    text_lists,
+    text_pairs,
+)
+
+
+def test_bad_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    PILImage.new("RGB", (4, 4)).save(tmp_path / "fine.png")
+    rows = {"picture": [str(tmp_path / name) for name in ("fine.png", "broken.png")], "text": ["a dog", " "]}
+    dataset = Dataset.from_dict(rows, features=Features({"picture": Image(), "text": Value("string")}))
+    with pytest.raises(ValueError, match=r"`image_column` is 'image', .*\['picture', 'text'\]"):
+        check_images(dataset, "image")
+    with pytest.raises(ValueError, match="holds Value.* not images"):
+        check_images(dataset, "text")
+    with pytest.raises(ValueError, match="Row 1 of the column 'text'"):
+        text_lists(dataset, "text", "captions_column")
+    with pytest.raises(ValueError, match=r"row 1 .*broken\.png.* cannot be decoded"):
+        read_image(dataset, 1, "picture")
+    assert read_image(dataset, 0, "picture").size == (4, 4)
+    splits = DatasetDict(train=dataset, test=dataset.select([]))
+    with pytest.raises(ValueError, match=r"no split 'validation'. It has \['test', 'train'\]"):
+        get_split(splits, "validation")
+    with pytest.raises(ValueError, match="'test' is empty"):
+        get_split(splits, "test")
+
+
+def test_texts_are_a_list_or_one_string() -> None:
+    one = Dataset.from_dict({"text": ["a dog"]})
+    several = Dataset.from_dict({"text": [["a dog", " ", "a cat "]]})
+    assert text_lists(one, "text", "captions_column") == [["a dog"]]
+    assert text_lists(several, "text", "captions_column") == [["a dog", "a cat"]]
+
+
+def test_splits_load_from_a_saved_folder(tmp_path: Path) -> None:
+    DatasetDict(train=Dataset.from_dict({"text": ["a"]})).save_to_disk(tmp_path / "all")
+    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "one")
+    assert load_splits(str(tmp_path / "all"))["train"]["text"][:] == ["a"]
+    with pytest.raises(ValueError, match="one split without a name"):
+        load_splits(str(tmp_path / "one"))
 
 
 ENGLISH = ['The "old" lamp, again.', "NA", "It's 9:30 – go\u2028now!", "null"]
+
+
 GERMAN = ["Wieder die „alte“ Lampe.", "Möglich", "Es ist 9:30 – los\x0bjetzt!", "Straße, 🎈"]
+
+
 COLUMNS = {"source_column": "source", "target_column": "target"}
+
+
 LANGUAGES = {"source_lang": "en", "target_lang": "de"}
 
 
