@@ -25,8 +25,7 @@ from hf_attention import (
     RecurrentLMConfig,
     RecurrentLMForCausalLM,
 )
-from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.language_modeling import for_running_text
+from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 
 
 ROOT = SCRIPTS.parent

@@ -10,8 +10,9 @@ from .door import replaceable
 from .memory import ProjectedMemory
 
 
-# By the names by which configurations choose; a subclass of `Attention` enters itself.
+# By the names by which configurations choose, and these names; a subclass of `Attention` enters itself.
 ATTENTION_CLASSES: dict[str, type["Attention"]] = {}
+ATTENTION_TYPES: list[str | None] = [None]
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -42,6 +43,8 @@ class Attention(nn.Module):
     def __init_subclass__(cls, attention_type: str | None = None, **kwargs):
         super().__init_subclass__(**kwargs)
         if attention_type is not None:
+            if attention_type not in ATTENTION_CLASSES:
+                ATTENTION_TYPES.insert(-1, attention_type)
             ATTENTION_CLASSES[attention_type] = cls
 
     def __init__(self, config):

@@ -1,8 +1,9 @@
 """The fields that every attentive recurrent decoder has."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from .attention import ATTENTION_CLASSES
+from .attention import ATTENTION_CLASSES, ATTENTION_TYPES
 from .configuration_remote_code import RemoteCodeConfig
 from .versions import strict
 
@@ -99,7 +100,40 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "encoder_last_hidden_state"]
-    initial_states: ClassVar[tuple[str, ...]] = ("memory_mean", "zeros")
+    # What a field may be, where it is one of a few.
+    choices: ClassVar[dict[str, Sequence[str | None]]] = {
+        "rnn_type": RNN_TYPES,
+        "attention_type": ATTENTION_TYPES,
+        "attention_order": ATTENTION_ORDERS,
+        "initial_state": ("memory_mean", "zeros"),
+        "readout_activation": READOUT_ACTIVATIONS,
+    }
+    # The fields that whoever trains a model from a command line may set there.
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        "attention_type",
+        "attention_size",
+        "num_attention_heads",
+        "attention_order",
+        "input_feeding",
+        "context_gate",
+        "coverage",
+        "doubly_stochastic_penalty",
+        "rnn_type",
+        "embedding_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "readout_size",
+        "readout_activation",
+        "readout_embedding",
+        "embedding_dropout",
+        "hidden_dropout",
+        "readout_dropout",
+        "memory_dropout",
+        "variational_dropout",
+        "recurrent_weight_dropout",
+        "label_smoothing",
+        "tie_word_embeddings",
+    )
 
     vocab_size: int = 8000
     embedding_size: int = 256
@@ -145,14 +179,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
         super().__post_init__(**kwargs)
 
     def _check_choices(self):
-        choices = {
-            "rnn_type": RNN_TYPES,
-            "attention_type": (*ATTENTION_CLASSES, None),
-            "attention_order": ATTENTION_ORDERS,
-            "initial_state": self.initial_states,
-            "readout_activation": READOUT_ACTIVATIONS,
-        }
-        for name, allowed in choices.items():
+        for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.")
         for name in (

@@ -50,6 +50,12 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
 
     model_type = "attention_captioner"
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        *AttentionDecoderConfig.command_line_options,
+        "memory_size",
+        "initial_state",
+        "region_dropout",
+    )
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_attention_captioner.AttentionCaptionerConfig",
         "AutoModel": "modeling_attention_captioner.AttentionCaptionerModel",

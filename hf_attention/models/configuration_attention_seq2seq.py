@@ -1,5 +1,6 @@
 """Configuration of the sequence-to-sequence model."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
@@ -56,11 +57,26 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
     """
 
     model_type = "attention_seq2seq"
-    initial_states: ClassVar[tuple[str, ...]] = (
-        *AttentionDecoderConfig.initial_states,
-        "final_states",
-        "final_backward_state",
-        "copied_states",
+    choices: ClassVar[dict[str, Sequence[str | None]]] = {
+        **AttentionDecoderConfig.choices,
+        "initial_state": (
+            *AttentionDecoderConfig.choices["initial_state"],
+            "final_states",
+            "final_backward_state",
+            "copied_states",
+        ),
+        "encoder_rnn_type": RNN_TYPES,
+    }
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        *AttentionDecoderConfig.command_line_options,
+        "initial_state",
+        "share_encoder_decoder_embeddings",
+        "encoder_embedding_size",
+        "encoder_rnn_type",
+        "encoder_hidden_size",
+        "encoder_num_hidden_layers",
+        "encoder_bidirectional",
+        "encoder_skip_connection",
     )
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_attention_seq2seq.AttentionSeq2SeqConfig",
@@ -99,19 +115,17 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
                 f"`memory_size` follows from the encoder: leave it out, or say {memory_size}, got {self.memory_size}."
             )
         self.memory_size = memory_size
-        super().__post_init__(**kwargs)
-        # What follows from the decoder's fields is checked behind them: an error names the field that was given.
         if self.encoder_embedding_size is None:
             self.encoder_embedding_size = self.embedding_size
         if self.encoder_rnn_type is None:
             self.encoder_rnn_type = self.rnn_type
+        super().__post_init__(**kwargs)
+        # What follows from the decoder's fields is checked behind them: an error names the field that was given.
         self._check_encoder(states_size)
 
     def _check_encoder(self, states_size: int):
         if self.encoder_embedding_size < 1:
             raise ValueError(f"`encoder_embedding_size` must be at least 1, got {self.encoder_embedding_size}.")
-        if self.encoder_rnn_type not in RNN_TYPES:
-            raise ValueError(f"`encoder_rnn_type` must be one of {list(RNN_TYPES)}, got {self.encoder_rnn_type!r}.")
         if self.share_encoder_decoder_embeddings:
             if self.source_vocab_size is not None:
                 raise ValueError(

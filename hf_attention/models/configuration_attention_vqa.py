@@ -1,5 +1,6 @@
 """Configuration of visual question answering."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from transformers import AutoConfig
@@ -10,6 +11,7 @@ from .versions import PreTrainedConfig, strict
 
 
 ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
 HEADS = ("AttentionVQAForQuestionAnswering", "AttentionVQAForConditionalGeneration")
 
 
@@ -81,7 +83,33 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
         **AttentionCaptionerConfig.sub_configs,
         "question_encoder_config": AutoConfig,
     }
-    initial_states: ClassVar[tuple[str, ...]] = ("joint", *AttentionDecoderConfig.initial_states)
+    choices: ClassVar[dict[str, Sequence[str | None]]] = {
+        **AttentionDecoderConfig.choices,
+        "attention_form": ATTENTION_FORMS,
+        "initial_state": ("joint", *AttentionDecoderConfig.choices["initial_state"]),
+        "encoder_rnn_type": RNN_TYPES,
+        "problem_type": PROBLEM_TYPES,
+    }
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        *AttentionDecoderConfig.command_line_options,
+        "attention_form",
+        "num_glimpses",
+        "joint_size",
+        "normalize_regions",
+        "memory_size",
+        "project_regions",
+        "initial_state",
+        "encoder_embedding_size",
+        "encoder_rnn_type",
+        "encoder_hidden_size",
+        "encoder_num_hidden_layers",
+        "encoder_bidirectional",
+        "freeze_question_encoder",
+        "region_dropout",
+        "question_dropout",
+        "joint_dropout",
+        "problem_type",
+    )
     remote_code_pipelines: ClassVar[dict[str, dict]] = {
         "visual-question-answering": {
             "impl": "pipeline_visual_question_answering.VisualQuestionAnsweringPipeline",
@@ -151,10 +179,6 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
         return classes
 
     def _check_question(self):
-        if self.attention_form not in ATTENTION_FORMS:
-            raise ValueError(f"`attention_form` must be one of {list(ATTENTION_FORMS)}, got {self.attention_form!r}.")
-        if self.encoder_rnn_type not in RNN_TYPES:
-            raise ValueError(f"`encoder_rnn_type` must be one of {list(RNN_TYPES)}, got {self.encoder_rnn_type!r}.")
         for name in (
             "num_glimpses",
             "joint_size",
@@ -173,11 +197,6 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
             raise ValueError(
                 "`attention_form='stacked'` adds what it saw to the question's vector: leave `joint_size` out, or say "
                 f"{self.question_size}, got {self.joint_size}."
-            )
-        if self.problem_type not in ("multi_label_classification", "single_label_classification"):
-            raise ValueError(
-                "`problem_type` must be 'multi_label_classification' or 'single_label_classification', "
-                f"got {self.problem_type!r}."
             )
 
     @classmethod

@@ -1,5 +1,6 @@
 """Configuration of the recurrent language model."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from .configuration_attention import AttentionDecoderConfig
@@ -46,7 +47,14 @@ class RecurrentLMConfig(AttentionDecoderConfig):
 
     model_type = "recurrent_lm"
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values"]
-    initial_states: ClassVar[tuple[str, ...]] = ("zeros",)
+    choices: ClassVar[dict[str, Sequence[str | None]]] = {
+        **AttentionDecoderConfig.choices,
+        "initial_state": ("zeros",),
+    }
+    command_line_options: ClassVar[tuple[str, ...]] = (
+        *AttentionDecoderConfig.command_line_options,
+        "attention_window",
+    )
     remote_code_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_recurrent_lm.RecurrentLMConfig",
         "AutoModel": "modeling_recurrent_lm.RecurrentLMModel",

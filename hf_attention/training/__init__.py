@@ -1,1 +1,1 @@
-"""Training: arguments, data, tokenizers, stored features, and the loop on Accelerate that every script runs."""
+"""Training: the tasks, the loop on Accelerate that each of them runs, its data, and what is published of a run."""

@@ -26,7 +26,8 @@ class TextbookDecoder(nn.Module):
     The additive attentive LSTM decoder as a textbook writes it: everything at every step.
 
     Args:
-        config ([`AttentionCaptionerConfig`]): Of the model that it is to equal.
+        config ([`AttentionCaptionerConfig`]):
+            Of the model that it is to equal.
     """
 
     def __init__(self, config: AttentionCaptionerConfig):

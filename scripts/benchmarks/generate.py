@@ -25,8 +25,10 @@ class BareLoop:
     Greedy and beam search over a captioner's decoder without `generate()`: no sequence ends.
 
     Args:
-        model ([`AttentionCaptionerForConditionalGeneration`]): The captioner.
-        num_tokens (`int`): The number of tokens to generate.
+        model ([`AttentionCaptionerForConditionalGeneration`]):
+            The captioner.
+        num_tokens (`int`):
+            The number of tokens to generate.
     """
 
     def __init__(self, model: AttentionCaptionerForConditionalGeneration, num_tokens: int):

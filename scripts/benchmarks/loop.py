@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import get_scheduler
 
-from hf_attention.training.arguments import LoopArguments
 from hf_attention.training.data.collators import CaptionCollator
+from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.objective import Objective
 from hf_attention.training.loop.train import create_optimizer, make_accelerator, train
 

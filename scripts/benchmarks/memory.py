@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from hf_attention.models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
-from hf_attention.training.arguments import LoopArguments
+from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.train import create_optimizer
 
 from .random_captioner import add_size_arguments, make_captioner

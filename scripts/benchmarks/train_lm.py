@@ -25,8 +25,10 @@ class PlainLM(nn.Module):
     The model as a tutorial writes it, with the weights of ours: embedding, `nn.LSTM`, all logits at once.
 
     Args:
-        model ([`RecurrentLMForCausalLM`]): Ours, without a readout layer.
-        dropout (`float`): On embeddings, between layers and on the output.
+        model ([`RecurrentLMForCausalLM`]):
+            Ours, without a readout layer.
+        dropout (`float`):
+            On embeddings, between layers and on the output.
     """
 
     def __init__(self, model: RecurrentLMForCausalLM, dropout: float):

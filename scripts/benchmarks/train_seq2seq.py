@@ -6,13 +6,15 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from train_seq2seq import DEFAULTS, make_model, make_tokenizer
 
 from hf_attention import AttentionSeq2SeqForConditionalGeneration
-from hf_attention.training.arguments import LoopArguments, Seq2SeqModelArguments, TextPairArguments, TokenizerArguments
+from hf_attention.training.data.arguments import TokenizerArguments
 from hf_attention.training.data.reading import get_split, load_splits, text_pairs
+from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.train import create_optimizer
-from hf_attention.training.tasks.translating import text_pair_dataloader
+from hf_attention.training.tasks.translating.arguments import DEFAULTS, Seq2SeqModelArguments, TextPairArguments
+from hf_attention.training.tasks.translating.examples import text_pair_dataloader
+from hf_attention.training.tasks.translating.model import make_model, make_tokenizer
 
 from .timing import Targets, medians
 

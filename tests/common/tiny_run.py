@@ -17,12 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, set_seed
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
-from hf_attention.training.arguments import LoopArguments, StreamingArguments
+from hf_attention.training.data.arguments import StreamingArguments
 from hf_attention.training.data.collators import CaptionCollator
 from hf_attention.training.data.sampling import LengthBatchSampler
 from hf_attention.training.data.streaming import streamed_dataloader
+from hf_attention.training.loop.arguments import LoopArguments
+from hf_attention.training.loop.checkpoints import prepare_output_dir
 from hf_attention.training.loop.objective import Objective
-from hf_attention.training.loop.train import TrainingResult, make_accelerator, prepare_output_dir, train
+from hf_attention.training.loop.train import TrainingResult, make_accelerator, train
 
 
 @dataclass

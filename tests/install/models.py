@@ -34,8 +34,7 @@ from hf_attention.metrics.captioning.captioning import caption_metrics
 from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.seeing import plot_alignment
-from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.language_modeling import for_running_text
+from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 
 
 SENTENCES = ["a small red circle", "a large blue square", "what colour is the circle ?", "red"]

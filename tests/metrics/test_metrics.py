@@ -15,17 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import hf_attention.metrics
 from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
 from hf_attention.metrics.captioning.captioning import Captioning, caption_metrics
+from hf_attention.metrics.chat import chat_metrics
 from hf_attention.metrics.perplexity.perplexity import Perplexity
 from hf_attention.metrics.translation.translation import Translation, translation_metrics, translation_signatures
-from hf_attention.metrics.vqa_accuracy.vqa_accuracy import (
-    VQAAccuracy,
-    answer_metrics,
-    normalize_answer,
-    vqa_accuracy,
-)
-from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.chat_metrics import chat_metrics
-from hf_attention.training.tasks.language_modeling import for_running_text
+from hf_attention.metrics.vqa_accuracy.vqa_accuracy import VQAAccuracy, answer_metrics, normalize_answer, vqa_accuracy
+from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 
 
 FOLDER = Path(hf_attention.metrics.__file__).parent

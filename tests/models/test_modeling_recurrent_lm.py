@@ -26,8 +26,7 @@ from transformers import (
 )
 
 from hf_attention import RecurrentCache, RecurrentLMConfig, RecurrentLMForCausalLM, RecurrentLMModel
-from hf_attention.training.data.tokenization import train_tokenizer
-from hf_attention.training.tasks.language_modeling import for_running_text
+from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}

@@ -82,7 +82,7 @@ def gradients(encoder: TextEncoder, memory: torch.Tensor, starts: torch.Tensor |
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 @pytest.mark.parametrize("skip_connection", [False, True], ids=["states", "states and words"])
-@pytest.mark.parametrize("initial_state", AttentionSeq2SeqConfig.initial_states)
+@pytest.mark.parametrize("initial_state", AttentionSeq2SeqConfig.choices["initial_state"])
 def test_values_and_gradients_equal_a_plain_loop(rnn_type, layers, bidirectional, skip_connection, initial_state):
     if initial_state == "final_backward_state" and not bidirectional:
         pytest.skip("there is no backward direction")

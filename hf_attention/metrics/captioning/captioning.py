@@ -1,6 +1,5 @@
 """Scores of captions against several references each, by pycocoevalcap."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,10 +8,11 @@ import evaluate
 
 from hf_attention.extras import require_extra
 from hf_attention.metrics.references import as_lists, one_or_several_references
-from hf_attention.training.data.tokenization import WORD
+from hf_attention.metrics.words import metric_words
 
 
-METRIC_TOKENIZER = f"lower case, words of the regular expression {WORD}, without punctuation"
+# What is scored without Java.
+METRICS = ("cider", *(f"bleu_{n}" for n in range(1, 5)), "rouge_l")
 
 _CITATION = """\
 @inproceedings{vedantam2015cider, title={CIDEr: Consensus-based Image Description Evaluation},
@@ -27,15 +27,19 @@ def caption_metrics(
     tokenizer: Literal["words", "ptb"] = "words",
     meteor: bool = False,
 ) -> dict[str, float]:
-    """BLEU, CIDEr and ROUGE-L, and METEOR if asked, by pycocoevalcap.
+    """
+    BLEU, CIDEr and ROUGE-L, and METEOR if asked, by pycocoevalcap.
 
     Args:
-        captions (`Sequence[str]`): one caption an image.
-        references (`Sequence[Sequence[str]]`): the references of each image.
+        captions (`Sequence[str]`):
+            One caption an image.
+        references (`Sequence[Sequence[str]]`):
+            The references of each image.
         tokenizer (`str`, *optional*, defaults to `"words"`):
-            `"words"`, as `METRIC_TOKENIZER` describes; or `"ptb"`, the Penn Treebank's without punctuation, as in the
-            COCO evaluation. Needs Java.
-        meteor (`bool`, *optional*, defaults to `False`): whether to compute METEOR. Needs Java.
+            `"words"`, as [`~hf_attention.metrics.words.metric_words`] finds them; or `"ptb"`, the Penn Treebank's
+            without punctuation, as in the COCO evaluation. Needs Java.
+        meteor (`bool`, *optional*, defaults to `False`):
+            Whether to compute METEOR. Needs Java.
 
     Returns:
         `dict[str, float]`:
@@ -43,10 +47,10 @@ def caption_metrics(
             times 100.
 
     Raises:
-        ValueError: if there are no captions, not as many captions as images, an image has no reference, or the
+        ValueError: If there are no captions, not as many captions as images, an image has no reference, or the
             tokenizer is none of these.
-        ModuleNotFoundError: if pycocoevalcap is not installed.
-        RuntimeError: if Java is needed and is not there.
+        ModuleNotFoundError: If pycocoevalcap is not installed.
+        RuntimeError: If Java is needed and is not there.
     """
     if not captions or len(captions) != len(references) or not all(references):
         raise ValueError(
@@ -76,11 +80,6 @@ def caption_metrics(
     if meteor:
         scores["meteor"], _ = Meteor().compute_score(truths, hypotheses)
     return {name: 100 * float(score) for name, score in scores.items()}
-
-
-def metric_words(text: str) -> list[str]:
-    """The words that are compared, see `METRIC_TOKENIZER`."""
-    return re.findall(WORD, text.lower())
 
 
 def _tokenize(texts: dict[int, Sequence[str]], tokenizer: str) -> dict[int, list[str]]:

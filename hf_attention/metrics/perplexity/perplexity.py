@@ -1,22 +1,134 @@
 """The perplexity of texts under a causal language model: of this package, or any other."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import datasets
 import evaluate
 import torch
 from accelerate import Accelerator
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 import hf_attention  # noqa: F401  (the Auto classes then know its models)
-from hf_attention.training.tasks.language_modeling import TextPerplexity, WindowPerplexity, stream
+from hf_attention.metrics.running_text import collate_sentences, in_columns, sentences, stream
+from hf_attention.models.cache import RecurrentCache
 
 
 _CITATION = """\
 @article{jelinek1977perplexity, title={Perplexity: a measure of the difficulty of speech recognition tasks},
   author={Jelinek, Fred and Mercer, Robert L. and Bahl, Lalit R. and Baker, James K.},
   journal={The Journal of the Acoustical Society of America}, year={1977}}"""
+
+
+class TextPerplexity:
+    """
+    The perplexity of a text, over all processes.
+
+    Args:
+        texts (`Iterable[str]`):
+            Sentences or paragraphs, in their order; the end of each is predicted, too.
+        tokenizer (`PreTrainedTokenizerFast`):
+            See [`for_running_text`].
+        accelerator (`Accelerator`):
+            Processes and device; the precision is the model's.
+        columns (`int`, *optional*, defaults to 1):
+            Parts of the text that are read side by side, all but the first from a zero state; 1: the text is read in
+            one. Sentences of a batch, where the state is reset.
+        segment_length (`int`, *optional*, defaults to 64):
+            Tokens at a time; the result does not depend on it.
+        reset_state (`bool`, *optional*, defaults to `False`):
+            Whether each text is read from the zero state.
+    """
+
+    def __init__(
+        self,
+        texts: Iterable[str],
+        tokenizer: PreTrainedTokenizerFast,
+        accelerator: Accelerator,
+        columns: int = 1,
+        segment_length: int = 64,
+        reset_state: bool = False,
+    ):
+        self.accelerator = accelerator
+        self.columns = columns
+        self.segment_length = segment_length
+        self.sentences = sorted(sentences(texts, tokenizer), key=len) if reset_state else None
+        self.tokens = None if reset_state else stream(texts, tokenizer)
+
+    def _batches(self) -> Iterator[tuple[dict[str, torch.Tensor], RecurrentCache | None]]:
+        """Those of this process."""
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if self.sentences is not None:
+            starts = range(process * self.columns, len(self.sentences), processes * self.columns)
+            for start in starts:
+                yield collate_sentences(self.sentences[start : start + self.columns]), None
+            return
+        inputs, targets = (part[process::processes] for part in in_columns(self.tokens, self.columns))
+        cache = RecurrentCache()
+        for start in range(0, inputs.shape[1] if len(inputs) else 0, self.segment_length):
+            stop = start + self.segment_length
+            yield {"input_ids": inputs[:, start:stop], "shift_labels": targets[:, start:stop]}, cache
+
+    @torch.no_grad()
+    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
+        """
+        Args:
+            model (`PreTrainedModel`):
+                In evaluation mode.
+
+        Returns:
+            `dict`: `perplexity`; `loss`, its logarithm; `tokens`, how many were predicted.
+        """
+        totals = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        for batch, cache in self._batches():
+            batch = {name: values.to(self.accelerator.device) for name, values in batch.items()}
+            loss = model(**batch, cache=cache, use_cache=cache is not None, num_items_in_batch=1).loss
+            totals += torch.stack([loss, (batch["shift_labels"] != -100).sum()])
+        loss, tokens = self.accelerator.reduce(totals, reduction="sum").tolist()
+        return {"perplexity": math.exp(loss / tokens), "loss": loss / tokens, "tokens": int(tokens)}
+
+
+class WindowPerplexity:
+    """
+    The perplexity of a text under any causal language model, each token predicted from a window of those before it.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(1 + tokens,)`):
+            The text; all but the first are predicted.
+        device (`torch.device`):
+            Where the model is.
+        context (`int`):
+            Tokens of a window, at most what the model can read.
+        stride (`int`):
+            Tokens that are predicted in each window: the last ones.
+
+    Raises:
+        ValueError: If the text is empty, or `stride` does not lie in a window.
+    """
+
+    def __init__(self, tokens: torch.LongTensor, device: torch.device, context: int, stride: int):
+        if len(tokens) < 2:
+            raise ValueError("There is no token to predict: the text is empty.")
+        if not 1 <= stride <= context:
+            raise ValueError(f"`stride` must lie in [1, context={context}], got {stride}.")
+        self.tokens = tokens.to(device)
+        self.context = context
+        self.stride = stride
+
+    @torch.no_grad()
+    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
+        """See [`TextPerplexity.__call__`]."""
+        total = torch.zeros((), dtype=torch.float64, device=self.tokens.device)
+        inputs, targets = self.tokens[:-1], self.tokens[1:]
+        for start in range(0, len(targets), self.stride):
+            stop = min(start + self.stride, len(targets))
+            window = inputs[max(stop - self.context, 0) : stop]
+            logits = model(window.unsqueeze(0), use_cache=False).logits[0, start - stop :]
+            total += F.cross_entropy(logits.float(), targets[start:stop], reduction="sum")
+        loss = float(total) / len(targets)
+        return {"perplexity": math.exp(loss), "loss": loss, "tokens": len(targets)}
 
 
 def perplexity(
@@ -30,26 +142,35 @@ def perplexity(
     context: int | None = None,
     separator: str | None = None,
 ) -> dict[str, float]:
-    """The perplexity of texts, each followed by the tokenizer's end-of-sentence token.
+    """
+    The perplexity of texts, each followed by the tokenizer's end-of-sentence token.
 
     Args:
-        model (`PreTrainedModel`): a causal language model, in evaluation mode. A recurrent one reads the texts as one
+        model (`PreTrainedModel`):
+            A causal language model, in evaluation mode. A recurrent one reads the texts as one
             stream; any other predicts the last `segment_length` tokens of each window of `context`.
-        tokenizer (`PreTrainedTokenizerFast`): the model's.
-        texts (`Sequence[str]`): sentences or paragraphs, in their order.
-        accelerator (`Accelerator`): where the model is.
-        segment_length (`int`, *optional*, defaults to 64): tokens at a time.
+        tokenizer (`PreTrainedTokenizerFast`):
+            The model's.
+        texts (`Sequence[str]`):
+            Sentences or paragraphs, in their order.
+        accelerator (`Accelerator`):
+            Where the model is.
+        segment_length (`int`, *optional*, defaults to 64):
+            Tokens at a time.
         columns (`int`, *optional*, defaults to 1):
             Recurrent models: parts of the text that are read side by side; 1 is exact.
-        reset_state (`bool`, *optional*, defaults to `False`): recurrent models: read each text from a zero state.
-        context (`int`, *optional*): other models: tokens of a window. Defaults to all that the model can read.
-        separator (`str`, *optional*): other models: joins the texts, in place of the end-of-sentence token.
+        reset_state (`bool`, *optional*, defaults to `False`):
+            Recurrent models: read each text from a zero state.
+        context (`int`, *optional*):
+            Other models: tokens of a window. Defaults to all that the model can read.
+        separator (`str`, *optional*):
+            Other models: joins the texts, in place of the end-of-sentence token.
 
     Returns:
         `dict`: `perplexity`; `loss`, its logarithm; `tokens`, how many were predicted.
 
     Raises:
-        ValueError: if an argument is for the other kind of models, or the text is empty.
+        ValueError: If an argument is for the other kind of models, or the text is empty.
     """
     if model.config.model_type == "recurrent_lm":
         if separator is not None or context is not None:

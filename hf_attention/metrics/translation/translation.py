@@ -19,11 +19,14 @@ _CITATION = """\
 
 
 def translation_metrics(translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU, chrF and TER by sacreBLEU.
+    """
+    Corpus BLEU, chrF and TER by sacreBLEU.
 
     Args:
-        translations (`Sequence[str]`): one a sentence, as text, not tokenized.
-        references (`Sequence[str]`): one a sentence, as text.
+        translations (`Sequence[str]`):
+            One a sentence, as text, not tokenized.
+        references (`Sequence[str]`):
+            One a sentence, as text.
 
     Returns:
         `dict[str, float]`:
@@ -31,8 +34,8 @@ def translation_metrics(translations: Sequence[str], references: Sequence[str]) 
             better. What [`translation_signatures`] gives belongs beside them.
 
     Raises:
-        ModuleNotFoundError: if sacreBLEU is not installed.
-        ValueError: if there are no translations, or not as many as references.
+        ModuleNotFoundError: If sacreBLEU is not installed.
+        ValueError: If there are no translations, or not as many as references.
     """
     if not translations or len(translations) != len(references):
         raise ValueError(

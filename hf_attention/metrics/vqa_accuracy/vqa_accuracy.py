@@ -32,14 +32,16 @@ _WITH_APOSTROPHE = {word.replace("'", ""): word for word in _SHORTENED.split()}
 
 
 def normalize_answer(answer: str) -> str:
-    """The answer as the VQA data sets compare it.
+    """
+    The answer as the VQA data sets compare it.
 
     Punctuation becomes a space, or nothing where it stands at the edge of a word or the answer has a number such as
     1,000; of full stops only decimal points are left. Then all is lower-cased, numbers up to ten are written in
     digits, articles are left out, and shortened words get their apostrophe.
 
     Args:
-        answer (`str`): an answer.
+        answer (`str`):
+            An answer.
     """
     answer = " ".join(answer.split())
     text = answer
@@ -53,16 +55,19 @@ def normalize_answer(answer: str) -> str:
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
-    """How right an answer is: min(n / 3, 1) of n annotators who gave it, a mean over all choices of all but one of
+    """
+    How right an answer is: min(n / 3, 1) of n annotators who gave it, a mean over all choices of all but one of
     them, so that people can be scored likewise (Antol et al. 2015, section 3). Of ten annotators one counts 0.3. Where
     fewer than three are left, all of them take the place of three.
 
     Args:
-        prediction (`str`): the answer.
-        answers (`Sequence[str]`): one for each annotator; of a single one's, whether it is the same.
+        prediction (`str`):
+            The answer.
+        answers (`Sequence[str]`):
+            One for each annotator; of a single one's, whether it is the same.
 
     Returns:
-        `float`: from 0 to 1, both sides normalised by [`normalize_answer`].
+        `float`: From 0 to 1, both sides normalised by [`normalize_answer`].
     """
     total = len(answers)
     votes = Counter(map(normalize_answer, answers))[normalize_answer(prediction)]
@@ -79,18 +84,21 @@ def most_common(answers: Sequence[str]) -> str:
 
 
 def answer_metrics(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Scores answers, from 0 to 1.
+    """
+    Scores answers, from 0 to 1.
 
     Args:
-        predictions (`Sequence[str]`): the answer to each question.
-        answers (`Sequence[Sequence[str]]`): the right answers to each, one for each annotator.
+        predictions (`Sequence[str]`):
+            The answer to each question.
+        answers (`Sequence[Sequence[str]]`):
+            The right answers to each, one for each annotator.
 
     Returns:
         `dict[str, float]`: `exact_match`, the share of answers that are the most common right one, letter for letter
         but for the white space around it; with several annotators also `vqa_accuracy`, the mean of [`vqa_accuracy`].
 
     Raises:
-        ValueError: if there are no predictions, not as many as questions, or a question without an answer.
+        ValueError: If there are no predictions, not as many as questions, or a question without an answer.
     """
     if not predictions or len(predictions) != len(answers) or not all(answers):
         raise ValueError(

@@ -7,20 +7,23 @@ import torch
 
 
 class CaptionCollator:
-    """Stacks images and pads the labels of their captions.
+    """
+    Stacks images and pads the labels of their captions.
 
     With k captions for the image that has most, the labels of image i are the rows `i * k` to `i * k + k - 1`, so
     that a model needs each image only once. Rows without a caption are all padding.
 
     Args:
-        label_pad_token_id (`int`, *optional*, defaults to -100): padding of the labels, which the loss leaves out.
+        label_pad_token_id (`int`, *optional*, defaults to -100):
+            Padding of the labels, which the loss leaves out.
     """
 
     def __init__(self, label_pad_token_id: int = -100):
         self.label_pad_token_id = label_pad_token_id
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Makes one batch.
+        """
+        Makes one batch.
 
         Args:
             examples (`Sequence[dict]`):
@@ -28,7 +31,7 @@ class CaptionCollator:
                 as tensors of equal shapes, and where captions do not count alike `label_weights`, one per caption.
 
         Returns:
-            `dict[str, torch.Tensor]`: the inputs (images, …) in float32, `labels` (images * k, target) in int64, and
+            `dict[str, torch.Tensor]`: The inputs (images, …) in float32, `labels` (images * k, target) in int64, and
             where the examples have weights `label_weights` of that shape in float32.
         """
         captions = max(len(example["labels"]) for example in examples)

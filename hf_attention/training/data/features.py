@@ -33,28 +33,39 @@ def stored_region_features(
     batch_size: int = 8,
     show_progress: bool = True,
 ) -> np.memmap:
-    """Opens the features of a split's images, and computes them first where `folder` lacks them.
+    """
+    Opens the features of a split's images, and computes them first where `folder` lacks them.
 
     The file's name is a hash of everything the features depend on, so that stale ones are never read. It appears
     under that name only when it is complete.
 
     Args:
-        dataset (`Dataset`): the images.
-        image_column (`str`): their column.
-        encoder (`nn.Module`): has `extract_regions(pixel_values)` and `backbone`.
-        image_processor (`BaseImageProcessor`): makes `pixel_values` from images.
-        folder (`str` or `Path`): where the files lie.
-        mirrored (`bool`, *optional*, defaults to `False`): whether to mirror each image.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): precision of the backbone.
-        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): where to compute.
-        batch_size (`int`, *optional*, defaults to 8): images at a time; few fit the caches of a CPU best.
-        show_progress (`bool`, *optional*, defaults to `True`): whether to show a bar.
+        dataset (`Dataset`):
+            The images.
+        image_column (`str`):
+            Their column.
+        encoder (`nn.Module`):
+            Has `extract_regions(pixel_values)` and `backbone`.
+        image_processor (`BaseImageProcessor`):
+            Makes `pixel_values` from images.
+        folder (`str` or `Path`):
+            Where the files lie.
+        mirrored (`bool`, *optional*, defaults to `False`):
+            Whether to mirror each image.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`):
+            Precision of the backbone.
+        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`):
+            Where to compute.
+        batch_size (`int`, *optional*, defaults to 8):
+            Images at a time; few fit the caches of a CPU best.
+        show_progress (`bool`, *optional*, defaults to `True`):
+            Whether to show a bar.
 
     Returns:
         `np.memmap`: (images, regions, region_size), float16, read-only.
 
     Raises:
-        ValueError: if an image cannot be decoded, or its features are not finite in float16.
+        ValueError: If an image cannot be decoded, or its features are not finite in float16.
     """
     backbone = encoder.backbone
     path = Path(folder) / f"{_key(dataset, image_column, backbone, image_processor, mirrored, dtype)}.npy"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
@@ -9,20 +10,105 @@ from huggingface_hub.constants import HF_HOME
 from torch import nn
 from transformers import BaseImageProcessor
 
+from ...models.pictures import as_rgb
 from ...models.versions import AutoImageProcessor, pillow_image_processor
-from ..tasks.captioning import PixelSource, RegionSource
 from .features import stored_region_features
+from .reading import read_image
+
+
+class PixelSource:
+    """
+    The images of a split as `pixel_values`, decoded anew each time.
+
+    Args:
+        dataset (`Dataset`):
+            The split.
+        column (`str`):
+            Its column of images.
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
+        self.dataset = dataset
+        self.column = column
+        self.image_processor = image_processor
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image: `pixel_values` (channels, height, width)."""
+        image = as_rgb(read_image(self.dataset, row, self.column))
+        pixel_values = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
+
+
+class RegionSource:
+    """
+    The images of a split as stored `region_features`.
+
+    Args:
+        features (`np.ndarray`):
+            (images, regions, region_size), see [`stored_region_features`].
+        mirrored (`np.ndarray`, *optional*):
+            The same of the mirrored images.
+    """
+
+    def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None):
+        self.features = features
+        self.mirrored = mirrored
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image: `region_features` (regions, region_size)."""
+        return {"region_features": torch.from_numpy(np.array((self.mirrored if mirrored else self.features)[row]))}
+
+
+class PixelsInMemory:
+    """
+    The pixel values of all images, made once: of small images, and not too many.
+
+    Args:
+        dataset (`Dataset`):
+            A split.
+        column (`str`):
+            Its column of images.
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
+    """
+
+    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
+        self.pixel_values = torch.cat(
+            [
+                image_processor(images=batch[column], return_tensors="pt")["pixel_values"].half()
+                for batch in dataset.select_columns(column).iter(500)
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pixel_values)
+
+    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+        """The model's input for one image."""
+        pixel_values = self.pixel_values[row]
+        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
 
 def make_image_processor(backbone: str | None, image_size: int | None) -> BaseImageProcessor:
-    """The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
+    """
+    The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
 
     Args:
-        backbone (`str`, *optional*): name or folder of the pretrained vision model.
-        image_size (`int`, *optional*): resize images straight to this size, without cropping.
+        backbone (`str`, *optional*):
+            Name or folder of the pretrained vision model.
+        image_size (`int`, *optional*):
+            Resize images straight to this size, without cropping.
 
     Raises:
-        ValueError: if neither is given.
+        ValueError: If neither is given.
     """
     straight = {}
     if image_size is not None:
@@ -44,16 +130,24 @@ def make_source(
     mirror: bool = False,
     features_dir: str | Path | None = None,
 ) -> PixelSource | RegionSource:
-    """The images of a split: as stored features where the backbone is frozen.
+    """
+    The images of a split: as stored features where the backbone is frozen.
 
     Args:
-        dataset (`Dataset`): the split.
-        column (`str`): its column of images.
-        encoder (`nn.Module`): an [`ImageEncoder`].
-        image_processor (`BaseImageProcessor`): makes the pixel values.
-        accelerator (`Accelerator`): processes, device and precision.
-        mirror (`bool`, *optional*, defaults to `False`): whether mirrored images are needed too.
-        features_dir (`str` or `Path`, *optional*): where features are stored; by default under HF_HOME.
+        dataset (`Dataset`):
+            The split.
+        column (`str`):
+            Its column of images.
+        encoder (`nn.Module`):
+            An [`ImageEncoder`].
+        image_processor (`BaseImageProcessor`):
+            Makes the pixel values.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        mirror (`bool`, *optional*, defaults to `False`):
+            Whether mirrored images are needed too.
+        features_dir (`str` or `Path`, *optional*):
+            Where features are stored; by default under HF_HOME.
     """
     if not encoder.config.freeze_backbone:
         return PixelSource(dataset, column, image_processor)
@@ -73,29 +167,3 @@ def make_source(
             )
 
     return RegionSource(stored(False), stored(True) if mirror else None)
-
-
-class PixelsInMemory:
-    """The pixel values of all images, made once: of small images, and not too many.
-
-    Args:
-        dataset (`Dataset`): a split.
-        column (`str`): its column of images.
-        image_processor (`BaseImageProcessor`): makes the pixel values.
-    """
-
-    def __init__(self, dataset: Dataset, column: str, image_processor: BaseImageProcessor):
-        self.pixel_values = torch.cat(
-            [
-                image_processor(images=batch[column], return_tensors="pt")["pixel_values"].half()
-                for batch in dataset.select_columns(column).iter(500)
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.pixel_values)
-
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image."""
-        pixel_values = self.pixel_values[row]
-        return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}

@@ -33,18 +33,22 @@ TRANSLATION_COLUMN = "translation"
 def load_splits(
     name: str, config_name: str | None = None, streaming: bool = False
 ) -> DatasetDict | IterableDatasetDict:
-    """Loads a data set from a Hub name, a folder that `load_dataset` reads, or one that `save_to_disk` wrote.
+    """
+    Loads a data set from a Hub name, a folder that `load_dataset` reads, or one that `save_to_disk` wrote.
 
     Args:
-        name (`str`): Hub name or folder.
-        config_name (`str`, *optional*): configuration of the data set.
-        streaming (`bool`, *optional*, defaults to `False`): whether rows are read only when they are asked for.
+        name (`str`):
+            Hub name or folder.
+        config_name (`str`, *optional*):
+            Configuration of the data set.
+        streaming (`bool`, *optional*, defaults to `False`):
+            Whether rows are read only when they are asked for.
 
     Returns:
-        `DatasetDict`, or with `streaming` `IterableDatasetDict`: the splits.
+        `DatasetDict`, or with `streaming` `IterableDatasetDict`: The splits.
 
     Raises:
-        ValueError: if a folder holds a single split saved without its name.
+        ValueError: If a folder holds a single split saved without its name.
     """
     folder = Path(name)
     if (folder / "dataset_dict.json").is_file():
@@ -60,10 +64,12 @@ def load_splits(
 def load_text_splits(
     files: Mapping[str, str | Path | Sequence[str | Path]], streaming: bool = False
 ) -> DatasetDict | IterableDatasetDict:
-    """Loads splits from files of texts in UTF-8, which are read as they are: no empty or odd text is given a meaning.
+    """
+    Loads splits from files of texts in UTF-8, which are read as they are: no empty or odd text is given a meaning.
 
     Args:
-        files (`Mapping`): for every split its file, or its pair of files:
+        files (`Mapping`):
+            For every split its file, or its pair of files:
 
             - `.jsonl` or `.json`: one JSON object a line;
             - `.csv`: with commas, quotes where needed, and the columns' names in the first line;
@@ -74,13 +80,13 @@ def load_text_splits(
             Whether rows are read only when they are asked for; so errors come late.
 
     Returns:
-        `DatasetDict`, or with `streaming` `IterableDatasetDict`: the splits, to be read by [`text_pairs`].
+        `DatasetDict`, or with `streaming` `IterableDatasetDict`: The splits, to be read by [`text_pairs`].
 
     Raises:
         ValueError:
             If a file has another ending, is not valid UTF-8 or cannot be parsed (it names file and line), or two
             files differ in their number of lines.
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: If there is no such file.
     """
     readers = {split: _reader(paths, split) for split, paths in files.items()}
     if streaming:
@@ -185,10 +191,11 @@ _ROWS_OF = {
 def get_split(
     splits: DatasetDict | IterableDatasetDict, name: str, max_samples: int | None = None
 ) -> Dataset | IterableDataset:
-    """The split `name`, or its first `max_samples` rows.
+    """
+    The split `name`, or its first `max_samples` rows.
 
     Raises:
-        ValueError: if there is no such split, or it is empty; of a stream only its rows will tell.
+        ValueError: If there is no such split, or it is empty; of a stream only its rows will tell.
     """
     if name not in splits:
         raise ValueError(f"The data set has no split {name!r}. It has {sorted(splits)}.")
@@ -214,11 +221,12 @@ def check_images(dataset: Dataset, column: str, argument: str = "image_column") 
 
 
 def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
-    """The texts of each row, from a column of strings or of lists of strings. Blank ones are left out, and a warning
+    """
+    The texts of each row, from a column of strings or of lists of strings. Blank ones are left out, and a warning
     says how many.
 
     Raises:
-        ValueError: if the column is missing or holds something else, or a row has no text.
+        ValueError: If the column is missing or holds something else, or a row has no text.
     """
     check_column(dataset, column, argument)
     rows, blank = [], 0
@@ -246,10 +254,12 @@ def text_pairs(
     target_lang: str | None = None,
     drop_unpaired: bool = False,
 ) -> Dataset:
-    """The pairs of texts of a split, from two columns of strings, or from two languages of a column `translation`.
+    """
+    The pairs of texts of a split, from two columns of strings, or from two languages of a column `translation`.
 
     Args:
-        dataset (`Dataset`): the split.
+        dataset (`Dataset`):
+            The split.
         source_column, target_column (`str`, *optional*):
             Two columns of strings. They come before the languages where both are given.
         source_lang, target_lang (`str`, *optional*):
@@ -259,7 +269,7 @@ def text_pairs(
             many they are. Otherwise such a row is an error.
 
     Returns:
-        `Dataset`: with the columns `source` and `target`, without white space at the ends of the texts.
+        `Dataset`: With the columns `source` and `target`, without white space at the ends of the texts.
 
     Raises:
         ValueError:
@@ -328,10 +338,11 @@ def _check_languages(dataset: Dataset, **arguments: str) -> None:
 
 
 def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
-    """The rows of a split whose images can be decoded; a warning counts and names the others.
+    """
+    The rows of a split whose images can be decoded; a warning counts and names the others.
 
     Raises:
-        ValueError: if no row is left.
+        ValueError: If no row is left.
     """
     good = []
     for row in range(len(dataset)):
@@ -350,10 +361,11 @@ def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
 
 
 def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
-    """The decoded image of one row.
+    """
+    The decoded image of one row.
 
     Raises:
-        ValueError: if it is missing or cannot be decoded; the message names the row and, where known, the file.
+        ValueError: If it is missing or cannot be decoded; the message names the row and, where known, the file.
     """
     try:
         image = dataset[row][column]

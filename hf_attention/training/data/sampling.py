@@ -11,17 +11,21 @@ from torch.utils.data import Sampler
 def bucketed_batches(
     rng: np.random.Generator, lengths: Sequence[int | tuple[int, ...]], batch_size: int, bucket_batches: int
 ) -> Iterator[list[int]]:
-    """Batches of examples of similar length, in random order.
+    """
+    Batches of examples of similar length, in random order.
 
     Args:
-        rng (`np.random.Generator`): draws the order.
+        rng (`np.random.Generator`):
+            Draws the order.
         lengths (`Sequence[int]`, or of `tuple[int, ...]`):
             Length of each example; of several lengths, a later one counts where the earlier ones are equal.
-        batch_size (`int`): examples of a batch.
-        bucket_batches (`int`): batches among which examples are sorted by length; 1 leaves the order random.
+        batch_size (`int`):
+            Examples of a batch.
+        bucket_batches (`int`):
+            Batches among which examples are sorted by length; 1 leaves the order random.
 
     Yields:
-        `list[int]`: the numbers of the examples of a batch.
+        `list[int]`: The numbers of the examples of a batch.
     """
     order = rng.permutation(len(lengths)).tolist()
     window = batch_size * bucket_batches
@@ -51,15 +55,19 @@ class _EpochBatchSampler(Sampler[list]):
 
 
 class LengthBatchSampler(_EpochBatchSampler):
-    """Batches of examples of similar length; every example is used once an epoch. A recurrent decoder takes as many
+    """
+    Batches of examples of similar length; every example is used once an epoch. A recurrent decoder takes as many
     steps as the longest target of the batch. The order depends on seed and epoch alone.
 
     Args:
-        lengths (`Sequence[int]`, or of `tuple[int, ...]`): length or lengths of each example, in tokens.
-        examples_per_batch (`int`): examples of a batch.
+        lengths (`Sequence[int]`, or of `tuple[int, ...]`):
+            Length or lengths of each example, in tokens.
+        examples_per_batch (`int`):
+            Examples of a batch.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which examples are sorted by length; 1 leaves the order random.
-        seed (`int`, *optional*, defaults to 0): seed of the order.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the order.
     """
 
     def __init__(
@@ -83,12 +91,16 @@ class LengthBatchSampler(_EpochBatchSampler):
 
 
 class CaptionGroup(NamedTuple):
-    """An image with those of its captions that share a batch.
+    """
+    An image with those of its captions that share a batch.
 
     Args:
-        image (`int`): number of the image.
-        captions (`tuple[int, ...]`): numbers of its captions.
-        mirrored (`bool`): whether the image is mirrored.
+        image (`int`):
+            Number of the image.
+        captions (`tuple[int, ...]`):
+            Numbers of its captions.
+        mirrored (`bool`):
+            Whether the image is mirrored.
     """
 
     image: int
@@ -97,19 +109,25 @@ class CaptionGroup(NamedTuple):
 
 
 class CaptionBatchSampler(_EpochBatchSampler):
-    """Batches of images with several of their captions each; every caption is used once an epoch.
+    """
+    Batches of images with several of their captions each; every caption is used once an epoch.
 
     The groups of an image's captions are drawn anew each epoch. Groups of similar length come together: a recurrent
     decoder takes as many steps as the longest caption of the batch. The order depends on seed and epoch alone.
 
     Args:
-        lengths (`Sequence[Sequence[int]]`): length of each caption of each image, in tokens.
-        images_per_batch (`int`): groups of a batch.
-        captions_per_image (`int`, *optional*, defaults to 1): captions of a group, at most.
-        mirror (`bool`, *optional*, defaults to `False`): whether half of the groups show their image mirrored.
+        lengths (`Sequence[Sequence[int]]`):
+            Length of each caption of each image, in tokens.
+        images_per_batch (`int`):
+            Groups of a batch.
+        captions_per_image (`int`, *optional*, defaults to 1):
+            Captions of a group, at most.
+        mirror (`bool`, *optional*, defaults to `False`):
+            Whether half of the groups show their image mirrored.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which groups are sorted by length; 1 leaves the order random.
-        seed (`int`, *optional*, defaults to 0): seed of the order.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the order.
     """
 
     def __init__(

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
 from datasets import Dataset, Image, IterableDataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from ..arguments import StreamingArguments
-from ..loop.batches import Batches, Share
+from .arguments import StreamingArguments
 
 
 Batch = dict[str, Any]
@@ -21,14 +19,17 @@ Position = dict[str, Any]
 
 
 def first_rows(rows: IterableDataset, number: int | None = None) -> Dataset:
-    """The first rows of a stream, or all of them, in memory; images stay encoded.
+    """
+    The first rows of a stream, or all of them, in memory; images stay encoded.
 
     Args:
-        rows (`IterableDataset`): the stream.
-        number (`int`, *optional*): how many rows; fewer where there are no more. Defaults to all.
+        rows (`IterableDataset`):
+            The stream.
+        number (`int`, *optional*):
+            How many rows; fewer where there are no more. Defaults to all.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: If there are none.
     """
     found = list(islice(_encoded_images(rows), number))
     if not found:
@@ -44,18 +45,25 @@ def streamed_dataloader(
     seed: int,
     num_workers: int = 0,
 ) -> DataLoader:
-    """This process's share of a stream, for [`~hf_attention.training.loop.train.train`].
+    """
+    This process's share of a stream, for [`~hf_attention.training.loop.train.train`].
 
     The shards (files) of the data set are shared out if their number is a multiple of the processes'; else each
     process reads all of them and leaves out the others' rows.
 
     Args:
-        rows (`IterableDataset`): the data set.
-        make_dataloader (`Callable`): see [`BatchStream`].
-        accelerator (`Accelerator`): the processes.
-        arguments ([`~hf_attention.training.arguments.StreamingArguments`]): buffer, and steps of an epoch.
-        seed (`int`): seed of the order.
-        num_workers (`int`, *optional*, defaults to 0): 1 makes the batches in another process, ahead of time.
+        rows (`IterableDataset`):
+            The data set.
+        make_dataloader (`Callable`):
+            See [`BatchStream`].
+        accelerator (`Accelerator`):
+            The processes.
+        arguments ([`StreamingArguments`]):
+            Buffer, and steps of an epoch.
+        seed (`int`):
+            Seed of the order.
+        num_workers (`int`, *optional*, defaults to 0):
+            1 makes the batches in another process, ahead of time.
     """
     share = split_dataset_by_node(rows, accelerator.process_index, accelerator.num_processes)
     stream = BatchStream(share, make_dataloader, arguments.shuffle_buffer, arguments.steps_per_epoch, seed)
@@ -63,20 +71,25 @@ def streamed_dataloader(
 
 
 class BatchStream(torch.utils.data.IterableDataset):
-    """The batches of a streamed data set, pass after pass without end, each with the position behind it.
+    """
+    The batches of a streamed data set, pass after pass without end, each with the position behind it.
 
     As many rows as the buffer holds are read, and shuffled and batched like a data set of their own; each pass takes
     the shards in another order. A position tells where the rows of the buffer began and how many of its batches are
     done. From there the stream goes on exactly, at the cost of reading these rows again.
 
     Args:
-        rows (`IterableDataset`): the rows of this process.
+        rows (`IterableDataset`):
+            The rows of this process.
         make_dataloader (`Callable`):
             Makes the batches of a buffer: its `dataset`, its `collate_fn`, and its `batch_sampler`, which has
             `set_epoch`.
-        buffer_size (`int`): rows of the buffer.
-        steps_per_epoch (`int`): what the loop takes for an epoch.
-        seed (`int`): seed of the shards' order.
+        buffer_size (`int`):
+            Rows of the buffer.
+        steps_per_epoch (`int`):
+            What the loop takes for an epoch.
+        seed (`int`):
+            Seed of the shards' order.
     """
 
     def __init__(
@@ -96,10 +109,11 @@ class BatchStream(torch.utils.data.IterableDataset):
         self.position: Position = {"pass": 0, "buffer": 0, "rows": None, "done": 0}
 
     def __iter__(self) -> Iterator[tuple[Batch, Position]]:
-        """From `position` on, which stays as it is.
+        """
+        From `position` on, which stays as it is.
 
         Raises:
-            ValueError: if the data set is empty, or whatever `make_dataloader` finds wrong with its rows.
+            ValueError: If the data set is empty, or whatever `make_dataloader` finds wrong with its rows.
         """
         position = self.position
         while True:
@@ -131,49 +145,6 @@ class BatchStream(torch.utils.data.IterableDataset):
         yield from DataLoader(
             dataloader.dataset, batch_sampler=left, collate_fn=dataloader.collate_fn, generator=torch.Generator()
         )
-
-
-class StreamedBatches(Batches):
-    """The optimiser steps of a [`BatchStream`]. Every process has batches of its own, and never runs out of them.
-
-    Args:
-        dataloader (`DataLoader`): see [`streamed_dataloader`].
-        accelerator (`Accelerator`): the device.
-        accumulation (`int`): batches of a step, for each process.
-    """
-
-    def __init__(self, dataloader: DataLoader, accelerator: Accelerator, accumulation: int):
-        super().__init__()
-        self.steps_per_epoch = dataloader.dataset.steps_per_epoch
-        self.accumulation = accumulation
-        self._dataloader = dataloader
-        self._device = accelerator.device
-        self._batches: Iterator[tuple[Batch, Position]] | None = None
-        self._fetched = self._trained = dataloader.dataset.position
-
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[list[Share]]:
-        if self._batches is None:
-            # A loader that starts draws from where dropout draws; see `SizedBatches`.
-            with torch.random.fork_rng(devices=[]):
-                self._batches = iter(self._dataloader)
-        for _ in range(done, self.steps_per_epoch):
-            shares = []
-            for _ in range(self.accumulation):
-                batch, self._fetched = self._next(self._batches)
-                shares.append(Share(send_to_device(batch, self._device)))
-            yield shares
-
-    def end_step(self) -> float:
-        self._trained = self._fetched
-        return super().end_step()
-
-    def state_dict(self) -> Position:
-        return self._trained
-
-    def load_state_dict(self, state: Position | None) -> None:
-        if state is None:
-            raise ValueError("The checkpoint comes from a run without `streaming`.")
-        self._dataloader.dataset.position = self._fetched = self._trained = state
 
 
 def _encoded_images(rows: IterableDataset) -> IterableDataset:

@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from ...metrics.words import WORD
+
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
-WORD = r"\w+(?:[-']\w+)*"
 # A word with its inner hyphens, or a single mark; "▁" before it stands for the space it follows.
 WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -28,7 +29,8 @@ def train_tokenizer(
     min_count: int = 1,
     lowercase: bool = False,
 ) -> PreTrainedTokenizerFast:
-    """Trains a tokenizer whose encodings end with `</s>` and whose decoded text needs no cleaning.
+    """
+    Trains a tokenizer whose encodings end with `</s>` and whose decoded text needs no cleaning.
 
     - `"word"`: lower-cased words, with inner hyphens and apostrophes (`t-shirt`, `dog's`), as captions need them;
       punctuation is dropped and rare words become `<unk>`.
@@ -45,15 +47,19 @@ def train_tokenizer(
     text itself becomes a space.
 
     Args:
-        texts (`Iterable[str]`): the training texts.
-        tokenizer_type (`str`, *optional*, defaults to `"word"`): one of the above.
-        vocab_size (`int`, *optional*, defaults to 10000): largest size of the vocabulary, special tokens included.
+        texts (`Iterable[str]`):
+            The training texts.
+        tokenizer_type (`str`, *optional*, defaults to `"word"`):
+            One of the above.
+        vocab_size (`int`, *optional*, defaults to 10000):
+            Largest size of the vocabulary, special tokens included.
         min_count (`int`, *optional*, defaults to 1):
             How often a word (`"bpe"`: a pair to merge) must occur. `"unigram"` has no such limit.
-        lowercase (`bool`, *optional*, defaults to `False`): lower-cases the texts; `"word"` always does.
+        lowercase (`bool`, *optional*, defaults to `False`):
+            Lower-cases the texts; `"word"` always does.
 
     Returns:
-        `PreTrainedTokenizerFast`: with `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
+        `PreTrainedTokenizerFast`: With `<pad>` 0, `<unk>` 1, `<s>` 2, `</s>` 3.
 
     Raises:
         ValueError:
@@ -90,17 +96,19 @@ def load_tokenizer(
     special_tokens: Sequence[str] = ("pad_token", "bos_token", "eos_token"),
     closes_texts: bool = True,
 ) -> PreTrainedTokenizerFast:
-    """Loads a ready tokenizer.
+    """
+    Loads a ready tokenizer.
 
     Args:
-        name (`str`): name on the Hub, or folder.
+        name (`str`):
+            Name on the Hub, or folder.
         special_tokens (`Sequence[str]`, *optional*):
             The special tokens that it must have; by default those that a decoder needs.
         closes_texts (`bool`, *optional*, defaults to `True`):
             Whether it must end a text with its `eos_token`, so that a model learns where to stop.
 
     Raises:
-        ValueError: if the tokenizer lacks such a token, or does not close a text.
+        ValueError: If the tokenizer lacks such a token, or does not close a text.
     """
     tokenizer = AutoTokenizer.from_pretrained(name)
     missing = [token for token in special_tokens if getattr(tokenizer, token) is None]
@@ -114,21 +122,31 @@ def load_tokenizer(
     return tokenizer
 
 
+def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
+    """The numbers of a tokenizer's special tokens, as fields of a model's configuration."""
+    names = [f"{kind}_token_id" for kind in ("pad", "unk", "bos", "eos")]
+    return {name: getattr(tokenizer, name) for name in names}
+
+
 def tokenizer_of_run(
     make: Callable[[], PreTrainedTokenizerFast],
     output_dir: str | Path,
     resumed_from: str | Path | None,
     accelerator: Accelerator,
 ) -> PreTrainedTokenizerFast:
-    """The one tokenizer of a training run, whatever processes it has and however often it is resumed: training a
+    """
+    The one tokenizer of a training run, whatever processes it has and however often it is resumed: training a
     unigram tokenizer twice gives two.
 
     Args:
-        make (`Callable`): makes the tokenizer; called on the main process, unless the run resumes.
-        output_dir (`str` or `Path`): folder of the run, where the tokenizer is saved at once.
+        make (`Callable`):
+            Makes the tokenizer; called on the main process, unless the run resumes.
+        output_dir (`str` or `Path`):
+            Folder of the run, where the tokenizer is saved at once.
         resumed_from (`str` or `Path`, *optional*):
             The folder of the run that this one goes on from, maybe the same one: its tokenizer is taken.
-        accelerator (`Accelerator`): the processes.
+        accelerator (`Accelerator`):
+            The processes.
 
     Returns:
         `PreTrainedTokenizerFast`
@@ -142,8 +160,41 @@ def tokenizer_of_run(
     return AutoTokenizer.from_pretrained(output_dir)
 
 
+def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """
+    The tokenizer of a language model: its texts begin with the end of the sentence before, `</s>`, where they go
+    on, and are padded on the left. Decoded words keep the space before them: what is generated is put behind the text
+    that it goes on from.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`):
+            As [`train_tokenizer`] makes it.
+    """
+    backend, end = tokenizer.backend_tokenizer, tokenizer.eos_token
+    if isinstance(backend.model, models.WordLevel) and backend.decoder is None:  # whole words
+        steps = [decoders.Replace(Regex("^"), " "), decoders.Fuse()]
+    elif isinstance(backend.model, models.BPE):
+        steps = [decoders.ByteLevel()]
+    else:
+        steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps)
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=tokenizer.pad_token,
+        unk_token=tokenizer.unk_token,
+        bos_token=end,
+        eos_token=end,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
 def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastTokenizer:
-    """A copy that leaves each merge out with a probability, so that a text is cut differently every time (BPE-dropout,
+    """
+    A copy that leaves each merge out with a probability, so that a text is cut differently every time (BPE-dropout,
     Provilkov et al. 2020). It is for encoding while training: save and evaluate with the tokenizer itself.
 
     The `tokenizers` library draws the merges to leave out, from a generator that takes no seed: the same run gives
@@ -152,13 +203,14 @@ def with_bpe_dropout(tokenizer: AnyFastTokenizer, dropout: float) -> AnyFastToke
     Args:
         tokenizer (`PreTrainedTokenizerFast`):
             A BPE tokenizer. Of one with a target vocabulary, [`AttentionSeq2SeqTokenizer`], both sides drop.
-        dropout (`float`): the probability, from 0 to 1.
+        dropout (`float`):
+            The probability, from 0 to 1.
 
     Returns:
-        `PreTrainedTokenizerFast`: of the same class; `tokenizer` stays as it is.
+        `PreTrainedTokenizerFast`: Of the same class; `tokenizer` stays as it is.
 
     Raises:
-        ValueError: if `dropout` is not a probability, or a side is no BPE tokenizer.
+        ValueError: If `dropout` is not a probability, or a side is no BPE tokenizer.
     """
     if not 0 <= dropout <= 1:
         raise ValueError(f"`dropout` must be from 0 to 1, got {dropout}.")

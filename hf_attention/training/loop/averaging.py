@@ -17,13 +17,16 @@ CANDIDATES_FOLDER = "candidates"
 
 
 class RunningAverage:
-    """An exponential average of the trained weights; at first it follows closely, to forget the random ones.
+    """
+    An exponential average of the trained weights; at first it follows closely, to forget the random ones.
 
     Of a sharded model, each process averages its shard.
 
     Args:
-        model (`nn.Module`): as Accelerate prepared it.
-        decay (`float`): what is kept of the average at each step, in the long run.
+        model (`nn.Module`):
+            As Accelerate prepared it.
+        decay (`float`):
+            What is kept of the average at each step, in the long run.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -33,10 +36,12 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Takes in the present weights.
+        """
+        Takes in the present weights.
 
         Args:
-            updates (`int`): how often it was updated before.
+            updates (`int`):
+                How often it was updated before.
         """
         # The first update replaces, as 0 of what was there before is kept.
         decay = min(self.decay, (1 + updates) / (10 + updates)) if updates else 0.0
@@ -74,16 +79,21 @@ class RunningAverage:
 def choose_candidates(
     scored: Iterable[tuple[int, float]], number: int, by: Literal["last", "best"], greater_is_better: bool
 ) -> list[tuple[int, float]]:
-    """Which epochs' models are worth averaging.
+    """
+    Which epochs' models are worth averaging.
 
     Args:
-        scored (`Iterable[tuple[int, float]]`): epochs, and the validation metric of each.
-        number (`int`): how many, at most.
-        by (`str`): the last epochs, or those with the best metric.
-        greater_is_better (`bool`): whether more of that metric is better.
+        scored (`Iterable[tuple[int, float]]`):
+            Epochs, and the validation metric of each.
+        number (`int`):
+            How many, at most.
+        by (`str`):
+            The last epochs, or those with the best metric.
+        greater_is_better (`bool`):
+            Whether more of that metric is better.
 
     Returns:
-        `list[tuple[int, float]]`: those of `scored`, by epoch.
+        `list[tuple[int, float]]`: Those of `scored`, by epoch.
     """
     sign = 1 if greater_is_better else -1
     ranked = sorted(scored, key=lambda pair: pair[0] if by == "last" else sign * pair[1], reverse=True)
@@ -91,10 +101,11 @@ def choose_candidates(
 
 
 def save_candidate(model: nn.Module, output_dir: Path, epoch: int) -> None:
-    """Keeps the weights of an epoch, without frozen ones.
+    """
+    Keeps the weights of an epoch, without frozen ones.
 
     Raises:
-        OSError: if they cannot be written.
+        OSError: If they cannot be written.
     """
     folder = output_dir / CANDIDATES_FOLDER
     folder.mkdir(exist_ok=True)

@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, RandomSampler
 
 
 class Share(NamedTuple):
-    """What one process does for one batch of an optimiser step.
+    """
+    What one process does for one batch of an optimiser step.
 
     Args:
-        batch (`dict`): the batch.
+        batch (`dict`):
+            The batch.
         counts (`bool`):
             Whether it is trained on. Where batches run out before processes do, one that has none takes part with an
             earlier batch that counts nothing: processes wait for each other's gradients.
@@ -36,11 +38,14 @@ class Batches(ABC):
 
     @abstractmethod
     def epoch(self, epoch: int, done: int = 0) -> Iterator[list[Share]]:
-        """The steps of an epoch.
+        """
+        The steps of an epoch.
 
         Args:
-            epoch (`int`): its number, from 0.
-            done (`int`, *optional*, defaults to 0): the steps to leave out at its beginning.
+            epoch (`int`):
+                Its number, from 0.
+            done (`int`, *optional*, defaults to 0):
+                The steps to leave out at its beginning.
         """
 
     def end_step(self) -> float:
@@ -53,10 +58,11 @@ class Batches(ABC):
         return None
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Takes over what [`~Batches.state_dict`] gave.
+        """
+        Takes over what [`~Batches.state_dict`] gave.
 
         Raises:
-            ValueError: if that was of a stream, and this is none, or the other way round.
+            ValueError: If that was of a stream, and this is none, or the other way round.
         """
         if state is not None:
             raise ValueError("The checkpoint comes from a run with `streaming`.")
@@ -69,7 +75,8 @@ class Batches(ABC):
 
 
 class SizedBatches(Batches):
-    """The optimiser steps of each epoch of a data set with a length.
+    """
+    The optimiser steps of each epoch of a data set with a length.
 
     The order of an epoch depends on seed and epoch alone. What is random within the data set itself (and not drawn by
     its sampler) is drawn anew where a run is resumed in the middle of an epoch.
@@ -77,12 +84,15 @@ class SizedBatches(Batches):
     Args:
         dataloader (`DataLoader`):
             Not prepared. Its sampler or batch sampler, if it has `set_epoch`, is told the number of each epoch.
-        accelerator (`Accelerator`): shares the batches out in turn.
-        accumulation (`int`): batches of a step, for each process.
-        seed (`int`): seed of the order.
+        accelerator (`Accelerator`):
+            Shares the batches out in turn.
+        accumulation (`int`):
+            Batches of a step, for each process.
+        seed (`int`):
+            Seed of the order.
 
     Raises:
-        ValueError: if there are fewer batches than processes.
+        ValueError: If there are fewer batches than processes.
     """
 
     def __init__(self, dataloader: DataLoader, accelerator: Accelerator, accumulation: int, seed: int):

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
-from ..arguments import LoopArguments
+from .arguments import LoopArguments
 from .averaging import CANDIDATES_FOLDER, RunningAverage, keep_candidates
 from .batches import Batches
 from .objective import Objective
@@ -40,18 +40,26 @@ def _of_the_model(fields: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class TrainingState:
-    """How far a run has come.
+    """
+    How far a run has come.
 
     Args:
-        epoch (`int`): epochs done.
-        step (`int`): optimiser steps done.
-        steps_per_epoch (`int`): optimiser steps of an epoch.
-        num_processes (`int`): processes of the run.
-        best_epoch (`int`): the epoch whose model is kept, counted from 1; 0: none yet.
-        best_metrics (`dict[str, float]`, *optional*): its validation metrics.
+        epoch (`int`):
+            Epochs done.
+        step (`int`):
+            Optimiser steps done.
+        steps_per_epoch (`int`):
+            Optimiser steps of an epoch.
+        num_processes (`int`):
+            Processes of the run.
+        best_epoch (`int`):
+            The epoch whose model is kept, counted from 1; 0: none yet.
+        best_metrics (`dict[str, float]`, *optional*):
+            Its validation metrics.
         candidates (`list[tuple[int, float]]`):
             The epochs whose weights are kept to be averaged at the end, and the validation metric of each.
-        averaged_epochs (`list[int]`): the epochs that were averaged to the best model, if it is such an average.
+        averaged_epochs (`list[int]`):
+            The epochs that were averaged to the best model, if it is such an average.
     """
 
     epoch: int = 0
@@ -65,13 +73,14 @@ class TrainingState:
 
 
 def prepare_output_dir(arguments: LoopArguments) -> None:
-    """Makes the output folder; call it once, on the main process, before anything costly.
+    """
+    Makes the output folder; call it once, on the main process, before anything costly.
 
     What a killed run left half written is removed. A run that goes on from another folder's checkpoint takes along
     that folder's best model.
 
     Raises:
-        ValueError: if another run lies there, and it is neither to be overwritten nor resumed, or there is no such
+        ValueError: If another run lies there, and it is neither to be overwritten nor resumed, or there is no such
             checkpoint.
     """
     folder = Path(arguments.output_dir)
@@ -106,10 +115,11 @@ def prepare_output_dir(arguments: LoopArguments) -> None:
 
 
 def find_checkpoint(arguments: LoopArguments) -> Path:
-    """The checkpoint to resume from.
+    """
+    The checkpoint to resume from.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: If there is none.
     """
     wanted = arguments.resume_from_checkpoint
     if wanted == "latest":
@@ -123,14 +133,17 @@ def find_checkpoint(arguments: LoopArguments) -> Path:
 
 
 def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a folder beside its place and moves it there. Whenever it is killed, the old or the new one is whole.
+    """
+    Writes a folder beside its place and moves it there. Whenever it is killed, the old or the new one is whole.
 
     Args:
-        folder (`Path`): the place.
-        write (`Callable`): makes the folder that it is given.
+        folder (`Path`):
+            The place.
+        write (`Callable`):
+            Makes the folder that it is given.
 
     Raises:
-        OSError: if it cannot be written; the old one is still there.
+        OSError: If it cannot be written; the old one is still there.
     """
     partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -140,18 +153,26 @@ def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
 
 
 class Checkpoints:
-    """Saves and restores all that a run needs to go on as if nothing had happened.
+    """
+    Saves and restores all that a run needs to go on as if nothing had happened.
 
     Weights, optimiser and random numbers are saved by Accelerate, which also knows sharded ones.
 
     Args:
-        arguments ([`LoopArguments`]): output folder, and how many checkpoints are kept.
-        accelerator (`Accelerator`): has prepared model and optimiser.
-        scheduler (`LRScheduler`): of the learning rate.
-        batches ([`Batches`]): the training data.
-        objective ([`Objective`]): may have a state of its own.
-        average ([`RunningAverage`], *optional*): of the weights.
-        config (`PreTrainedConfig`, *optional*): the model's, which must be the same in the run that resumes.
+        arguments ([`LoopArguments`]):
+            Output folder, and how many checkpoints are kept.
+        accelerator (`Accelerator`):
+            Has prepared model and optimiser.
+        scheduler (`LRScheduler`):
+            Of the learning rate.
+        batches ([`Batches`]):
+            The training data.
+        objective ([`Objective`]):
+            May have a state of its own.
+        average ([`RunningAverage`], *optional*):
+            Of the weights.
+        config (`PreTrainedConfig`, *optional*):
+            The model's, which must be the same in the run that resumes.
     """
 
     def __init__(
@@ -176,10 +197,11 @@ class Checkpoints:
         self.latest_step: int | None = None
 
     def save(self, state: TrainingState) -> Path:
-        """Writes `checkpoint-{step}`, on every process, and removes what is too old.
+        """
+        Writes `checkpoint-{step}`, on every process, and removes what is too old.
 
         Raises:
-            OSError: if it cannot be written; the earlier checkpoint is still there.
+            OSError: If it cannot be written; the earlier checkpoint is still there.
         """
         accelerator = self.accelerator
         target = self.folder / f"checkpoint-{state.step}"
@@ -210,17 +232,20 @@ class Checkpoints:
         return target
 
     def load(self, checkpoint: Path, fresh: TrainingState) -> TrainingState:
-        """Restores a checkpoint.
+        """
+        Restores a checkpoint.
 
         Args:
-            checkpoint (`Path`): its folder.
-            fresh (`TrainingState`): the state of this run if it began anew.
+            checkpoint (`Path`):
+                Its folder.
+            fresh (`TrainingState`):
+                The state of this run if it began anew.
 
         Returns:
-            `TrainingState`: the state of the run that is resumed.
+            `TrainingState`: The state of the run that is resumed.
 
         Raises:
-            ValueError: if it is one of a run with other data, processes or averaging, or of another model.
+            ValueError: If it is one of a run with other data, processes or averaging, or of another model.
         """
         saved = json.loads((checkpoint / STATE_FILE).read_text())
         state = TrainingState(**saved["state"])

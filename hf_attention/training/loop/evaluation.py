@@ -16,17 +16,23 @@ def texts_of_rows(
     batch_size: int,
     description: str,
 ) -> list[str]:
-    """The text of each row, batch by batch, each process a share.
+    """
+    The text of each row, batch by batch, each process a share.
 
     Args:
-        rows (`Sequence[int]`): all the numbers from zero on, in the order in which to take them.
-        texts_of_batch (`Callable`): takes the numbers of a batch and returns as many texts.
-        accelerator (`Accelerator`): the processes.
-        batch_size (`int`): rows at a time.
-        description (`str`): what the progress bar says.
+        rows (`Sequence[int]`):
+            All the numbers from zero on, in the order in which to take them.
+        texts_of_batch (`Callable`):
+            Takes the numbers of a batch and returns as many texts.
+        accelerator (`Accelerator`):
+            The processes.
+        batch_size (`int`):
+            Rows at a time.
+        description (`str`):
+            What the progress bar says.
 
     Returns:
-        `list[str]`: by number, on every process.
+        `list[str]`: By number, on every process.
     """
     texts = []
     with accelerator.split_between_processes(list(rows)) as share:
@@ -44,21 +50,26 @@ def tune_generation(
     num_beams: Iterable[int] = (3, 5),
     length_penalties: Iterable[float] = (0.5, 0.7, 1.0, 1.3),
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Chooses beams and length penalty by a grid over a validation split.
+    """
+    Chooses beams and length penalty by a grid over a validation split.
 
     Args:
-        model (`PreTrainedModel`): in evaluation mode.
-        evaluator (`Callable`): takes the model and arguments of `generate()`, returns scores on the validation split.
+        model (`PreTrainedModel`):
+            In evaluation mode.
+        evaluator (`Callable`):
+            Takes the model and arguments of `generate()`, returns scores on the validation split.
         metric (`str`, *optional*, defaults to `"cider"`):
             The metric to choose by, or the sum of several, such as `"cider+bleu_4"`; more is better.
-        num_beams (`Iterable[int]`, *optional*): numbers of beams.
-        length_penalties (`Iterable[float]`, *optional*): exponents of the length.
+        num_beams (`Iterable[int]`, *optional*):
+            Numbers of beams.
+        length_penalties (`Iterable[float]`, *optional*):
+            Exponents of the length.
 
     Returns:
-        `tuple[dict, dict]`: the best arguments of `generate()`, and their scores.
+        `tuple[dict, dict]`: The best arguments of `generate()`, and their scores.
 
     Raises:
-        ValueError: if the evaluator gives no such metric.
+        ValueError: If the evaluator gives no such metric.
     """
     grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
     scored = [(settings, evaluator(model, **settings)) for settings in grid]

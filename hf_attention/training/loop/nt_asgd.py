@@ -9,17 +9,22 @@ from torch import nn
 
 
 class NTASGD(torch.optim.ASGD):
-    """Averaged SGD with a non-monotonic trigger (Merity et al. 2018, algorithm 1).
+    """
+    Averaged SGD with a non-monotonic trigger (Merity et al. 2018, algorithm 1).
 
     It is plain SGD until the validation loss, told to `observe`, is worse than the best of the epochs up to
     `interval` before; from then on it also keeps the mean of the weights after each step. What must survive a
     checkpoint is in its `state_dict`.
 
     Args:
-        params (`Iterable[nn.Parameter]`): what is trained.
-        lr (`float`): the learning rate.
-        weight_decay (`float`, *optional*, defaults to 0.0): decay of the weights.
-        interval (`int`, *optional*, defaults to 5): the paper's n.
+        params (`Iterable[nn.Parameter]`):
+            What is trained.
+        lr (`float`):
+            The learning rate.
+        weight_decay (`float`, *optional*, defaults to 0.0):
+            Decay of the weights.
+        interval (`int`, *optional*, defaults to 5):
+            The paper's n.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0, interval: int = 5):
@@ -34,10 +39,12 @@ class NTASGD(torch.optim.ASGD):
         return self.param_groups[0]["t0"] < math.inf
 
     def observe(self, loss: float) -> None:
-        """Takes in the validation loss of an epoch; on all processes the same.
+        """
+        Takes in the validation loss of an epoch; on all processes the same.
 
         Args:
-            loss (`float`): of the weights that `averaged` gives.
+            loss (`float`):
+                Of the weights that `averaged` gives.
         """
         for group in self.param_groups:
             losses, interval = group["losses"], group["interval"]

@@ -8,7 +8,8 @@ from torch import nn
 
 
 class Objective:
-    """The model's own loss per target token. A subclass trains by something else, in the same loop.
+    """
+    The model's own loss per target token. A subclass trains by something else, in the same loop.
 
     The loop adds up, over the batches of an optimiser step and over all processes, what [`~Objective.num_items`]
     counts, and then asks for each batch's summed loss divided by that number: so a step is the same however its
@@ -20,10 +21,11 @@ class Objective:
         How much a batch counts: its target tokens.
 
         Args:
-            batch (`Mapping`): a batch of this process, on its device.
+            batch (`Mapping`):
+                A batch of this process, on its device.
 
         Returns:
-            `torch.Tensor`: a scalar.
+            `torch.Tensor`: A scalar.
         """
         return (batch["labels"] != -100).sum()
 
@@ -32,12 +34,15 @@ class Objective:
         The share of a batch in the loss of the step.
 
         Args:
-            model (`nn.Module`): as Accelerate prepared it, in training mode; call it at most once with gradients.
-            batch (`Mapping`): a batch of this process, on its device.
-            num_items (`int`): what the summed loss is divided by, at least 1.
+            model (`nn.Module`):
+                As Accelerate prepared it, in training mode; call it at most once with gradients.
+            batch (`Mapping`):
+                A batch of this process, on its device.
+            num_items (`int`):
+                What the summed loss is divided by, at least 1.
 
         Returns:
-            `torch.Tensor`: a scalar with a gradient.
+            `torch.Tensor`: A scalar with a gradient.
         """
         return model(**batch, num_items_in_batch=num_items).loss
 

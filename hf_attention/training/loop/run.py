@@ -2,35 +2,42 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from ..arguments import HubArguments, LoopArguments
 from ..data.tokenization import tokenizer_of_run
-from ..publish.card_picture import PICTURE_FILE, draw_attention
+from ..publish.arguments import HubArguments
+from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import write_results
+from .arguments import LoopArguments
 from .checkpoints import find_checkpoint, prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 AnyModel = TypeVar("AnyModel", bound=PreTrainedModel)
 
 
 class Run:
-    """One run of a training script. Making it checks, before anything costly, that its folder is free and that the
+    """
+    One run of a training script. Making it checks, before anything costly, that its folder is free and that the
     Hub can be written to; a dry run pushes nothing.
 
     Args:
-        loop_args ([`~hf_attention.training.arguments.LoopArguments`]): folder, seed, and where the run resumes.
-        hub_args ([`~hf_attention.training.arguments.HubArguments`]): what goes to the Hub.
+        loop_args ([`LoopArguments`]):
+            Folder, seed, and where the run resumes.
+        hub_args ([`HubArguments`]):
+            What goes to the Hub.
 
     Raises:
-        HubError: if the Hub cannot be written to.
-        ValueError: if another run lies in the folder, or there is no checkpoint to resume from.
+        HubError: If the Hub cannot be written to.
+        ValueError: If another run lies in the folder, or there is no checkpoint to resume from.
     """
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
@@ -54,8 +61,10 @@ class Run:
     def saving(
         self, processor: PreTrainedTokenizerFast | ProcessorMixin
     ) -> Callable[[PreTrainedModel, str | Path], None]:
-        """What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
-        `hub_strategy="every_save"` it also pushes them, in the background."""
+        """
+        What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
+        `hub_strategy="every_save"` it also pushes them, in the background.
+        """
 
         def save(model: PreTrainedModel, folder: str | Path) -> None:
             model.save_pretrained(folder)
@@ -74,20 +83,27 @@ class Run:
         task: str,
         arguments: Sequence[Any],
         results: dict[str, Any],
-        example: Any = None,
+        draw: Callable[[], "Figure | None"] | None = None,
     ) -> None:
-        """Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
+        """
+        Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
 
         Args:
-            model (`PreTrainedModel`): the model that the run is for.
-            processor (`PreTrainedTokenizerFast` or `ProcessorMixin`): its tokenizer or processor.
-            task (`str`): the task of its pipeline.
-            arguments (`Sequence`): all dataclasses of the run, for the card.
-            results (`dict`): what the run found, see [`~hf_attention.training.publish.results.write_results`].
-            example (`Any`, *optional*): what the pipeline is shown for the card's picture of where the model looks.
+            model (`PreTrainedModel`):
+                The model that the run is for.
+            processor (`PreTrainedTokenizerFast` or `ProcessorMixin`):
+                Its tokenizer or processor.
+            task (`str`):
+                The task of its pipeline.
+            arguments (`Sequence`):
+                All dataclasses of the run, for the card.
+            results (`dict`):
+                What the run found, see [`~hf_attention.training.publish.results.write_results`].
+            draw (`Callable`, *optional*):
+                Draws the card's picture of where the model looks.
 
         Raises:
-            HubError: if it could not be pushed; the folder is whole.
+            HubError: If it could not be pushed; the folder is whole.
         """
         if self.accelerator.is_main_process:
             model.save_pretrained(self.output_dir)
@@ -97,8 +113,8 @@ class Run:
             picture = None
             (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
             write_model_card(self.output_dir, task, arguments, self._hub.name)
-            if example is not None and self._hub_args.card_picture:
-                picture = draw_attention(model, processor, example, self.output_dir)
+            if draw is not None and self._hub_args.card_picture:
+                picture = save_picture(draw, self.output_dir)
             if picture is not None:
                 write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
             self._hub.finish()

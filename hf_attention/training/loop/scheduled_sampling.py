@@ -18,12 +18,15 @@ class ScheduledSamplingObjective(Objective):
     2.4, with linear decay of \\( \epsilon_i \\) from one in the first epoch. No gradient flows through the draw.
 
     Args:
-        accelerator (`Accelerator`): what has prepared the model.
-        probability (`float`): of the model's own words, in the last epoch.
-        num_epochs (`int`): epochs of the training.
+        accelerator (`Accelerator`):
+            What has prepared the model.
+        probability (`float`):
+            Of the model's own words, in the last epoch.
+        num_epochs (`int`):
+            Epochs of the training.
 
     Raises:
-        ValueError: if `probability` does not lie in [0, 1].
+        ValueError: If `probability` does not lie in [0, 1].
     """
 
     def __init__(self, accelerator: Accelerator, probability: float, num_epochs: int):
@@ -61,12 +64,15 @@ def mix_in_own_words(model: PreTrainedModel, batch: Mapping[str, Any], probabili
     Runs the decoder over its targets word by word and replaces some of them by words drawn from its predictions.
 
     Args:
-        model (`PreTrainedModel`): an encoder and attentive decoder of this package.
-        batch (`Mapping`): the encoder's inputs and `labels`, of shape `(rows, target)`, -100 behind the end.
-        probability (`float`): with which a word is replaced.
+        model (`PreTrainedModel`):
+            An encoder and attentive decoder of this package.
+        batch (`Mapping`):
+            The encoder's inputs and `labels`, of shape `(rows, target)`, -100 behind the end.
+        probability (`float`):
+            With which a word is replaced.
 
     Returns:
-        `torch.LongTensor` of shape `(rows, target)`: the decoder's inputs; the start token stays.
+        `torch.LongTensor` of shape `(rows, target)`: The decoder's inputs; the start token stays.
     """
     labels = batch["labels"]
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)

@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ..arguments import LoopArguments
+from .arguments import LoopArguments
 
 
 LOG_FILE = "log.jsonl"
@@ -19,18 +19,21 @@ TRACKING_FOLDER = "tracking"
 def check_tracker(name: str) -> None:
     """
     Raises:
-        ImportError: if a tracker's package is not installed, of which Accelerate would say nothing.
+        ImportError: If a tracker's package is not installed, of which Accelerate would say nothing.
     """
     if name != "none" and importlib.util.find_spec(name) is None:
         raise ImportError(f"`report_to` is {name!r}, but that package is not installed: pip install {name}")
 
 
 class Log:
-    """The numbers of a run, written by the main process.
+    """
+    The numbers of a run, written by the main process.
 
     Args:
-        arguments ([`LoopArguments`]): output folder, interval, and what the trackers keep as the run's settings.
-        accelerator (`Accelerator`): has the trackers.
+        arguments ([`LoopArguments`]):
+            Output folder, interval, and what the trackers keep as the run's settings.
+        accelerator (`Accelerator`):
+            Has the trackers.
     """
 
     def __init__(self, arguments: LoopArguments, accelerator: Accelerator):
@@ -45,19 +48,27 @@ class Log:
     def step(
         self, step: int, epoch: int, loss: float, items: int, learning_rate: float, norm: float, waited: float
     ) -> dict[str, float]:
-        """Takes in an optimiser step.
+        """
+        Takes in an optimiser step.
 
         Args:
-            step (`int`): its number, from 1.
-            epoch (`int`): the number of its epoch, from 1.
-            loss (`float`): its loss per item.
-            items (`int`): its items (target tokens, mostly), over all processes.
-            learning_rate (`float`): the learning rate.
-            norm (`float`): the norm of its gradient, before clipping.
-            waited (`float`): seconds that it waited for batches.
+            step (`int`):
+                Its number, from 1.
+            epoch (`int`):
+                The number of its epoch, from 1.
+            loss (`float`):
+                Its loss per item.
+            items (`int`):
+                Its items (target tokens, mostly), over all processes.
+            learning_rate (`float`):
+                The learning rate.
+            norm (`float`):
+                The norm of its gradient, before clipping.
+            waited (`float`):
+                Seconds that it waited for batches.
 
         Returns:
-            `dict[str, float]`: the means since the last line, for a progress bar.
+            `dict[str, float]`: The means since the last line, for a progress bar.
         """
         self.losses.append(loss)
         self.items += items
@@ -75,12 +86,16 @@ class Log:
         return means
 
     def write(self, step: int, values: Mapping[str, Any], group: str | None = None) -> None:
-        """Writes a line, and begins a new interval.
+        """
+        Writes a line, and begins a new interval.
 
         Args:
-            step (`int`): optimiser steps so far.
-            values (`Mapping`): what the line holds.
-            group (`str`, *optional*): under which name trackers show the numbers; without it they do not.
+            step (`int`):
+                Optimiser steps so far.
+            values (`Mapping`):
+                What the line holds.
+            group (`str`, *optional*):
+                Under which name trackers show the numbers; without it they do not.
         """
         if self.accelerator.is_main_process:
             with self.path.open("a") as file:

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
-from ..arguments import LoopArguments
-from ..data.streaming import BatchStream, StreamedBatches
+from ..data.streaming import BatchStream
+from .arguments import LoopArguments
 from .averaging import RunningAverage, choose_candidates, load_average, save_candidate
 from .batches import Share, SizedBatches
 from .checkpoints import (
@@ -32,6 +32,7 @@ from .checkpoints import (
 )
 from .interruption import StopSignals
 from .objective import Objective
+from .streamed_batches import StreamedBatches
 from .tracking import Log, check_tracker
 
 
@@ -48,11 +49,14 @@ __all__ = [
 
 @dataclass
 class TrainingResult:
-    """What [`train`] leaves.
+    """
+    What [`train`] leaves.
 
     Args:
-        best_model (`Path`): folder of the best model.
-        state (`TrainingState`): the state at the end.
+        best_model (`Path`):
+            Folder of the best model.
+        state (`TrainingState`):
+            The state at the end.
     """
 
     best_model: Path
@@ -60,14 +64,15 @@ class TrainingResult:
 
 
 def make_accelerator(arguments: LoopArguments) -> Accelerator:
-    """The `Accelerator` that [`train`] works with.
+    """
+    The `Accelerator` that [`train`] works with.
 
     Accumulation is the loop's own: it counts target tokens. Uneven batches stay so: examples that Accelerate would
     repeat to even them out would count twice.
 
     Raises:
-        ImportError: if the tracker is not installed.
-        ValueError: if FSDP is asked for where Accelerate does not shard.
+        ImportError: If the tracker is not installed.
+        ValueError: If FSDP is asked for where Accelerate does not shard.
     """
     check_tracker(arguments.report_to)
     accelerator = Accelerator(
@@ -87,16 +92,19 @@ def make_accelerator(arguments: LoopArguments) -> Accelerator:
 def create_optimizer(
     model: nn.Module, arguments: LoopArguments, learning_rates: Mapping[str, float] | None = None
 ) -> torch.optim.AdamW:
-    """AdamW without weight decay on biases, norms and embeddings.
+    """
+    AdamW without weight decay on biases, norms and embeddings.
 
     Args:
-        model (`nn.Module`): its parameters that require gradients are trained.
-        arguments (`LoopArguments`): learning rate and weight decay.
+        model (`nn.Module`):
+            Its parameters that require gradients are trained.
+        arguments (`LoopArguments`):
+            Learning rate and weight decay.
         learning_rates (`Mapping[str, float]`, *optional*):
             Other learning rates, by the prefix of the parameters' names (`"model.encoder.backbone."`).
 
     Raises:
-        ValueError: if a prefix fits no parameter that is trained.
+        ValueError: If a prefix fits no parameter that is trained.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -131,7 +139,8 @@ def train(
     objective: Objective | None = None,
     after_checkpoint: Callable[[Path], None] | None = None,
 ) -> TrainingResult:
-    """Trains a model, and keeps the best one in `output_dir/best`.
+    """
+    Trains a model, and keeps the best one in `output_dir/best`.
 
     After each epoch the (averaged) weights are evaluated and, if better, saved. At the end, with
     `average_checkpoints`, so is the mean of the weights of several epochs. A run resumed from a checkpoint, within an
@@ -142,33 +151,37 @@ def train(
         model (`PreTrainedModel`):
             Its forward takes a batch and `num_items_in_batch`, by which it divides the summed loss, and returns an
             output with `loss`. With an `objective`, whatever that asks of it.
-        arguments (`LoopArguments`): optimisation, checkpoints, log.
+        arguments (`LoopArguments`):
+            Optimisation, checkpoints, log.
         train_dataloader (`DataLoader`):
             Not prepared. Batches hold `labels`, with -100 where there is none. Its batch sampler or sampler, if it
             has `set_epoch`, is told the number of each epoch. Of a data set without a length, one of
             [`~hf_attention.training.data.streaming.streamed_dataloader`].
-        accelerator (`Accelerator`): see [`make_accelerator`].
+        accelerator (`Accelerator`):
+            See [`make_accelerator`].
         evaluate (`Callable`, *optional*):
             Takes the model in evaluation mode and returns metrics; called on every process. Without it, the last
             epoch counts as the best.
         save (`Callable`, *optional*):
             Saves a model (and what belongs to it) to a folder; called on the main process. Defaults to
             `model.save_pretrained(folder)`.
-        learning_rates (`Mapping[str, float]`, *optional*): see [`create_optimizer`].
+        learning_rates (`Mapping[str, float]`, *optional*):
+            See [`create_optimizer`].
         optimizer (`torch.optim.Optimizer`, *optional*):
             Of the model's parameters. Defaults to [`create_optimizer`]'s, for which alone `learning_rates` are.
-        objective ([`Objective`], *optional*): what is minimised. Defaults to the model's own loss.
+        objective ([`Objective`], *optional*):
+            What is minimised. Defaults to the model's own loss.
         after_checkpoint (`Callable`, *optional*):
             Takes the folder of a checkpoint that was just written; called on the main process.
 
     Returns:
-        `TrainingResult`: the folder of the best model and the final state.
+        `TrainingResult`: The folder of the best model and the final state.
 
     Raises:
-        FloatingPointError: if the loss or the gradient is no longer finite.
-        OSError: if a checkpoint or model cannot be written; what was written before it is whole.
-        SystemExit: with the code 143 upon SIGTERM, 130 upon Ctrl-C, after a checkpoint was written.
-        ValueError: if the data is empty, a checkpoint does not fit or exist, or arguments do not go together.
+        FloatingPointError: If the loss or the gradient is no longer finite.
+        OSError: If a checkpoint or model cannot be written; what was written before it is whole.
+        SystemExit: With the code 143 upon SIGTERM, 130 upon Ctrl-C, after a checkpoint was written.
+        ValueError: If the data is empty, a checkpoint does not fit or exist, or arguments do not go together.
     """
     _check(arguments, accelerator, evaluate)
     objective = objective or Objective()

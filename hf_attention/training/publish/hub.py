@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 )
 from transformers import PreTrainedModel
 
-from ..arguments import HubArguments
+from .arguments import HubArguments
 
 
 logger = logging.getLogger(__name__)
@@ -45,14 +45,16 @@ def prepare_repository(name: str, private: bool = False) -> str:
     The token is the one of `HF_TOKEN` or of `hf auth login`.
 
     Args:
-        name (`str`): `user/name`, or `name` for the user of the token.
-        private (`bool`, *optional*, defaults to `False`): whether a new repository is private.
+        name (`str`):
+            `user/name`, or `name` for the user of the token.
+        private (`bool`, *optional*, defaults to `False`):
+            Whether a new repository is private.
 
     Returns:
         `str`: `user/name`.
 
     Raises:
-        HubError: if there is no token or not the right, or the Hub cannot be reached.
+        HubError: If there is no token or not the right, or the Hub cannot be reached.
     """
     api = HfApi()
     try:
@@ -78,17 +80,22 @@ def push_folder(
     What fails for want of a network, or because the Hub is out of order, is tried again.
 
     Args:
-        folder (`str` or `Path`): the folder.
-        name (`str`): `user/name`.
-        message (`str`, *optional*, defaults to `"Upload model"`): the commit's.
-        revision (`str`, *optional*): the branch, which is made where there is none. Defaults to `main`.
-        create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
+        folder (`str` or `Path`):
+            The folder.
+        name (`str`):
+            `user/name`.
+        message (`str`, *optional*, defaults to `"Upload model"`):
+            The commit's.
+        revision (`str`, *optional*):
+            The branch, which is made where there is none. Defaults to `main`.
+        create_pr (`bool`, *optional*, defaults to `False`):
+            Whether to open a pull request instead.
 
     Returns:
-        `str`: the address of the commit, or of the pull request.
+        `str`: The address of the commit, or of the pull request.
 
     Raises:
-        HubError: if it could not be pushed.
+        HubError: If it could not be pushed.
     """
     api = HfApi()
 
@@ -117,7 +124,8 @@ def try_again(function: Callable[[], Result]) -> Result:
     out of order. Other errors, and the last one, it lets through.
 
     Args:
-        function (`Callable`): what asks the Hub.
+        function (`Callable`):
+            What asks the Hub.
 
     Returns:
         What the function returns.
@@ -140,12 +148,15 @@ class HubPublisher:
     Making it checks that the repository can be written to: do so before the training.
 
     Args:
-        arguments ([`~hf_attention.training.arguments.HubArguments`]): what is pushed, where and when.
-        output_dir (`str` or `Path`): folder of the run.
-        is_main_process (`bool`): whether this process is the one that pushes.
+        arguments ([`HubArguments`]):
+            What is pushed, where and when.
+        output_dir (`str` or `Path`):
+            Folder of the run.
+        is_main_process (`bool`):
+            Whether this process is the one that pushes.
 
     Raises:
-        HubError: if the repository cannot be written to.
+        HubError: If the repository cannot be written to.
     """
 
     def __init__(self, arguments: HubArguments, output_dir: str | Path, is_main_process: bool) -> None:
@@ -167,10 +178,11 @@ class HubPublisher:
         that fails is told of, and the training goes on.
 
         Args:
-            save (`Callable`): takes a model and a folder.
+            save (`Callable`):
+                Takes a model and a folder.
 
         Returns:
-            `Callable`: the same, and pushing.
+            `Callable`: The same, and pushing.
         """
         if self.name is None or self.arguments.hub_strategy != "every_save":
             return save
@@ -194,10 +206,10 @@ class HubPublisher:
         Pushes the folder of the run, which is complete.
 
         Returns:
-            `str`: the address of the commit; `None` where nothing is pushed.
+            `str`: The address of the commit; `None` where nothing is pushed.
 
         Raises:
-            HubError: if it could not be pushed. The folder is whole, and the message says how to push it later.
+            HubError: If it could not be pushed. The folder is whole, and the message says how to push it later.
         """
         if self.name is None:
             return None

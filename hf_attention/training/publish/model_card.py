@@ -12,7 +12,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
-from ..arguments import HubArguments
+from .arguments import HubArguments
 from .results import RESULTS_FILE
 
 
@@ -58,15 +58,21 @@ def eval_results(
     Scores in the form that the Hub's `model-index` has.
 
     Args:
-        scores (`Mapping[str, float]`): the metrics.
-        task (`str`): the pipeline's task.
-        dataset (`str`): Hub name of the data set, or a local folder, of which only the last part is told.
-        dataset_config (`str`, *optional*): its configuration.
-        split (`str`, *optional*): its split.
-        signatures (`Mapping[str, str]`, *optional*): how a metric was computed.
+        scores (`Mapping[str, float]`):
+            The metrics.
+        task (`str`):
+            The pipeline's task.
+        dataset (`str`):
+            Hub name of the data set, or a local folder, of which only the last part is told.
+        dataset_config (`str`, *optional*):
+            Its configuration.
+        split (`str`, *optional*):
+            Its split.
+        signatures (`Mapping[str, str]`, *optional*):
+            How a metric was computed.
 
     Returns:
-        `list[EvalResult]`: one a metric, rounded to four places.
+        `list[EvalResult]`: One a metric, rounded to four places.
     """
     name = _dataset_name(dataset)
     results = []
@@ -93,12 +99,15 @@ def add_eval_results(card_file: str | Path, results: Sequence[EvalResult], model
     Adds scores to the `model-index` of a card; those of the same metric on the same split are replaced.
 
     Args:
-        card_file (`str` or `Path`): the card, a README.md. Where there is none, one is made of the scores alone.
-        results (`Sequence[EvalResult]`): see [`eval_results`].
-        model_name (`str`): the model's name, where the card does not tell it.
+        card_file (`str` or `Path`):
+            The card, a README.md. Where there is none, one is made of the scores alone.
+        results (`Sequence[EvalResult]`):
+            See [`eval_results`].
+        model_name (`str`):
+            The model's name, where the card does not tell it.
 
     Returns:
-        `ModelCard`: the card, which is saved.
+        `ModelCard`: The card, which is saved.
     """
     card_file = Path(card_file)
     if card_file.is_file():
@@ -131,18 +140,21 @@ def write_model_card(
     Writes README.md into the folder of a run, next to the model and results.json.
 
     Args:
-        folder (`str` or `Path`): the folder, with the model's config.json and, if there are any, the results that
+        folder (`str` or `Path`):
+            The folder, with the model's config.json and, if there are any, the results that
             [`~hf_attention.training.publish.results.write_results`] wrote.
-        task (`str`): the task of the model's pipeline.
+        task (`str`):
+            The task of the model's pipeline.
         arguments (`Sequence`):
-            The dataclasses of the run, as of [`~hf_attention.training.arguments`]. Of these it reads `dataset_name`,
-            `dataset_config_name`, the splits' names, `source_lang` and `target_lang`, `BASE_MODELS`, and
-            [`~hf_attention.training.arguments.HubArguments`].
-        name (`str`, *optional*): the model's name on the Hub. Defaults to `hub_model_id`, then the folder's name.
-        picture (`str`, *optional*): name of a picture in the folder, of what the model attends to.
+            The dataclasses of the run. Of these it reads `dataset_name`, `dataset_config_name`, the splits' names,
+            `source_lang` and `target_lang`, `BASE_MODELS`, and [`HubArguments`].
+        name (`str`, *optional*):
+            The model's name on the Hub. Defaults to `hub_model_id`, then the folder's name.
+        picture (`str`, *optional*):
+            Name of a picture in the folder, of what the model attends to.
 
     Returns:
-        `ModelCard`: the card.
+        `ModelCard`: The card.
     """
     folder = Path(folder)
     values: dict[str, Any] = {}

@@ -17,11 +17,14 @@ RESULTS_FILE = "results.json"
 
 
 def write_results(output_dir: Path, results: dict[str, Any]) -> None:
-    """Writes results.json, with the command and the versions that gave them, and prints the scores on one line.
+    """
+    Writes results.json, with the command and the versions that gave them, and prints the scores on one line.
 
     Args:
-        output_dir (`Path`): folder of the run.
-        results (`dict`): what the run found; `generation`, `validation` and `test` are printed.
+        output_dir (`Path`):
+            Folder of the run.
+        results (`dict`):
+            What the run found; `generation`, `validation` and `test` are printed.
     """
     versions = {
         module.__name__: module.__version__ for module in (torch, transformers, tokenizers, datasets, accelerate)

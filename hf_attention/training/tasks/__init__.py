@@ -1,1 +1,1 @@
-"""Each task: its arguments, its examples, and how it is validated."""
+"""Each task: its arguments, its examples, how it is validated, and its `main`."""

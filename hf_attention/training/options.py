@@ -1,0 +1,138 @@
+"""The command line of a task: its groups of options, some of which are fields of a model's configuration."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from transformers import HfArgumentParser, PreTrainedConfig
+
+
+Groups = TypeVar("Groups", bound=tuple)
+
+NONE = "none"  # what says `None` where that is one of the choices
+
+
+@dataclass
+class ConfigurationOptions:
+    """Options that are fields of a configuration, under the same names. [`configuration_options`] makes subclasses."""
+
+    def config_kwargs(self) -> dict[str, Any]:
+        """
+        The fields as keyword arguments of the configuration. A `context_gate` that is left open is there wherever the
+        attention allows it.
+        """
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if values["context_gate"] is None:
+            values["context_gate"] = values["attention_type"] != NONE and values["attention_order"] == "before_rnn"
+        return {name: None if value == NONE else value for name, value in values.items()}
+
+
+def configuration_options(
+    name: str,
+    config_class: type[PreTrainedConfig],
+    defaults: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> type[ConfigurationOptions]:
+    """
+    Makes the options of a model: those fields of its configuration that the configuration itself names, with its
+    types, choices, defaults and words.
+
+    Args:
+        name (`str`):
+            Name of the class.
+        config_class (`type`):
+            The configuration. Its `command_line_options` are the fields, its `choices` what these may be.
+        defaults (`Mapping[str, Any]`, *optional*):
+            Where the task's recipe has another default than the configuration. `None` leaves the choice to what makes
+            the model.
+        notes (`Mapping[str, str]`, *optional*):
+            What the help says behind the configuration's words.
+
+    Returns:
+        `type`: A dataclass for `HfArgumentParser`.
+    """
+    defaults, notes = defaults or {}, notes or {}
+    annotations = {entry.name: entry.type for entry in fields(config_class)}
+    words = _documented_fields(config_class)
+    entries = []
+    for option in config_class.command_line_options:
+        choices = config_class.choices.get(option)
+        default = defaults[option] if option in defaults else getattr(config_class, option)
+        if choices is not None and default is None and None in choices:
+            default = NONE
+        kind = _kind(annotations[option], choices)
+        text = " ".join(filter(None, (words.get(option), notes.get(option)))).replace("%", "%%")
+        entry = field(default=default, metadata={"help": text})
+        entries.append((option, kind | None if default is None else kind, entry))
+    return make_dataclass(name, entries, bases=(ConfigurationOptions,))
+
+
+def _kind(annotation: Any, choices: tuple[str | None, ...] | None) -> Any:
+    """What a word of the command line is read as."""
+    if choices is not None:
+        return Literal[tuple(NONE if choice is None else choice for choice in choices)]
+    kinds = [kind for kind in get_args(annotation) or [annotation] if kind is not NoneType]
+    return float if float in kinds else kinds[0]  # of numbers, the configurations take either kind
+
+
+def _documented_fields(config_class: type) -> dict[str, str]:
+    """What the docstrings of a configuration and its bases say of each field, on one line."""
+    found = {}
+    for each in reversed(config_class.__mro__):
+        text = inspect.cleandoc(vars(each).get("__doc__") or "")
+        for name, description in re.findall(r"^    (\w+) \(.*\):\n((?: {8}.*\n?)+)", text, re.MULTILINE):
+            found[name] = " ".join(description.split())
+    return found
+
+
+def parse_arguments(groups: type[Groups], defaults: Mapping[str, Any], description: str | None) -> Groups:
+    """
+    Reads the command line.
+
+    Args:
+        groups (`type`):
+            A `NamedTuple` whose fields are dataclasses of options.
+        defaults (`Mapping[str, Any]`):
+            The task's own, in place of the dataclasses'.
+        description (`str`, *optional*):
+            What the help begins with.
+
+    Returns:
+        `NamedTuple`: One instance of each dataclass.
+    """
+    parser = HfArgumentParser(list(get_type_hints(groups).values()), description=description)
+    parser.set_defaults(**defaults)
+    return groups(*parser.parse_args_into_dataclasses())
+
+
+def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -> set[str]:
+    """
+    The names of the options that differ from their defaults.
+
+    Args:
+        arguments:
+            An instance of a dataclass of options.
+        defaults (`Mapping[str, Any]`, *optional*):
+            The task's own, in place of the dataclass's.
+    """
+    defaults = {entry.name: entry.default for entry in fields(arguments)} | dict(defaults or {})
+    return {entry.name for entry in fields(arguments) if getattr(arguments, entry.name) != defaults[entry.name]}
+
+
+def refuse_options(argument: str, given: set[str]) -> None:
+    """
+    Args:
+        argument (`str`):
+            The option that names something ready made.
+        given (`set[str]`):
+            Those of the options given that only say how to make one.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if given:
+        names = ", ".join(f"`{name}`" for name in sorted(given))
+        raise ValueError(f"Leave out {names}: with `{argument}`, they are those of what it names.")

@@ -1,0 +1,117 @@
+"""What training an answering model is told."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from ....models.configuration_attention_vqa import AttentionVQAConfig
+from ...data.arguments import TokenizerArguments
+from ...loop.arguments import LoopArguments
+from ...options import configuration_options
+from ...publish.arguments import HubArguments
+from ..backbone import BackboneArguments
+
+
+# For some ten thousand questions, where it differs from the arguments' own defaults.
+DEFAULTS = {
+    "learning_rate": 1e-3,
+    "warmup_steps": 100,
+    "num_train_epochs": 20,
+    "metric_for_best_model": "exact_match",
+    "tokenizer_type": "word_punct",
+    "min_count": 1,
+}
+
+AnsweringFieldsArguments = configuration_options(
+    "AnsweringFieldsArguments",
+    AttentionVQAConfig,
+    defaults={
+        "context_gate": None,
+        "embedding_dropout": 0.5,
+        "hidden_dropout": 0.5,
+        "readout_dropout": 0.5,
+        "memory_dropout": 0.5,
+        "label_smoothing": 0.1,
+        "question_dropout": 0.5,
+        "joint_dropout": 0.5,
+        "problem_type": "single_label_classification",
+    },
+    notes={"context_gate": "Default: wherever the attention allows it."},
+)
+
+
+@dataclass
+class AnsweringModelArguments(BackboneArguments):
+    """Where the answering model comes from, and which head it has."""
+
+    head: Literal["answering", "generating"] = field(
+        default="answering", metadata={"help": "answering: one of the known answers; generating: word by word."}
+    )
+    question_encoder: str | None = field(
+        default=None, metadata={"help": "Name or folder of a pretrained text encoder, in place of the recurrent one."}
+    )
+
+
+@dataclass
+class QuestionDataArguments:
+    """The images, the questions and the answers."""
+
+    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_id_column: str | None = field(
+        default=None, metadata={"help": "Column that tells images apart. Default: their files."}
+    )
+    question_column: str = field(default="question", metadata={"help": "Column of the questions."})
+    answer_column: str = field(
+        default="answer", metadata={"help": "Column of the answers: a string, or one for each annotator."}
+    )
+    question_pattern: str | None = field(
+        default=None, metadata={"help": "Regular expression; what it matches is cut out of the questions."}
+    )
+    train_split: str = "train"
+    validation_split: str | None = field(
+        default=None, metadata={"help": "Default: the questions about some of the training images."}
+    )
+    test_split: str = "test"
+    validation_fraction: float = field(default=0.1, metadata={"help": "How many of the training images these are."})
+    validation_seed: int = field(default=0, metadata={"help": "Chooses them."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training questions."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many of other splits."})
+    max_answers: int | None = field(default=None, metadata={"help": "Know only so many answers, the most frequent."})
+    min_answer_count: int = field(default=1, metadata={"help": "Rarer answers are not known."})
+    max_length: int = field(default=50, metadata={"help": "Longer questions and answers are cut, in tokens."})
+    image_size: int | None = field(
+        default=None,
+        metadata={"help": "Resize images straight to this size, without cropping. Default: as the backbone's do."},
+    )
+    mirror: bool = field(
+        default=False, metadata={"help": "Mirror half of the training images, and left and right in their questions."}
+    )
+    skip_bad_images: bool = field(
+        default=False,
+        metadata={"help": "Leave out images that cannot be decoded, and say how many; else they are an error."},
+    )
+    blind: bool = field(default=False, metadata={"help": "Hide the images: the question alone is to be answered."})
+    features_dir: str | None = field(
+        default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Questions of one batch (and process)."})
+    questions_per_image: int = field(
+        default=1, metadata={"help": "How many of them may share an image, which is encoded once."}
+    )
+    bucket_batches: int = field(
+        default=20, metadata={"help": "Batches among which questions are sorted by length; 1: in random order."}
+    )
+    eval_batch_size: int = field(default=100, metadata={"help": "Questions of one batch in evaluation."})
+    do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+
+class Arguments(NamedTuple):
+    """All that the task is told."""
+
+    loop: LoopArguments
+    data: QuestionDataArguments
+    model: AnsweringModelArguments
+    tokenizer: TokenizerArguments
+    fields: AnsweringFieldsArguments
+    hub: HubArguments

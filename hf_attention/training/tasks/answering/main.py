@@ -1,0 +1,183 @@
+"""Training an answering model, from the command line to the model's card: `scripts/train_vqa.py`."""
+
+import logging
+from functools import partial
+
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from ....models.processing_attention_vqa import AttentionVQAProcessor
+from ...data.images import PixelSource, RegionSource, make_source
+from ...data.reading import check_images, drop_bad_images, get_split, load_splits, read_image
+from ...loop.run import Run
+from ...loop.train import train
+from ...options import parse_arguments
+from .arguments import DEFAULTS, Arguments, QuestionDataArguments
+from .evaluation import AnsweringEvaluator
+from .examples import AnsweringDataset, AnsweringObjective, BlindSource, answering_dataloader
+from .labels import answer_labels, answer_vocabulary
+from .model import load_answering_model, make_answering_model
+from .picture import draw_answer
+from .questions import Questions, image_ids, mirrored_text, read_questions, split_by_image
+
+
+logger = logging.getLogger(__name__)
+
+
+def main(description: str | None = None) -> None:
+    """
+    Trains an answering model as the command line says.
+
+    Args:
+        description (`str`, *optional*):
+            What `--help` begins with.
+    """
+    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    data = arguments.data
+    if data.blind and arguments.model.train_backbone:
+        raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run = Run(arguments.loop, arguments.hub)
+
+    questions = load_questions(data, arguments.loop.eval_samples(data.max_eval_samples))
+    answers = answer_vocabulary(questions["train"].answers, data.max_answers, data.min_answer_count)
+    if arguments.model.model_name_or_path is not None:
+        model, processor = load_answering_model(arguments)
+    else:
+        model, processor = make_answering_model(arguments, run, questions["train"], answers)
+    generating = model.can_generate()
+
+    def evaluator(name: str) -> AnsweringEvaluator:
+        source = image_source(questions[name], data, model, processor, run)
+        return AnsweringEvaluator(
+            source, questions[name], processor.tokenizer, run.accelerator, data.eval_batch_size, data.max_length
+        )
+
+    validation = evaluator("validation")
+    unknown = {} if generating else count_unknown(questions, model.config.label2id)
+    result = train(
+        model,
+        arguments.loop,
+        training_batches(arguments, questions["train"], model, processor, run),
+        run.accelerator,
+        evaluate=validation,
+        save=run.saving(processor),
+        learning_rates=arguments.model.learning_rates("model.encoder.image_encoder.backbone."),
+        objective=None if generating else AnsweringObjective(),
+    )
+
+    model = run.best_model(result, type(model))
+    results = {
+        "best_epoch": result.state.best_epoch,
+        "known_answers": None if generating else model.config.num_labels,
+        "questions": {name: len(part) for name, part in questions.items()},
+        "images": {name: len(part.images) for name, part in questions.items()},
+        "without_known_answer": unknown,
+        "validation": validation(model),
+    }
+    if data.do_test:
+        results["test"] = evaluator("test")(model)
+    draw = None
+    attention = model.config.attention_type if generating else model.config.attention_form
+    if attention is not None and not data.blind:
+        shown = questions["validation"]
+        image = read_image(shown.images, shown.image[0], data.image_column)
+        draw = partial(draw_answer, model, processor, image, shown.texts[0])
+    run.finish(model, processor, "visual-question-answering", arguments, results, draw)
+
+
+def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | None) -> dict[str, Questions]:
+    """The questions of each split that the run needs, by `train`, `validation` and `test`."""
+    splits = load_splits(arguments.dataset_name, arguments.dataset_config_name)
+    parts = {"train": get_split(splits, arguments.train_split)}
+    check_images(parts["train"], arguments.image_column)
+    if arguments.validation_split is not None:
+        parts["validation"] = get_split(splits, arguments.validation_split)
+    else:
+        ids = image_ids(parts["train"], arguments.image_column, arguments.image_id_column)
+        rows = split_by_image(ids, arguments.validation_fraction, arguments.validation_seed)
+        parts["train"], parts["validation"] = map(parts["train"].select, rows)
+    if arguments.do_test:
+        parts["test"] = get_split(splits, arguments.test_split)
+
+    def read(name: str) -> Questions:
+        dataset = parts[name]
+        check_images(dataset, arguments.image_column)
+        limit = arguments.max_train_samples if name == "train" else max_eval_samples
+        if limit is not None:
+            dataset = dataset.select(range(min(limit, len(dataset))))
+        if arguments.skip_bad_images:
+            dataset = drop_bad_images(dataset, arguments.image_column)
+        return read_questions(
+            dataset,
+            arguments.image_column,
+            arguments.question_column,
+            arguments.answer_column,
+            arguments.image_id_column,
+            arguments.question_pattern,
+        )
+
+    return {name: read(name) for name in parts}
+
+
+def image_source(
+    questions: Questions,
+    arguments: QuestionDataArguments,
+    model: PreTrainedModel,
+    processor: AttentionVQAProcessor,
+    run: Run,
+    mirror: bool = False,
+) -> PixelSource | RegionSource | BlindSource:
+    """The images that are asked about, as the model takes them."""
+    images = make_source(
+        questions.images,
+        arguments.image_column,
+        model.get_encoder().image_encoder,
+        processor.image_processor,
+        run.accelerator,
+        mirror,
+        arguments.features_dir,
+    )
+    return BlindSource(images) if arguments.blind else images
+
+
+def count_unknown(questions: dict[str, Questions], label2id: dict[str, int]) -> dict[str, int]:
+    """How many questions of each split have no answer that the model knows; the log says it, too."""
+    counts = {}
+    for name, part in questions.items():
+        counts[name] = sum(not any(answer in label2id for answer in given) for given in part.answers)
+        answers = [answer for given in part.answers for answer in given]
+        logger.info(
+            "%s: %d of %d questions have no known answer, and %d of %d answers are none.",
+            name,
+            counts[name],
+            len(part),
+            sum(answer not in label2id for answer in answers),
+            len(answers),
+        )
+    return counts
+
+
+def training_batches(
+    arguments: Arguments, questions: Questions, model: PreTrainedModel, processor: AttentionVQAProcessor, run: Run
+) -> DataLoader:
+    """What the model is trained on: of one that knows some answers, the questions that have one of them."""
+    data, config = arguments.data, model.config
+    source = image_source(questions, data, model, processor, run, data.mirror)
+    labels, mirrored_labels = None, None
+    if not model.can_generate():
+        labels = answer_labels(questions.answers, config.label2id, config.problem_type)
+        known = [row for row, label in enumerate(labels) if label is not None]
+        labels, questions = [labels[row] for row in known], questions.select(known)
+        if data.mirror:
+            mirrored = [[mirrored_text(answer) for answer in given] for given in questions.answers]
+            mirrored_labels = answer_labels(mirrored, config.label2id, config.problem_type)
+    return answering_dataloader(
+        AnsweringDataset(source, questions, labels, processor.tokenizer, data.max_length, mirrored_labels),
+        data.batch_size,
+        data.questions_per_image,
+        mirror=data.mirror,
+        bucket_batches=data.bucket_batches,
+        seed=arguments.loop.seed,
+        num_workers=arguments.loop.dataloader_num_workers,
+    )

@@ -1,0 +1,143 @@
+"""Questions about shared images."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Image
+
+from ...data.reading import check_column, text_lists
+
+
+# What left and right become in a mirrored image.
+MIRRORED = {"left": "right", "right": "left"}
+
+
+@dataclass
+class Questions:
+    """
+    The questions of a split, several of which may share an image.
+
+    Args:
+        images (`Dataset`):
+            One row for each image.
+        image (`list[int]`):
+            The image of each question, as a row of `images`.
+        texts (`list[str]`):
+            The questions.
+        answers (`list[list[str]]`):
+            The answers of each question, one for each annotator.
+    """
+
+    images: Dataset
+    image: list[int]
+    texts: list[str]
+    answers: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int]) -> "Questions":
+        """Some of the questions, about the same images."""
+        image, texts, answers = ([column[row] for row in rows] for column in (self.image, self.texts, self.answers))
+        return Questions(self.images, image, texts, answers)
+
+
+def read_questions(
+    dataset: Dataset,
+    image_column: str,
+    question_column: str,
+    answer_column: str,
+    image_id_column: str | None = None,
+    question_pattern: str | None = None,
+) -> Questions:
+    """
+    Reads the questions of a split and finds out which of them share an image.
+
+    Args:
+        dataset (`Dataset`):
+            One row for each question.
+        image_column, question_column, answer_column (`str`):
+            Its columns. Answers are one string, or a list with one for each annotator.
+        image_id_column (`str`, *optional*):
+            A column that is equal where the image is. By default, images of the same bytes, or from the same file, are
+            the same.
+        question_pattern (`str`, *optional*):
+            A regular expression; what it matches is cut out of the questions.
+
+    Raises:
+        ValueError: If a column is missing, a question or answer has no text, or the pattern leaves nothing of it.
+    """
+    check_column(dataset, question_column, "question_column")
+    texts = []
+    for row, text in enumerate(dataset[question_column]):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"Row {row} of the column {question_column!r} (`question_column`) has no text: {text!r}.")
+        asked = text.strip() if question_pattern is None else re.sub(question_pattern, "", text).strip()
+        if not asked:
+            raise ValueError(f"`question_pattern` leaves nothing of the question in row {row}: {text!r}.")
+        texts.append(asked)
+    numbers: dict[Any, int] = {}
+    image, first = [], []
+    for row, key in enumerate(image_ids(dataset, image_column, image_id_column)):
+        if key not in numbers:
+            numbers[key] = len(first)
+            first.append(row)
+        image.append(numbers[key])
+    return Questions(dataset.select(first), image, texts, text_lists(dataset, answer_column, "answer_column"))
+
+
+def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
+    """What tells the images of a split apart: a column, their bytes, their files, or (made on the way) their rows."""
+    if image_id_column is not None:
+        check_column(dataset, image_id_column, "image_id_column")
+        return list(dataset[image_id_column])
+    encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
+
+    def key(row: int, image: Mapping[str, Any]) -> Any:
+        # Of an image that lies in the data set itself, the path is but a name, and another may have the same.
+        return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
+
+    return [key(row, entry[image_column]) for row, entry in enumerate(encoded)]
+
+
+def mirrored_text(text: str) -> str:
+    """The text of a mirrored image: left and right change places."""
+
+    def swapped(match: re.Match) -> str:
+        word = MIRRORED[match[0].lower()]
+        return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
+
+    return re.sub(r"\b(left|right)\b", swapped, text, flags=re.IGNORECASE)
+
+
+def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
+    """
+    Holds out a share of the images, each with all its questions.
+
+    Args:
+        ids (`Sequence`):
+            What tells the image of each row apart.
+        fraction (`float`):
+            Share of the images to hold out, above 0 and below 1.
+        seed (`int`, *optional*, defaults to 0):
+            Chooses the images.
+
+    Returns:
+        `tuple[list[int], list[int]]`: The other rows, and those that are held out.
+
+    Raises:
+        ValueError: If one side would be empty.
+    """
+    distinct = list(dict.fromkeys(ids))
+    count = round(fraction * len(distinct))
+    if not 0 < count < len(distinct):
+        raise ValueError(f"A share of {fraction} of {len(distinct)} images leaves one side empty.")
+    held_out = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:count]}
+    rows: tuple[list[int], list[int]] = ([], [])
+    for row, key in enumerate(ids):
+        rows[key in held_out].append(row)
+    return rows

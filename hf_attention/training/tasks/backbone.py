@@ -1,0 +1,77 @@
+"""What the tasks with images share: a vision backbone, or a model that has one already."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
+
+
+@dataclass
+class BackboneArguments:
+    """Where a model comes from: a vision backbone, or a model trained before."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Name or folder of a trained model to go on from, with its processor and its sizes."},
+    )
+    backbone: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision model."})
+    backbone_config: str | None = field(
+        default=None, metadata={"help": "Instead: configuration (folder or file) of one trained from scratch."}
+    )
+    train_backbone: bool = field(
+        default=False,
+        metadata={"help": "Train a pretrained backbone too, but for its batch norms' statistics; else it is frozen."},
+    )
+    backbone_learning_rate: float | None = field(
+        default=None, metadata={"help": "Default: 1e-5 where pretrained, learning_rate where from scratch."}
+    )
+    learned_positions: bool = field(
+        default=True, metadata={"help": "Add a learned vector to each region; binds the model to one image size."}
+    )
+
+    def __post_init__(self):
+        if [self.backbone, self.backbone_config, self.model_name_or_path].count(None) != 2:
+            raise ValueError(
+                "Give either `backbone` (pretrained), `backbone_config` (from scratch), or `model_name_or_path` (a "
+                "trained model)."
+            )
+        if self.backbone_config is not None:
+            self.train_backbone = True
+        elif self.train_backbone and self.backbone_learning_rate is None:
+            self.backbone_learning_rate = 1e-5
+        elif not self.train_backbone and self.backbone_learning_rate is not None:
+            raise ValueError("`backbone_learning_rate` needs `train_backbone`.")
+
+    def new_config(self) -> PreTrainedConfig | None:
+        """The configuration of a backbone trained from scratch."""
+        return None if self.backbone_config is None else AutoConfig.from_pretrained(self.backbone_config)
+
+    def freezing(self) -> dict[str, bool]:
+        """What of the backbone stays as it is, as fields of a model's configuration."""
+        return {"freeze_backbone": not self.train_backbone, "freeze_batch_norms": self.backbone_config is None}
+
+    def learning_rates(self, prefix: str) -> dict[str, float] | None:
+        """
+        The backbone's own learning rate, for [`~hf_attention.training.loop.train.train`].
+
+        Args:
+            prefix (`str`):
+                What the names of the backbone's parameters begin with.
+        """
+        return None if self.backbone_learning_rate is None else {prefix: self.backbone_learning_rate}
+
+
+def count_regions(image_encoder: nn.Module, image_processor: BaseImageProcessor) -> int:
+    """
+    Says how many regions there are in an image.
+
+    Args:
+        image_encoder (`nn.Module`):
+            Has `extract_regions(pixel_values)`.
+        image_processor (`BaseImageProcessor`):
+            Makes all images of one size.
+    """
+    blank = image_processor(images=torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        return image_encoder.extract_regions(blank).shape[1]

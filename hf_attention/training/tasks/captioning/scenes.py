@@ -1,0 +1,197 @@
+"""Captions of generated scenes: `scripts/caption_scenes.py`, the demo."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import HfArgumentParser, ResNetConfig, pipeline
+
+from ....extras import require_extra
+from ....models.configuration_attention_captioner import AttentionCaptionerConfig
+from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
+from ....models.pipeline_image_to_text import ImageToTextPipeline
+from ....models.processing_attention_captioner import AttentionCaptionerProcessor
+from ....scenes import make_scenes
+from ....scenes.scene import HELD_OUT_PAIRS
+from ....scenes.scores import PairCounts, score_pairs
+from ....seeing import plot_caption_attention
+from ...data.collators import CaptionCollator
+from ...data.images import PixelsInMemory, make_image_processor
+from ...data.sampling import CaptionBatchSampler
+from ...data.tokenization import train_tokenizer
+from ...loop.arguments import LoopArguments, processor_precision
+from ...loop.train import make_accelerator, prepare_output_dir, train
+from .examples import CaptionDataset, caption_labels
+
+
+IMAGE_SIZE = 64
+MAX_TOKENS = 40
+ATTENTION_TYPES = tuple(filter(None, AttentionCaptionerConfig.choices["attention_type"]))
+
+
+@dataclass
+class DemoArguments:
+    """What can be asked of the demo."""
+
+    output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
+    train_scenes: int = field(default=8000, metadata={"help": "Scenes to train on."})
+    test_scenes: int = field(default=500, metadata={"help": "Unseen scenes to score, of either kind."})
+    num_train_epochs: int = field(default=6, metadata={"help": "Passes over the captions of the training scenes."})
+    captions_per_image: int = field(default=5, metadata={"help": "Captions that share an image in a batch."})
+    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
+    seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
+    attention_type: str = field(default="scaled_dot", metadata={"help": f"One of {', '.join(ATTENTION_TYPES)}."})
+    grid: int = field(
+        default=8, metadata={"help": "Rows and columns of regions: 8, or 16 to see finely where it looks."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.attention_type not in ATTENTION_TYPES:
+            raise ValueError(
+                f"`attention_type` must be one of {', '.join(ATTENTION_TYPES)}, got {self.attention_type!r}."
+            )
+        if self.grid not in (8, 16):
+            raise ValueError(f"`grid` must be 8 or 16, got {self.grid}.")
+
+
+def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerForConditionalGeneration:
+    """A small residual network, whose grid of regions is the memory, and the decoder that looks at it."""
+    # A second stage would halve the grid.
+    stages = (
+        {"hidden_sizes": [64, 128], "depths": [1, 1]} if arguments.grid == 8 else {"hidden_sizes": [64], "depths": [3]}
+    )
+    heads = {"num_attention_heads": 4} if arguments.attention_type == "scaled_dot" else {}
+    hidden_size = 192
+    config = AttentionCaptionerConfig(
+        backbone_config=ResNetConfig(embedding_size=32, layer_type="basic", image_size=IMAGE_SIZE, **stages),
+        freeze_backbone=False,
+        num_regions=arguments.grid**2,
+        vocab_size=vocab_size,
+        memory_size=hidden_size if arguments.attention_type == "dot" else 128,
+        embedding_size=64,
+        hidden_size=hidden_size,
+        attention_type=arguments.attention_type,
+        attention_size=128 if arguments.attention_type == "scaled_dot" else 64,
+        **heads,
+        # Positions as large as the features, so that the decoder soon learns to read from left to right.
+        initializer_range=0.5,
+    )
+    model = AttentionCaptionerForConditionalGeneration(config)
+    model.model.encoder.backbone.to(memory_format=torch.channels_last)  # convolutions are faster so
+    model.generation_config.update(max_length=MAX_TOKENS + 1, num_beams=1)
+    return model
+
+
+def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
+    """Trains a captioner and returns the folder in which it is saved with its processor."""
+    loop_arguments = LoopArguments(
+        output_dir=arguments.output_dir,
+        overwrite_output_dir=True,
+        seed=arguments.seed,
+        num_train_epochs=arguments.num_train_epochs,
+        learning_rate=arguments.learning_rate,
+        warmup_steps=50,
+        ema_decay=0.98,
+        mixed_precision=processor_precision(),
+    )
+    prepare_output_dir(loop_arguments)
+    captions = list(scenes["captions"])
+    tokenizer = train_tokenizer(text for texts in captions for text in texts)
+    image_processor = make_image_processor(None, IMAGE_SIZE)
+    processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
+    model = make_model(len(tokenizer), arguments)
+    labels = caption_labels(captions, tokenizer, MAX_TOKENS)
+    sampler = CaptionBatchSampler(
+        [[len(ids) for ids in texts] for texts in labels],
+        images_per_batch=24,
+        captions_per_image=arguments.captions_per_image,
+        seed=arguments.seed,
+    )
+    dataloader = DataLoader(
+        CaptionDataset(PixelsInMemory(scenes, "image", image_processor), labels),
+        batch_sampler=sampler,
+        collate_fn=CaptionCollator(),
+    )
+
+    def save(model: AttentionCaptionerForConditionalGeneration, folder: Path) -> None:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+    started, started_cpu = time.perf_counter(), time.process_time()
+    result = train(model, loop_arguments, dataloader, make_accelerator(loop_arguments), save=save)
+    print(
+        f"Trained {model.num_parameters():,} weights in {time.perf_counter() - started:.0f} s "
+        f"({time.process_time() - started_cpu:.0f} s of processor time, {torch.get_num_threads()} threads)."
+    )
+    return result.best_model
+
+
+def draw_attention(captioner: ImageToTextPipeline, scene: dict, path: Path) -> None:
+    """Captions one scene and writes a picture of where the model looked."""
+    [answer] = captioner(scene["image"], output_attentions=True)
+    # Enlarged, so that the regions' weights pass smoothly into each other.
+    image = scene["image"].resize((4 * IMAGE_SIZE, 4 * IMAGE_SIZE))
+    plot_caption_attention(image, answer["tokens"], answer["attentions"], title=answer["generated_text"]).savefig(
+        path, dpi=150
+    )
+
+
+def score(name: str, captions: list[str], scenes: Dataset, only: frozenset | None = None) -> None:
+    """Prints precision and recall of the (colour, shape) pairs that the captions name."""
+    counts = sum(
+        (score_pairs(caption, things, only) for caption, things in zip(captions, scenes["objects"], strict=True)),
+        PairCounts(),
+    )
+    print(
+        f"{name}: precision {counts.precision:.1%} ({counts.correct} of {counts.named} named), "
+        f"recall {counts.recall:.1%} ({counts.correct} of {counts.present} present)"
+    )
+
+
+def main(description: str | None = None) -> None:
+    """
+    Trains a captioner on scenes and shows what it has learned.
+
+    Args:
+        description (`str`, *optional*):
+            What `--help` begins with.
+    """
+    [arguments] = HfArgumentParser(DemoArguments, description=description).parse_args_into_dataclasses()
+    require_extra("visualization")
+    set_seed(arguments.seed)
+    print("Drawing the scenes ...")
+    scenes = make_scenes(
+        train=arguments.train_scenes,
+        validation=0,
+        test=arguments.test_scenes,
+        held_out=arguments.test_scenes,
+        seed=arguments.seed,
+        image_size=IMAGE_SIZE,
+    )
+    folder = train_captioner(scenes["train"], arguments)
+    print(f"The model is in {folder}.")
+
+    captioner = pipeline("image-to-text", model=str(folder))
+    captions = {
+        split: [answer["generated_text"] for [answer] in captioner(scenes[split]["image"], batch_size=100)]
+        for split in ("test", "held_out")
+    }
+    print("\nScenes that it has not seen:")
+    for caption in captions["test"][:5]:
+        print(f"  {caption}")
+    crowded = next((scene for scene in scenes["test"] if len(scene["objects"]) >= 3), scenes["test"][0])
+    picture = Path(arguments.output_dir) / "attention.png"
+    draw_attention(captioner, crowded, picture)
+    print(f"Where it looked, word by word: {picture}\n")
+
+    score(f"Pairs of colour and shape in {len(scenes['test'])} unseen scenes", captions["test"], scenes["test"])
+    score(
+        f"Held-out pairs in {len(scenes['held_out'])} scenes",
+        captions["held_out"],
+        scenes["held_out"],
+        only=HELD_OUT_PAIRS,
+    )

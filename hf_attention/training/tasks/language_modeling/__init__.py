@@ -1,0 +1,1 @@
+"""Language modelling: running text, word by word."""

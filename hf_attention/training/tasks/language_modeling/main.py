@@ -1,0 +1,113 @@
+"""Training a language model, from the command line to the model's card: `scripts/train_lm.py`."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel
+
+from ....metrics.perplexity.perplexity import TextPerplexity
+from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
+from ...data.reading import check_column, get_split, load_splits
+from ...loop.nt_asgd import NTASGD
+from ...loop.run import Run
+from ...loop.train import train
+from ...options import parse_arguments
+from .arguments import DEFAULTS, Arguments, TextArguments
+from .examples import text_dataloader
+from .model import load_model, make_model, make_tokenizer
+from .objectives import CarriedState, TextObjective
+
+
+def main(description: str | None = None) -> None:
+    """
+    Trains a language model as the command line says.
+
+    Args:
+        description (`str`, *optional*):
+            What `--help` begins with.
+    """
+    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    check_arguments(arguments)
+    loop, data = arguments.loop, arguments.data
+    logging.basicConfig(level=logging.WARNING)
+    run = Run(loop, arguments.hub)
+    accelerator = run.accelerator
+
+    splits = load_splits(data.dataset_name, data.dataset_config_name)
+    texts = load_texts(splits, data.train_split, data, data.max_train_samples)
+    if arguments.pretrained.model_name_or_path is not None:
+        name = arguments.pretrained.model_name_or_path
+        model, tokenizer = load_model(name, arguments.model, arguments.tokenizer)
+    else:
+        tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, texts, data.reset_state))
+        model = make_model(arguments.model, tokenizer)
+
+    def perplexity(split: str, columns: int) -> TextPerplexity:
+        texts = load_texts(splits, split, data, loop.eval_samples(data.max_eval_samples))
+        return TextPerplexity(texts, tokenizer, accelerator, columns, reset_state=data.reset_state)
+
+    optimizer, evaluate, save = None, perplexity(data.validation_split, data.eval_columns), run.saving(tokenizer)
+    if arguments.optimizer.optimizer == "nt_asgd":
+        optimizer = NTASGD(
+            model.parameters(), loop.learning_rate, loop.weight_decay, arguments.optimizer.nonmonotone_interval
+        )
+        evaluate, save = with_averaged_weights(optimizer, evaluate, save)
+    result = train(
+        model,
+        loop,
+        text_dataloader(texts, tokenizer, data, accelerator.num_processes, loop.seed),
+        accelerator,
+        evaluate=evaluate,
+        save=save,
+        optimizer=optimizer,
+        objective=TextObjective() if data.reset_state else CarriedState(accelerator.device),
+    )
+
+    model = run.best_model(result, RecurrentLMForCausalLM)
+    columns = data.eval_columns if data.reset_state else 1
+    results = {
+        "best_epoch": result.state.best_epoch,
+        "vocab_size": model.config.vocab_size,
+        "validation": perplexity(data.validation_split, columns)(model),
+    }
+    if data.do_test:
+        results["test"] = perplexity(data.test_split, columns)(model)
+    run.finish(model, tokenizer, "text-generation", arguments, results)
+
+
+def check_arguments(arguments: Arguments) -> None:
+    """Refuses, before anything costly, what does not go together."""
+    averages_itself = arguments.optimizer.optimizer == "nt_asgd"
+    if averages_itself and arguments.loop.ema_decay:
+        raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")
+    if averages_itself and arguments.loop.average_checkpoints:
+        raise ValueError("`optimizer` nt_asgd averages weights itself: leave out `average_checkpoints`.")
+
+
+def load_texts(splits: DatasetDict, name: str, arguments: TextArguments, max_samples: int | None) -> list[str]:
+    """The texts of a split, in their order."""
+    split = get_split(splits, name, max_samples)
+    check_column(split, arguments.text_column, "text_column")
+    return list(split[arguments.text_column])
+
+
+def with_averaged_weights(
+    optimizer: NTASGD,
+    evaluate: Callable[[PreTrainedModel], dict[str, float]],
+    save: Callable[[PreTrainedModel, Path], None],
+) -> tuple[Callable[[PreTrainedModel], dict[str, float]], Callable[[PreTrainedModel, Path], None]]:
+    """Evaluation and saving of the averaged weights; the optimiser is told what the evaluation finds."""
+
+    def evaluate_averaged(model: PreTrainedModel) -> dict[str, float]:
+        with optimizer.averaged():
+            metrics = evaluate(model)
+        optimizer.observe(metrics["loss"])
+        return metrics
+
+    def save_averaged(model: PreTrainedModel, folder: Path) -> None:
+        with optimizer.averaged():
+            save(model, folder)
+
+    return evaluate_averaged, save_averaged

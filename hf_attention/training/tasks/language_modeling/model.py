@@ -1,0 +1,40 @@
+"""The language model that is trained, with its tokenizer: a new one, or one that was trained before."""
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from ....models.configuration_recurrent_lm import RecurrentLMConfig
+from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
+from ...data.arguments import TokenizerArguments
+from ...data.tokenization import for_running_text, load_tokenizer, special_token_ids
+from ...options import ConfigurationOptions, changed_options, refuse_options
+from .arguments import DEFAULTS
+
+
+def make_tokenizer(arguments: TokenizerArguments, texts: list[str], padding: bool) -> PreTrainedTokenizerFast:
+    """The ready tokenizer, or one trained on the texts, whose own end of sentence parts them."""
+    if arguments.tokenizer_name is not None:
+        refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
+        special_tokens = ("eos_token", "pad_token") if padding else ("eos_token",)
+        return load_tokenizer(arguments.tokenizer_name, special_tokens, closes_texts=False)
+    return for_running_text(arguments.train(texts))
+
+
+def make_model(options: ConfigurationOptions, tokenizer: PreTrainedTokenizerFast) -> RecurrentLMForCausalLM:
+    """A new model for the tokenizer's vocabulary."""
+    config = RecurrentLMConfig(vocab_size=len(tokenizer), **special_token_ids(tokenizer), **options.config_kwargs())
+    return RecurrentLMForCausalLM(config)
+
+
+def load_model(
+    name: str, options: ConfigurationOptions, tokenizer: TokenizerArguments
+) -> tuple[RecurrentLMForCausalLM, PreTrainedTokenizerFast]:
+    """A trained model with its tokenizer, and the dropout and label smoothing of this run."""
+    regularisation = {
+        field: value
+        for field, value in options.config_kwargs().items()
+        if "dropout" in field or field == "label_smoothing"
+    }
+    given = (changed_options(options) - regularisation.keys()) | changed_options(tokenizer, DEFAULTS)
+    refuse_options("model_name_or_path", given)
+    model = RecurrentLMForCausalLM.from_pretrained(name, **regularisation)
+    return model, AutoTokenizer.from_pretrained(name)

@@ -1,0 +1,245 @@
+"""The scores of a finished model, of this package or any other: `scripts/evaluate_model.py`."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    AutoModelForVisualQuestionAnswering,
+    AutoProcessor,
+    AutoTokenizer,
+    HfArgumentParser,
+    PreTrainedModel,
+)
+
+from ...extras import require_extra
+from ...metrics.perplexity.perplexity import perplexity
+from ...metrics.translation.translation import translation_signatures
+from ...metrics.words import METRIC_TOKENIZER
+from ..data.images import PixelSource
+from ..data.reading import check_column, check_images, get_split, load_splits, text_lists, text_pairs
+from ..publish.model_card import add_eval_results, eval_results
+from .answering.evaluation import AnsweringEvaluator
+from .answering.questions import read_questions
+from .captioning.evaluation import CaptionEvaluator
+from .translating.evaluation import TranslationEvaluator
+
+
+# What a perplexity comes from.
+NO_METRICS = ("loss", "tokens")
+
+
+@dataclass
+class EvaluationArguments:
+    """A model and a data set."""
+
+    model: str = field(metadata={"help": "Hub name or folder of the model."})
+    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    split: str = "test"
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
+    json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
+    model_card: str | None = field(
+        default=None,
+        metadata={"help": "A model card (README.md) whose model-index gets the scores; made where there is none."},
+    )
+
+    def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
+        """The model, to be evaluated."""
+        model = auto_class.from_pretrained(self.model, dtype=torch.float32, trust_remote_code=self.trust_remote_code)
+        return model.to(accelerator.device).eval()
+
+    def load_beside(self, auto_class: type) -> Any:
+        """What reads for the model: its tokenizer or processor."""
+        return auto_class.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
+
+    def load_split(self) -> Dataset:
+        """The rows to evaluate on."""
+        splits = load_splits(self.dataset_name, self.dataset_config_name)
+        return get_split(splits, self.split, self.max_eval_samples)
+
+
+@dataclass
+class PerplexityArguments(EvaluationArguments):
+    """A causal language model and a text."""
+
+    text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
+    separator: str | None = field(
+        default=None, metadata={"help": "Join the texts by this, in place of an end-of-sentence token behind each."}
+    )
+    segment_length: int = field(default=64, metadata={"help": "Tokens at a time."})
+    columns: int = field(
+        default=1, metadata={"help": "Recurrent models: parts of the text that are read side by side; 1 is exact."}
+    )
+    reset_state: bool = field(default=False, metadata={"help": "Recurrent models: read each text from a zero state."})
+    context: int | None = field(
+        default=None, metadata={"help": "Other models: tokens of a window. Default: all that the model can read."}
+    )
+
+
+@dataclass
+class GenerationArguments(EvaluationArguments):
+    """A model that generates."""
+
+    eval_batch_size: int = field(default=100, metadata={"help": "Texts at a time."})
+
+
+@dataclass
+class CaptionsArguments(GenerationArguments):
+    """A captioner and images with captions."""
+
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    captions_column: str = field(default="captions", metadata={"help": "Column of captions, one or several a row."})
+
+
+@dataclass
+class TranslationArguments(GenerationArguments):
+    """A translator and pairs of sentences."""
+
+    source_column: str | None = field(default=None, metadata={"help": "Column of the sources."})
+    target_column: str | None = field(default=None, metadata={"help": "Column of the targets."})
+    source_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
+    target_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
+
+
+@dataclass
+class AnswersArguments(GenerationArguments):
+    """A model that answers questions about images."""
+
+    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    question_column: str = field(default="question", metadata={"help": "Column of the questions."})
+    answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
+    question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
+
+
+def text(arguments: PerplexityArguments) -> dict[str, float]:
+    """The perplexity of a text."""
+    accelerator = Accelerator()
+    tokenizer = arguments.load_beside(AutoTokenizer)
+    model = arguments.load(AutoModelForCausalLM, accelerator)
+    split = arguments.load_split()
+    check_column(split, arguments.text_column, "text_column")
+    texts = list(split[arguments.text_column])
+    options = ("segment_length", "columns", "reset_state", "context", "separator")
+    return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options})
+
+
+def captions(arguments: CaptionsArguments) -> dict[str, float]:
+    """CIDEr, BLEU and ROUGE-L of captions."""
+    accelerator, processor, split = Accelerator(), arguments.load_beside(AutoProcessor), arguments.load_split()
+    check_images(split, arguments.image_column)
+    source = PixelSource(split, arguments.image_column, processor.image_processor)
+    references = text_lists(split, arguments.captions_column, "captions_column")
+    evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.eval_batch_size)
+    return evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
+
+
+def translation(arguments: TranslationArguments) -> dict[str, float]:
+    """BLEU and chrF of translations."""
+    accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
+    pairs = text_pairs(
+        arguments.load_split(),
+        source_column=arguments.source_column,
+        target_column=arguments.target_column,
+        source_lang=arguments.source_lang,
+        target_lang=arguments.target_lang,
+    )
+    evaluate = TranslationEvaluator(pairs, tokenizer, accelerator, arguments.eval_batch_size)
+    return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator))
+
+
+def answers(arguments: AnswersArguments) -> dict[str, float]:
+    """Exact match and, with several annotators, the accuracy of the VQA data sets."""
+    accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    questions = read_questions(
+        arguments.load_split(),
+        arguments.image_column,
+        arguments.question_column,
+        arguments.answer_column,
+        question_pattern=arguments.question_pattern,
+    )
+    source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
+    evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.eval_batch_size)
+    return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator))
+
+
+class Evaluation(NamedTuple):
+    """
+    What can be measured.
+
+    Args:
+        arguments (`type`):
+            The arguments that it takes.
+        evaluate (`Callable`):
+            Takes them, and returns scores.
+        task (`str`):
+            The task of such models on the Hub.
+        module (`str`, *optional*):
+            What it needs of the extra `metrics`.
+        signatures (`Callable`):
+            Takes scores, and says how each was computed.
+    """
+
+    arguments: type[EvaluationArguments]
+    evaluate: Callable[[Any], dict[str, float]]
+    task: str
+    module: str | None = None
+    signatures: Callable[[Mapping[str, float]], dict[str, str]] = lambda scores: {}
+
+
+EVALUATIONS = {
+    "answers": Evaluation(AnswersArguments, answers, "visual-question-answering"),
+    "captions": Evaluation(
+        CaptionsArguments,
+        captions,
+        "image-to-text",
+        "pycocoevalcap",
+        lambda scores: dict.fromkeys(scores, METRIC_TOKENIZER),
+    ),
+    "perplexity": Evaluation(PerplexityArguments, text, "text-generation"),
+    "translation": Evaluation(
+        TranslationArguments, translation, "translation", "sacrebleu", lambda scores: translation_signatures()
+    ),
+}
+
+
+def main(description: str | None = None) -> None:
+    """
+    Scores a model as the command line says.
+
+    Args:
+        description (`str`, *optional*):
+            What `--help` begins with.
+    """
+    parser = HfArgumentParser((), description=description)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=HfArgumentParser)
+    for name, evaluation in EVALUATIONS.items():
+        commands.add_parser(name, dataclass_types=evaluation.arguments)
+    values = vars(parser.parse_args())
+    evaluation = EVALUATIONS[values.pop("command")]
+    arguments = evaluation.arguments(**values)
+    if evaluation.module is not None:
+        require_extra("metrics", evaluation.module)
+    scores = evaluation.evaluate(arguments)
+    print(json.dumps(scores))
+    if arguments.model_card is not None:
+        results = eval_results(
+            {name: score for name, score in scores.items() if name not in NO_METRICS},
+            evaluation.task,
+            arguments.dataset_name,
+            arguments.dataset_config_name,
+            arguments.split,
+            evaluation.signatures(scores),
+        )
+        add_eval_results(arguments.model_card, results, Path(arguments.model).name)
+    if arguments.json is not None:
+        Path(arguments.json).write_text(json.dumps(scores, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Sentences from sentences: translation, and replies in a chat."""

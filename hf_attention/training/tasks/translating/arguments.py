@@ -1,0 +1,119 @@
+"""What training on pairs of sentences is told."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from ...data.arguments import StreamingArguments, TokenizerArguments
+from ...loop.arguments import LoopArguments
+from ...options import configuration_options
+from ...publish.arguments import HubArguments
+
+
+# For some 30,000 pairs of sentences, where it differs from the arguments' own defaults.
+DEFAULTS = {
+    "learning_rate": 3e-3,
+    "warmup_steps": 400,
+    "max_grad_norm": 1.0,
+    "num_train_epochs": 12,
+    "metric_for_best_model": "bleu",
+    "tokenizer_type": "bpe",
+    "vocab_size": 8000,
+    "min_count": 2,
+}
+
+Seq2SeqModelArguments = configuration_options(
+    "Seq2SeqModelArguments",
+    AttentionSeq2SeqConfig,
+    defaults={
+        "attention_size": 256,
+        "embedding_dropout": 0.3,
+        "hidden_dropout": 0.3,
+        "label_smoothing": 0.1,
+        "tie_word_embeddings": True,
+        "share_encoder_decoder_embeddings": None,
+    },
+    notes={"share_encoder_decoder_embeddings": "Default: wherever source and target have one vocabulary."},
+)
+
+
+@dataclass
+class TextPairArguments:
+    """The pairs of sentences, and how they are batched and decoded."""
+
+    task: Literal["translation", "chat"] = field(
+        default="translation",
+        metadata={"help": "What is scored. translation: BLEU and chrF; chat: perplexity, and how varied replies are."},
+    )
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub name or folder of the data set."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
+    train_files: list[str] | None = field(
+        default=None,
+        metadata={"help": "Instead: a JSON-lines, CSV or TSV file, or two plain ones, a sentence a line."},
+    )
+    validation_files: list[str] | None = field(default=None, metadata={"help": "The same for validation."})
+    test_files: list[str] | None = field(default=None, metadata={"help": "The same for the test."})
+    source_column: str | None = field(default=None, metadata={"help": "Column of the source sentences."})
+    target_column: str | None = field(default=None, metadata={"help": "Column of the target sentences."})
+    source_lang: str | None = field(default=None, metadata={"help": "Or: source language in a translation column."})
+    target_lang: str | None = field(default=None, metadata={"help": "And the target language."})
+    drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
+    train_split: str = "train"
+    validation_split: str = "validation"
+    test_split: str = "test"
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training pairs."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of other splits."})
+    max_source_length: int = field(default=100, metadata={"help": "Longer sources are cut, in tokens."})
+    max_target_length: int = field(default=100, metadata={"help": "Longer targets are cut, in tokens."})
+    separate_vocabularies: bool = field(
+        default=False, metadata={"help": "One vocabulary a side instead of a joint one."}
+    )
+    bpe_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "Probability to leave out a merge, in training. No seed governs it: runs are not repeatable."
+        },
+    )
+    scheduled_sampling: float = field(
+        default=0.0,
+        metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},
+    )
+    batch_size: int = field(default=80, metadata={"help": "Pairs of one batch (and process)."})
+    bucket_batches: int = field(
+        default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
+    )
+    eval_batch_size: int = field(default=100, metadata={"help": "Sentences of one batch in generation."})
+    validation_num_beams: int = field(default=5, metadata={"help": "Beams of the validation after each epoch."})
+    num_beams: int = field(default=5, metadata={"help": "Beams stored with the model."})
+    length_penalty: float = field(default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned."})
+    tune_generation: bool = field(
+        default=False, metadata={"help": "At the end, choose the length penalty on the validation split."}
+    )
+    do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
+
+    def __post_init__(self):
+        if (self.dataset_name is None) == (self.train_files is None):
+            raise ValueError("Give either `dataset_name` or `train_files`.")
+        if self.task == "chat" and self.tune_generation:
+            raise ValueError("`tune_generation` chooses by a score of generated texts: `task='chat'` has none.")
+        if self.train_files is not None and self.validation_files is None:
+            raise ValueError("`train_files` needs `validation_files` beside it.")
+        if self.do_test and self.train_files is not None and self.test_files is None:
+            raise ValueError("`do_test` needs `test_files` beside `train_files`.")
+        if self.train_files is not None and len(self.train_files) == 2 and self.source_column is None:
+            self.source_column, self.target_column = "source", "target"
+        if not 0 <= self.bpe_dropout < 1:
+            raise ValueError(f"`bpe_dropout` must lie in [0, 1), got {self.bpe_dropout}.")
+        if not 0 <= self.scheduled_sampling <= 1:
+            raise ValueError(f"`scheduled_sampling` must lie in [0, 1], got {self.scheduled_sampling}.")
+
+
+class Arguments(NamedTuple):
+    """All that the task is told."""
+
+    loop: LoopArguments
+    data: TextPairArguments
+    streaming: StreamingArguments
+    tokenizer: TokenizerArguments
+    model: Seq2SeqModelArguments
+    hub: HubArguments

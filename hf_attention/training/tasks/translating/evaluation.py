@@ -1,0 +1,113 @@
+"""Validation by generated sentences, and by the perplexity of the true ones."""
+
+from collections.abc import Iterable
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
+
+from ....metrics.chat import chat_metrics
+from ....metrics.translation.translation import translation_metrics
+from ...loop.evaluation import texts_of_rows
+from .examples import TextPairDataset
+
+
+class TextPairEvaluator:
+    """
+    What a model makes of a split, over all processes: a text for every source, and the perplexity of the targets.
+
+    Args:
+        pairs (`Dataset`):
+            With the columns `source` and `target`.
+        tokenizer (`PreTrainedTokenizerFast`):
+            Encodes sources, decodes what is generated.
+        accelerator (`Accelerator`):
+            Processes, device and precision.
+        batch_size (`int`, *optional*, defaults to 100):
+            Sentences at a time.
+        max_source_length, max_target_length (`int`, *optional*, defaults to 100):
+            Longer sentences are cut, in tokens.
+    """
+
+    def __init__(
+        self,
+        pairs: Dataset,
+        tokenizer: PreTrainedTokenizerFast,
+        accelerator: Accelerator,
+        batch_size: int = 100,
+        max_source_length: int = 100,
+        max_target_length: int = 100,
+    ):
+        self.examples = TextPairDataset(pairs, tokenizer, max_source_length, max_target_length)
+        self.sources, self.targets = self.examples.sources, self.examples.targets
+        self.tokenizer = tokenizer
+        self.accelerator = accelerator
+        self.batch_size = batch_size
+        self.max_source_length = max_source_length
+
+    @torch.no_grad()
+    def texts(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
+        """The generated texts, in the order of the sources; `generate_kwargs` go to `model.generate`."""
+        accelerator = self.accelerator
+
+        def texts_of_batch(rows: list[int]) -> list[str]:
+            inputs = self.tokenizer(
+                [self.sources[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=self.max_source_length,
+                return_tensors="pt",
+            ).to(accelerator.device)
+            with accelerator.autocast():
+                sequences = model.generate(
+                    inputs["input_ids"], attention_mask=inputs["attention_mask"], **generate_kwargs
+                )
+            return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
+
+        order = sorted(range(len(self.sources)), key=lambda row: len(self.sources[row]))
+        return texts_of_rows(order, texts_of_batch, accelerator, self.batch_size, "sentences")
+
+    @torch.no_grad()
+    def perplexity(self, model: PreTrainedModel) -> float:
+        """Of the targets given their sources, by token, the closing one included."""
+        accelerator = self.accelerator
+        collate = DataCollatorForSeq2Seq(self.tokenizer)
+        order = sorted(range(len(self.sources)), key=lambda row: len(self.targets[row]))
+        totals = torch.zeros(2, dtype=torch.double, device=accelerator.device)  # loss of all tokens, their number
+        with accelerator.split_between_processes(order) as rows:
+            for start in range(0, len(rows), self.batch_size):
+                batch = collate([self.examples[row] for row in rows[start : start + self.batch_size]])
+                num_tokens = (batch["labels"] != -100).sum()
+                with accelerator.autocast():
+                    loss = model(**batch.to(accelerator.device), num_items_in_batch=1).loss
+                totals += torch.stack([loss.double(), num_tokens.double()])
+        loss, num_tokens = accelerator.reduce(totals, reduction="sum")
+        return float((loss / num_tokens).exp())
+
+
+class TranslationEvaluator(TextPairEvaluator):
+    """Scores translations by [`translation_metrics`]; the arguments are the base's."""
+
+    def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
+        return translation_metrics(self.texts(model, **generate_kwargs), self.targets)
+
+
+class ChatEvaluator(TextPairEvaluator):
+    """
+    Scores replies by [`chat_metrics`], and the model by the perplexity of the true ones.
+
+    Args:
+        training_answers (`Iterable[str]`):
+            The answers that the model was trained on.
+
+    The others are the base's.
+    """
+
+    def __init__(self, *args, training_answers: Iterable[str], **kwargs):
+        super().__init__(*args, **kwargs)
+        self.training_answers = list(training_answers)
+
+    def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
+        replies = self.texts(model, **generate_kwargs)
+        return {"perplexity": self.perplexity(model), **chat_metrics(replies, self.training_answers)}

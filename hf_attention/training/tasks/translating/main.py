@@ -1,0 +1,200 @@
+"""Training on pairs of sentences, from the command line to the model's card: `scripts/train_seq2seq.py`."""
+
+import logging
+import math
+from functools import partial
+
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from ....extras import require_extra
+from ....metrics.translation.translation import translation_signatures
+from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
+from ...data.streaming import first_rows, streamed_dataloader
+from ...loop.batches import SizedBatches
+from ...loop.evaluation import tune_generation
+from ...loop.run import Run
+from ...loop.scheduled_sampling import ScheduledSamplingObjective
+from ...loop.train import train
+from ...options import parse_arguments
+from .arguments import DEFAULTS, Arguments, TextPairArguments
+from .evaluation import ChatEvaluator, TextPairEvaluator, TranslationEvaluator
+from .examples import text_pair_dataloader
+from .model import make_model, make_tokenizer
+from .picture import draw_translation
+
+
+def main(description: str | None = None) -> None:
+    """
+    Trains a sequence-to-sequence model as the command line says.
+
+    Args:
+        description (`str`, *optional*):
+            What `--help` begins with.
+    """
+    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    check_arguments(arguments)
+    data = arguments.data
+    if data.task == "chat":
+        arguments.loop.metric_for_best_model, arguments.loop.greater_is_better = "perplexity", False
+    logging.basicConfig(level=logging.WARNING)
+    run = Run(arguments.loop, arguments.hub)
+
+    train_rows, pairs = read_splits(arguments)
+    tokenizer = run.tokenizer(
+        lambda: make_tokenizer(
+            arguments.tokenizer, partial(training_pairs, arguments, train_rows, pairs), data.separate_vocabularies
+        )
+    )
+    tokenizer.model_max_length = data.max_source_length
+    model = make_model(arguments.model, tokenizer)
+    if data.source_lang is not None:
+        # By this the translation pipeline refuses other languages, and knows these also where this package is missing.
+        model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
+    settings = {"num_beams": data.num_beams, "length_penalty": data.length_penalty}
+    model.generation_config.max_length = data.max_target_length + 1  # with the start token
+    model.generation_config.update(**settings)
+
+    validation = make_evaluator("validation", pairs, tokenizer, run, data)
+    dataloader = training_batches(arguments, train_rows, pairs, tokenizer, run)
+    result = train(
+        model,
+        arguments.loop,
+        dataloader,
+        run.accelerator,
+        evaluate=lambda model: validation(model, num_beams=data.validation_num_beams),
+        save=run.saving(tokenizer),
+        objective=make_objective(arguments, dataloader, run),
+    )
+
+    model = run.best_model(result, AttentionSeq2SeqForConditionalGeneration)
+    if data.tune_generation:
+        settings, scores = tune_generation(
+            model, validation, arguments.loop.metric_for_best_model, [data.num_beams], (0.6, 1.0, 1.4)
+        )
+        model.generation_config.update(**settings)
+    else:
+        scores = validation(model)
+    results = {
+        "signatures": translation_signatures() if data.task == "translation" else {},
+        "best_epoch": result.state.best_epoch,
+        "vocab_size": model.config.vocab_size,
+        "generation": settings,
+        "validation": scores,
+    }
+    if data.do_test:
+        results["test"] = make_evaluator("test", pairs, tokenizer, run, data)(model)
+    draw = None
+    if model.config.attention_type is not None:
+        draw = partial(draw_translation, model, tokenizer, pairs["validation"][0]["source"])
+    task = "text2text-generation" if data.source_lang is None else "translation"
+    run.finish(model, tokenizer, task, arguments, results, draw)
+
+
+def check_arguments(arguments: Arguments) -> None:
+    """Refuses, before anything costly, what does not go together or is not installed."""
+    if arguments.data.task == "translation":
+        require_extra("metrics", "sacrebleu")
+    arguments.streaming.check(arguments.loop.max_steps, arguments.loop.dataloader_num_workers)
+    if arguments.streaming.streaming and arguments.data.task == "chat":
+        raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")
+
+
+def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | IterableDatasetDict:
+    """The rows of each split that the run needs, by the split's name."""
+    if arguments.dataset_name is not None:
+        return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
+    splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
+    files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
+    return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
+
+
+def to_pairs(rows: Dataset, arguments: TextPairArguments) -> Dataset:
+    """The pairs of sentences of some rows."""
+    return text_pairs(
+        rows,
+        source_column=arguments.source_column,
+        target_column=arguments.target_column,
+        source_lang=arguments.source_lang,
+        target_lang=arguments.target_lang,
+        drop_unpaired=arguments.drop_unpaired,
+    )
+
+
+def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[str, Dataset]]:
+    """The rows of training, and the pairs by `train`, unless that is a stream, `validation` and, if asked, `test`."""
+    data, streaming = arguments.data, arguments.streaming.streaming
+    rows = load_rows(data, streaming)
+    train_rows = get_split(rows, data.train_split, data.max_train_samples)
+
+    def evaluation_pairs(name: str) -> Dataset:
+        split = get_split(rows, name, arguments.loop.eval_samples(data.max_eval_samples))
+        return to_pairs(first_rows(split) if streaming else split, data)
+
+    pairs = {"validation": evaluation_pairs(data.validation_split)}
+    if data.do_test:
+        pairs["test"] = evaluation_pairs(data.test_split)
+    if not streaming:
+        pairs["train"] = to_pairs(train_rows, data)
+    return train_rows, pairs
+
+
+def training_pairs(arguments: Arguments, train_rows: Dataset | IterableDataset, pairs: dict[str, Dataset]) -> Dataset:
+    """What the tokenizer is trained on: all pairs, or of a stream the first."""
+    if arguments.streaming.streaming:
+        return to_pairs(first_rows(train_rows, arguments.streaming.tokenizer_rows), arguments.data)
+    return pairs["train"]
+
+
+def make_evaluator(
+    split: str, pairs: dict[str, Dataset], tokenizer: PreTrainedTokenizerFast, run: Run, arguments: TextPairArguments
+) -> TextPairEvaluator:
+    """What scores a model on a split, as suits the task."""
+    settings = (arguments.eval_batch_size, arguments.max_source_length, arguments.max_target_length)
+    if arguments.task == "chat":
+        answers = pairs["train"]["target"]
+        return ChatEvaluator(pairs[split], tokenizer, run.accelerator, *settings, training_answers=answers)
+    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings)
+
+
+def training_batches(
+    arguments: Arguments,
+    train_rows: Dataset | IterableDataset,
+    pairs: dict[str, Dataset],
+    tokenizer: PreTrainedTokenizerFast,
+    run: Run,
+) -> DataLoader:
+    """What the model is trained on."""
+    loop = arguments.loop
+
+    def batches(pairs: Dataset, num_workers: int = 0) -> DataLoader:
+        return text_pair_dataloader(pairs, tokenizer, arguments.data, seed=loop.seed, num_workers=num_workers)
+
+    if not arguments.streaming.streaming:
+        return batches(pairs["train"], loop.dataloader_num_workers)
+    return streamed_dataloader(
+        train_rows,
+        lambda rows: batches(to_pairs(rows, arguments.data)),
+        run.accelerator,
+        arguments.streaming,
+        loop.seed,
+        loop.dataloader_num_workers,
+    )
+
+
+def make_objective(arguments: Arguments, dataloader: DataLoader, run: Run) -> ScheduledSamplingObjective | None:
+    """What is minimised, where that is not the model's own loss."""
+    loop, probability = arguments.loop, arguments.data.scheduled_sampling
+    if not probability:
+        return None
+    epochs = loop.num_train_epochs
+    if loop.max_steps is not None:
+        if arguments.streaming.streaming:
+            steps = arguments.streaming.steps_per_epoch
+        else:
+            batches = SizedBatches(dataloader, run.accelerator, loop.gradient_accumulation_steps, loop.seed)
+            steps = batches.steps_per_epoch
+        epochs = math.ceil(loop.max_steps / steps)
+    return ScheduledSamplingObjective(run.accelerator, probability, epochs)

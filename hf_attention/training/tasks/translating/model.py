@@ -1,0 +1,51 @@
+"""The sequence-to-sequence model that is trained, and its tokenizer."""
+
+from collections.abc import Callable
+from itertools import chain
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from ....models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from ...data.arguments import TokenizerArguments
+from ...data.tokenization import load_tokenizer, special_token_ids
+from ...options import ConfigurationOptions, changed_options, refuse_options
+from .arguments import DEFAULTS
+
+
+def make_tokenizer(
+    arguments: TokenizerArguments, read_pairs: Callable[[], Dataset], separate: bool
+) -> PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer:
+    """The ready tokenizer, or one trained on pairs: joint, or with a vocabulary a side."""
+    if arguments.tokenizer_name is not None:
+        refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
+        tokenizer = load_tokenizer(arguments.tokenizer_name)
+        if separate and not hasattr(tokenizer, "target_tokenizer"):
+            raise ValueError(f"The tokenizer {arguments.tokenizer_name!r} has no vocabulary a side.")
+        return tokenizer
+    pairs = read_pairs()
+    if separate:
+        return AttentionSeq2SeqTokenizer.from_tokenizers(
+            *(arguments.train(pairs[side]) for side in ("source", "target"))
+        )
+    return arguments.train(chain(pairs["source"], pairs["target"]))
+
+
+def make_model(
+    options: ConfigurationOptions, tokenizer: PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer
+) -> AttentionSeq2SeqForConditionalGeneration:
+    """A new model for the tokenizer's vocabularies."""
+    target = getattr(tokenizer, "target_tokenizer", None)
+    settings = options.config_kwargs()
+    if settings["share_encoder_decoder_embeddings"] is None:
+        settings["share_encoder_decoder_embeddings"] = target is None
+    config = AttentionSeq2SeqConfig(
+        vocab_size=len(tokenizer if target is None else target),
+        source_vocab_size=None if target is None else len(tokenizer),
+        **special_token_ids(tokenizer),
+        decoder_start_token_id=tokenizer.bos_token_id,
+        **settings,
+    )
+    return AttentionSeq2SeqForConditionalGeneration(config)

@@ -1,0 +1,106 @@
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import DatasetDict
+from PIL import ImageOps
+from torch import nn
+from transformers import ResNetConfig
+
+from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.scenes import make_scenes
+from hf_attention.training.data.features import stored_region_features
+
+
+@pytest.fixture(scope="module")
+def scenes() -> DatasetDict:
+    return make_scenes(train=24, validation=6, test=0, held_out=0, image_size=32)
+
+
+TINY_BACKBONE = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+
+
+@pytest.fixture
+def encoder() -> nn.Module:
+    sizes = {"embedding_size": 8, "hidden_size": 16, "attention_size": 8, "memory_size": 12}
+    config = AttentionCaptionerConfig(vocab_size=40, backbone_config=ResNetConfig(**TINY_BACKBONE), **sizes)
+    return AttentionCaptionerForConditionalGeneration(config).eval().get_encoder()
+
+
+def test_features_are_computed_once(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, processor = (
+        scenes["validation"],
+        pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32}),
+    )
+
+    def stored(**kwargs):
+        arguments = {"dataset": dataset, "image_column": "image", "encoder": encoder, "image_processor": processor}
+        return stored_region_features(**{**arguments, **kwargs}, folder=tmp_path, batch_size=4, show_progress=False)
+
+    features, mirrored = stored(), stored(mirrored=True)
+    images = dataset["image"][:]
+    for found, pictures in ((features, images), (mirrored, [ImageOps.mirror(image) for image in images])):
+        with torch.no_grad():
+            expected = encoder.extract_regions(processor(images=pictures, return_tensors="pt")["pixel_values"])
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
+    assert np.abs(features - mirrored).max() > 1e-2
+
+    changed = copy.deepcopy(encoder)
+    with torch.no_grad():
+        next(changed.backbone.parameters()).mul_(2)
+    others = {
+        "data": stored(dataset=dataset.select(range(5))),
+        "weights": stored(encoder=changed),
+        "processor": stored(
+            image_processor=pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64})
+        ),
+        "dtype": stored(dtype=torch.bfloat16),
+    }
+    files = {found.filename for found in (features, mirrored, *others.values())}
+    assert len(files) == len(list(tmp_path.iterdir())) == 6
+
+    def fail(*args):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(type(encoder), "extract_regions", fail)
+    assert np.array_equal(stored(), features)
+
+
+def test_interrupted_features_are_not_used(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract, calls = type(encoder).extract_regions, []
+
+    def interrupt_second(self, pixel_values):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return extract(self, pixel_values)
+
+    arguments = (
+        scenes["validation"],
+        "image",
+        encoder,
+        pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32}),
+        tmp_path,
+    )
+    monkeypatch.setattr(type(encoder), "extract_regions", interrupt_second)
+    with pytest.raises(KeyboardInterrupt):
+        stored_region_features(*arguments, batch_size=4, show_progress=False)
+    features = stored_region_features(*arguments, batch_size=4, show_progress=False)
+    assert np.abs(features).sum((1, 2)).all()
+
+
+def test_features_that_overflow_are_refused(scenes: DatasetDict, encoder: nn.Module, tmp_path: Path) -> None:
+    with torch.no_grad():
+        next(encoder.backbone.parameters()).fill_(math.nan)
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    with pytest.raises(ValueError, match="row 0 are not finite"):
+        stored_region_features(scenes["validation"], "image", encoder, processor, tmp_path, show_progress=False)

@@ -1,0 +1,160 @@
+"""`scripts/train_vqa.py`."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from common.scores import check_card_picture, evaluate_model
+from common.scripts import SCRIPTS, logged, run_script
+from datasets import DatasetDict
+from tokenizers import processors
+from transformers import ResNetConfig, ResNetModel, pipeline
+
+from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
+from hf_attention.models.versions import pillow_image_processor
+from hf_attention.scenes import make_scene_questions
+from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.tasks.answering.questions import read_questions
+
+
+BACKBONE = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+
+
+NEW_MODEL = {
+    "image_size": 32,
+    "embedding_size": 16,
+    "encoder_hidden_size": 32,
+    "hidden_size": 32,
+    "attention_size": 16,
+    "memory_size": 32,
+    "label_smoothing": 0,
+    **dict.fromkeys(["embedding_dropout", "hidden_dropout", "question_dropout", "joint_dropout"], 0.0),
+}
+
+
+TRAINING = {
+    "warmup_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 1e-2,
+    "batch_size": 32,
+    "questions_per_image": 4,
+    "ema_decay": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def questions() -> DatasetDict:
+    return make_scene_questions(train=40, validation=0, test=8, held_out=0, image_size=32, questions_per_scene=6)
+
+
+@pytest.fixture(scope="module")
+def folder(questions: DatasetDict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set and a backbone, as folders."""
+    folder = tmp_path_factory.mktemp("inputs")
+    questions.save_to_disk(folder / "questions")
+    ResNetConfig(**BACKBONE).save_pretrained(folder / "config")
+    torch.manual_seed(0)
+    ResNetModel(ResNetConfig(**BACKBONE)).save_pretrained(folder / "backbone")
+    pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64}).save_pretrained(folder / "backbone")
+    return folder
+
+
+@pytest.fixture
+def train_vqa(folder: Path) -> Callable:
+    """Runs the script with the options given."""
+
+    def run(**given) -> None:
+        new_model = {} if "model_name_or_path" in given else NEW_MODEL
+        folders = {"dataset_name": folder / "questions", "features_dir": folder / "features"}
+        run_script("train_vqa", **folders, **{**new_model, **TRAINING, **given})
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mirror": True, "min_answer_count": 15},
+        {"attention_form": "top_down", "problem_type": "multi_label_classification"},
+        {"head": "generating", "attention_form": "stacked"},
+    ],
+    ids=["answering", "soft", "generating"],
+)
+def test_frozen_backbone(
+    questions: DatasetDict, folder: Path, train_vqa: Callable, tmp_path: Path, options: dict
+) -> None:
+    output_dir = tmp_path / "run"
+    train_vqa(backbone=folder / "backbone", output_dir=output_dir, num_train_epochs=6, do_test=True, **options)
+    found = logged(output_dir, "loss")
+    assert np.mean(found[-4:]) < 0.8 * np.mean(found[:4])
+    check_card_picture(output_dir)
+    results = json.loads((output_dir / "results.json").read_text())
+    assert results["images"] == {"train": 36, "validation": 4, "test": 8}
+    assert results["questions"] == {"train": 216, "validation": 24, "test": 48}
+    # Features are kept for each image, not for each question.
+    shapes = {np.load(path, mmap_mode="r").shape[0] for path in (folder / "features").iterdir()}
+    assert shapes == {36, 4, 8}
+    # The folder is a model like any other, and gives the answers that were scored.
+    test = questions["test"]
+    vqa = pipeline("vqa", model=str(output_dir), device="cpu")
+    pairs = [{"image": row["image"], "question": row["question"]} for row in test]
+    answers = [records[0]["answer"] for records in vqa(pairs, batch_size=16, top_k=1)]
+    assert answer_metrics(answers, [[answer] for answer in test["answer"]]) == pytest.approx(results["test"])
+    assert evaluate_model("answers", output_dir, dataset_name=folder / "questions") == pytest.approx(results["test"])
+    if "min_answer_count" in options:
+        known = set(vqa.model.config.label2id)
+        assert results["known_answers"] == len(known) < len(set(questions["train"]["answer"]))
+        assert results["without_known_answer"]["test"] == sum(answer not in known for answer in test["answer"])
+
+
+def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    for name, options in (("none", {}), ("blind", {"blind": True})):
+        train_vqa(
+            backbone=folder / "backbone",
+            output_dir=tmp_path / name,
+            num_train_epochs=1,
+            attention_form="none",
+            **options,
+        )
+    with pytest.raises(ValueError, match="blind"):
+        train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True)
+
+
+def test_a_ready_tokenizer_closes_answers_in_words(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    """Else the model would never stop answering. One that chooses among answers need not stop."""
+    tokenizer = train_tokenizer(["what colour is the star ?"])
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    tokenizer.save_pretrained(tmp_path / "open")
+    options = {"tokenizer_name": tmp_path / "open", "backbone": folder / "backbone", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match="does not close a text"):
+        train_vqa(**options, output_dir=tmp_path / "words", head="generating")
+    with pytest.raises(ValueError, match="Leave out `lowercase`: with `tokenizer_name`"):
+        train_vqa(**options, output_dir=tmp_path / "choice", lowercase=True)
+    train_vqa(**options, output_dir=tmp_path / "choice")
+    assert (tmp_path / "choice" / "model.safetensors").is_file()
+
+
+def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:
+    train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "first", num_train_epochs=4)
+    options = {"model_name_or_path": tmp_path / "first", "train_backbone": True, "num_train_epochs": 1}
+    train_vqa(**options, output_dir=tmp_path / "second")
+    assert logged(tmp_path / "second", "loss")[0] < logged(tmp_path / "first", "loss")[0]
+    for option in ({"attention_form": "top_down"}, {"head": "generating"}, {"min_count": 2}, {"max_answers": 3}):
+        with pytest.raises(ValueError, match=f"Leave out `{next(iter(option))}`: with `model_name_or_path`"):
+            train_vqa(model_name_or_path=tmp_path / "first", output_dir=tmp_path / "third", **option)
+
+
+def test_daquar(hf_attention_data: Path) -> None:
+    """Every question names its file; the pattern of the script's example strips it."""
+    from datasets import load_dataset
+
+    dataset = load_dataset(str(hf_attention_data / "data" / "daquar"))["train"]
+    script = (SCRIPTS / "train_vqa.py").read_text()
+    pattern = re.search(r"--question_pattern '([^']+)'", script).group(1).replace("\\\\", "\\")
+    questions = read_questions(dataset, "image", "question", "answer", "image_id", pattern)
+    assert len(questions.images) == 794
+    assert not any("image" in text for text in questions.texts)

@@ -1,0 +1,121 @@
+"""What several processes score together is what one scores. This file is also the script that they run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from common.tiny_run import tiny_model
+from datasets import Dataset
+
+from hf_attention import (
+    AttentionSeq2SeqConfig,
+    AttentionSeq2SeqForConditionalGeneration,
+    AttentionVQAConfig,
+    AttentionVQAForQuestionAnswering,
+)
+from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
+from hf_attention.training.data.images import RegionSource
+from hf_attention.training.data.reading import text_pairs
+from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.tasks.answering.evaluation import AnsweringEvaluator
+from hf_attention.training.tasks.answering.questions import Questions
+from hf_attention.training.tasks.captioning.evaluation import CaptionEvaluator
+from hf_attention.training.tasks.translating.evaluation import ChatEvaluator, TranslationEvaluator
+
+
+def wild(model: torch.nn.Module) -> torch.nn.Module:
+    """Weights so large that each input gets another text."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=2.5, generator=generator)
+    return model.eval()
+
+
+def evaluate(accelerator: Accelerator) -> dict[str, Any]:
+    """Of seven inputs and, where there are more processes than inputs, of one."""
+    rows = make_translations(train=7, validation=1, test=1)["train"]
+    pairs = text_pairs(rows, source_lang="en", target_lang=TOY_LANGUAGE)
+    tokenizer = train_tokenizer([*pairs["source"], *pairs["target"]], "word_punct")
+    sizes = {"embedding_size": 8, "hidden_size": 12, "encoder_hidden_size": 6, "attention_size": 8}
+    translator = wild(
+        AttentionSeq2SeqForConditionalGeneration(AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **sizes))
+    )
+    captioner = wild(tiny_model())
+    regions = np.random.default_rng(0).normal(size=(7, 3, 6)).astype(np.float16)
+    words = train_tokenizer([" ".join(f"w{number}" for number in range(26))], "space")
+    labels = {f"w{number}": number for number in range(9)}
+    answerer = wild(
+        AttentionVQAForQuestionAnswering(
+            AttentionVQAConfig(
+                region_size=6,
+                vocab_size=len(words),
+                id2label={number: word for word, number in labels.items()},
+                label2id=labels,
+                **{**sizes, "memory_size": 7},
+            )
+        )
+    )
+    found: dict[str, Any] = {}
+    for number in (7, 1):
+        shown = pairs.select(range(number))
+        translations = TranslationEvaluator(shown, tokenizer, accelerator, batch_size=2)
+        chat = ChatEvaluator(shown, tokenizer, accelerator, batch_size=2, training_answers=pairs["target"])
+        captions = CaptionEvaluator(RegionSource(regions[:number]), [["w1 w2 w3"]] * number, words, accelerator, 2)
+        # Two questions about each image, which two people answered.
+        questions = Questions(
+            images=Dataset.from_dict({"number": range(number)}),
+            image=[row // 2 for row in range(2 * number)],
+            texts=[f"w{row} w{row + 1}" for row in range(2 * number)],
+            answers=[[f"w{row % 9}", "w1"] for row in range(2 * number)],
+        )
+        answers = AnsweringEvaluator(RegionSource(regions[:number]), questions, words, accelerator, 3)
+        found[str(number)] = {
+            "translations": translations.texts(translator, max_length=9),
+            "translation": translations(translator, max_length=9),
+            "chat": chat(translator, max_length=9),
+            "captions": captions.captions(captioner, max_length=9),
+            "captioning": captions(captioner, max_length=9),
+            "answers": answers.answers(answerer),
+            "answering": answers(answerer),
+        }
+    return found
+
+
+def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    alone = evaluate(Accelerator())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, str(tmp_path)]
+    tests = Path(__file__).parents[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+    }
+    subprocess.run(command, check=True, timeout=300, env=environment)
+    for process in (0, 1):
+        shared = json.loads((tmp_path / f"{process}.json").read_text())
+        for number, scores in alone.items():
+            assert shared[number].keys() == scores.keys()
+            for name, value in scores.items():
+                assert shared[number][name] == (value if isinstance(value, list) else pytest.approx(value, rel=1e-5))
+    for name, least in (("translations", 4), ("captions", 4), ("answers", 2)):
+        assert len(set(alone["7"][name])) >= least
+
+
+def main() -> None:
+    accelerator = Accelerator()
+    scores = evaluate(accelerator)
+    (Path(sys.argv[1]) / f"{accelerator.process_index}.json").write_text(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()
