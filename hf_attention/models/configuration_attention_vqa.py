@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from transformers import AutoConfig
 
-from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
-from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention import RNN_TYPES
+from .configuration_image_memory import ImageMemoryConfig
 from .versions import PreTrainedConfig, strict
 
 
@@ -14,14 +14,14 @@ HEADS = ("AttentionVQAForQuestionAnswering", "AttentionVQAForConditionalGenerati
 
 
 @strict
-class AttentionVQAConfig(AttentionCaptionerConfig):
+class AttentionVQAConfig(ImageMemoryConfig):
     r"""
     Configuration of [`AttentionVQAModel`]: a question guides where the image is looked at.
 
     [`~AttentionVQAConfig.stacked`], [`~AttentionVQAConfig.show_ask`] and [`~AttentionVQAConfig.top_down`] give the
     settings of three papers.
 
-    The arguments of [`AttentionCaptionerConfig`], whose decoder's fields are those of the generating head, and
+    The arguments of [`ImageMemoryConfig`], whose decoder's fields are those of the generating head, and
 
     Args:
         attention_form (`str`, *optional*, defaults to `"glimpses"`):
@@ -78,10 +78,10 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
 
     model_type = "attention_vqa"
     sub_configs: ClassVar[dict[str, type]] = {
-        **AttentionCaptionerConfig.sub_configs,
+        **ImageMemoryConfig.sub_configs,
         "question_encoder_config": AutoConfig,
     }
-    initial_states: ClassVar[tuple[str, ...]] = ("joint", *AttentionDecoderConfig.initial_states)
+    initial_states: ClassVar[tuple[str, ...]] = ("joint", *ImageMemoryConfig.initial_states)
     remote_code_pipelines: ClassVar[dict[str, dict]] = {
         "visual-question-answering": {
             "impl": "pipeline_visual_question_answering.VisualQuestionAnsweringPipeline",

@@ -1,33 +1,18 @@
 """The recurrent decoder that looks at a memory before each word."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 
 from .attention import ATTENTION_CLASSES, AttentionSteps, ProjectedMemory, compute_dtype
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 from .lstm import lstm_layer, prefers_own_layer
+from .outputs import AttentionDecoderOutput
 from .steps import StepProduct
 from .versions import takes_cache
-
-
-@dataclass
-class AttentionDecoderOutput(ModelOutput):
-    """
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(rows, target, readout_size)`):
-            The readout of each step, from which the next token is predicted.
-        cross_attentions (`tuple` of one `torch.FloatTensor` of shape `(rows, heads, target, positions)`, *optional*):
-            The attention weights of each step.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class AttentionDecoder(nn.Module):

@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .dropout import Dropout
 from .lstm import lstm_layer, prefers_own_layer
-from .modeling_attention import EncoderOutput
+from .outputs import EncoderOutput
 from .plain import is_plain
 
 

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration, ImageEncoder
-from hf_attention.models.image_encoder import infer_region_shape
+from hf_attention.models.backbones import infer_region_shape
 
 
 def transformer(config_class: type[PreTrainedConfig], **kwargs) -> PreTrainedConfig:
@@ -249,14 +249,6 @@ def test_freezing_holds_within_the_whole_model() -> None:
     assert not any(parameter.requires_grad for parameter in model.model.encoder.backbone.parameters())
     model.model.encoder.eval()
     assert not model.model.encoder.training
-
-
-def test_gradient_checkpointing_is_refused_in_words() -> None:
-    config = AttentionCaptionerConfig(backbone_config=transformer(ViTConfig), **CAPTIONER)
-    model = AttentionCaptionerForConditionalGeneration(config)
-    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-    with pytest.raises(ValueError, match="AttentionCaptioner.* does not support (activation|gradient) checkpointing"):
-        enable()
 
 
 def test_neither_both_nor_none_of_pixels_and_features() -> None:
