@@ -524,4 +524,4 @@ def test_the_code_in_the_folder_is_complete(tmp_path):
     assert {name.split(".")[0] for name in named} <= modules
     for path in tmp_path.glob("*.py"):
         assert set(re.findall(r"^\s*from \.(\w*) import", path.read_text(), re.MULTILINE)) <= modules
-        assert path.read_text().startswith((Path(hf_attention.__file__).parent / path.name).read_text())
+        assert path.read_text().startswith((Path(hf_attention.__file__).parent / "models" / path.name).read_text())
