@@ -23,11 +23,7 @@ def test_region_shape_is_inferred_without_weights(name: str) -> None:
     size = getattr(config, "image_size", None) or 224
     size = (size, size) if isinstance(size, int) else size
     encoder = ImageEncoder(AttentionCaptionerConfig(backbone_config=config))
-    expected = (
-        ImageEncoder(AttentionCaptionerConfig(backbone_config=config))
-        .extract_regions(torch.zeros(1, 3, *size))
-        .shape[1:]
-    )
+    expected = encoder.extract_regions(torch.zeros(1, 3, *size)).shape[1:]
     assert infer_region_shape(config) == tuple(expected)
 
 
