@@ -2,41 +2,17 @@
 
 from typing import ClassVar
 
-from transformers import AutoConfig
-
-from .configuration_attention import AttentionDecoderConfig
-from .versions import PreTrainedConfig, strict
+from .configuration_image_memory import ImageMemoryConfig
+from .versions import strict
 
 
 @strict
-class AttentionCaptionerConfig(AttentionDecoderConfig):
+class AttentionCaptionerConfig(ImageMemoryConfig):
     r"""
     Configuration of [`AttentionCaptionerModel`]: the memory is the grid of regions of a vision backbone (Xu et al.
     2015), or region features computed before. With `attention_type=None` it is Show and Tell (Vinyals et al. 2015).
 
-    The arguments of [`AttentionDecoderConfig`], and
-
-    Args:
-        backbone_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of any vision model that `AutoModel` gives. `None`: the model takes `region_features` only.
-        region_size (`int`, *optional*):
-            Number of features of a region. Read off the backbone where there is one.
-        num_regions (`int`, *optional*):
-            Where given, each of so many regions has a learned position, added to its memory.
-        box_positions (`bool`, *optional*, defaults to `False`):
-            Whether a linear map of the regions' boxes and their area is added to the memory: of the grid's cells, or
-            of the `region_boxes` that are passed.
-        project_regions (`bool`, *optional*, defaults to `True`):
-            Whether regions become memory through a linear map, a ReLU and a layer norm. `False` attends to the
-            features as they are, with `memory_size` equal to `region_size`.
-        freeze_backbone (`bool`, *optional*, defaults to `True`):
-            Whether the backbone, its batch norms' statistics included, stays as it is in training.
-        freeze_batch_norms (`bool`, *optional*, defaults to `False`):
-            Whether the batch norms of a backbone that is trained keep their statistics, and use them in training too:
-            for a pretrained backbone and small batches. (In transformers, MobileNet's batch norms forget all but the
-            last batch: their momentum is TensorFlow's, which counts the other way round.)
-        region_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout on the region features.
+    Its arguments are those of [`ImageMemoryConfig`].
 
     Example:
 
@@ -49,9 +25,8 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
     """
 
     model_type = "attention_captioner"
-    sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
     command_line_options: ClassVar[tuple[str, ...]] = (
-        *AttentionDecoderConfig.command_line_options,
+        *ImageMemoryConfig.command_line_options,
         "memory_size",
         "initial_state",
         "region_dropout",
@@ -68,31 +43,3 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
             "type": "multimodal",
         }
     }
-
-    backbone_config: PreTrainedConfig | dict | None = None
-    region_size: int | None = None
-    num_regions: int | None = None
-    box_positions: bool = False
-    project_regions: bool = True
-    freeze_backbone: bool = True
-    freeze_batch_norms: bool = False
-    region_dropout: float | int = 0.0
-
-    def __post_init__(self, **kwargs):
-        if isinstance(self.backbone_config, dict):
-            backbone_config = dict(self.backbone_config)
-            self.backbone_config = AutoConfig.for_model(backbone_config.pop("model_type"), **backbone_config)
-        if not 0 <= self.region_dropout < 1:
-            raise ValueError(f"`region_dropout` must lie in [0, 1), got {self.region_dropout}.")
-        if self.backbone_config is None and self.region_size is None:
-            self.region_size = self.memory_size
-        self.check_region_size()
-        super().__post_init__(**kwargs)
-
-    def check_region_size(self) -> None:
-        """Called again by the image encoder, which reads an unknown `region_size` off the backbone."""
-        if not self.project_regions and self.region_size not in (None, self.memory_size):
-            raise ValueError(
-                "`project_regions=False` makes the regions the memory: `region_size` and `memory_size` must be equal, "
-                f"got {self.region_size} and {self.memory_size}."
-            )

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from transformers import AutoConfig
 
-from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
-from .configuration_attention_captioner import AttentionCaptionerConfig
+from .configuration_attention import RNN_TYPES
+from .configuration_image_memory import ImageMemoryConfig
 from .versions import PreTrainedConfig, strict
 
 
@@ -16,14 +16,14 @@ HEADS = ("AttentionVQAForQuestionAnswering", "AttentionVQAForConditionalGenerati
 
 
 @strict
-class AttentionVQAConfig(AttentionCaptionerConfig):
+class AttentionVQAConfig(ImageMemoryConfig):
     r"""
     Configuration of [`AttentionVQAModel`]: a question guides where the image is looked at.
 
     [`~AttentionVQAConfig.stacked`], [`~AttentionVQAConfig.show_ask`] and [`~AttentionVQAConfig.top_down`] give the
     settings of three papers.
 
-    The arguments of [`AttentionCaptionerConfig`], whose decoder's fields are those of the generating head, and
+    The arguments of [`ImageMemoryConfig`], whose decoder's fields are those of the generating head, and
 
     Args:
         attention_form (`str`, *optional*, defaults to `"glimpses"`):
@@ -80,18 +80,18 @@ class AttentionVQAConfig(AttentionCaptionerConfig):
 
     model_type = "attention_vqa"
     sub_configs: ClassVar[dict[str, type]] = {
-        **AttentionCaptionerConfig.sub_configs,
+        **ImageMemoryConfig.sub_configs,
         "question_encoder_config": AutoConfig,
     }
     choices: ClassVar[dict[str, Sequence[str | None]]] = {
-        **AttentionDecoderConfig.choices,
+        **ImageMemoryConfig.choices,
         "attention_form": ATTENTION_FORMS,
-        "initial_state": ("joint", *AttentionDecoderConfig.choices["initial_state"]),
+        "initial_state": ("joint", *ImageMemoryConfig.choices["initial_state"]),
         "encoder_rnn_type": RNN_TYPES,
         "problem_type": PROBLEM_TYPES,
     }
     command_line_options: ClassVar[tuple[str, ...]] = (
-        *AttentionDecoderConfig.command_line_options,
+        *ImageMemoryConfig.command_line_options,
         "attention_form",
         "num_glimpses",
         "joint_size",

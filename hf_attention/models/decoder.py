@@ -1,32 +1,17 @@
 """The recurrent decoder that looks at a memory before each word."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers.utils import ModelOutput
 
 from .attention import ATTENTION_CLASSES, look_by_step
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 from .memory import ProjectedMemory
+from .outputs import AttentionDecoderOutput
 from .recurrence import layers_by_step, make_layers, run_layers
 from .versions import takes_cache
-
-
-@dataclass
-class AttentionDecoderOutput(ModelOutput):
-    """
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(rows, target, readout_size)`):
-            The readout of each step, from which the next token is predicted.
-        cross_attentions (`tuple` of one `torch.FloatTensor` of shape `(rows, heads, target, positions)`, *optional*):
-            The attention weights of each step.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class AttentionDecoder(nn.Module):

@@ -1,45 +1,29 @@
 """What the models of this package have in common."""
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from torch.nn import functional as F
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
-from .loss import doubly_stochastic_loss, summed_token_loss
+from .loss import doubly_stochastic_loss
+from .outputs import AttentionModelOutput, EncoderOutput
+from .prediction import predict_tokens
+from .recomputation import RecomputesRecurrences
 from .versions import (
     CACHE_NAME,
     BasePreTrainedModel,
     Seq2SeqLMOutput,
-    Seq2SeqModelOutput,
     explaining_untested_versions,
     names_of_backbones,
 )
-
-
-@dataclass
-class EncoderOutput(ModelOutput):
-    """
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(batch, positions, memory_size)`):
-            The memory.
-        memory_mask (`torch.Tensor` of shape `(batch, positions)`, *optional*):
-            1 where a position may be attended to.
-        initial_states (`torch.FloatTensor` of shape `(batch, states, hidden_size)`, *optional*):
-            What the decoder starts from, where the encoder says: the states of all layers, then for an LSTM the cells.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    memory_mask: torch.Tensor | None = None
-    initial_states: torch.FloatTensor | None = None
 
 
 class AttentionPreTrainedModel(BasePreTrainedModel):
@@ -47,6 +31,27 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
 
     config_class = AttentionDecoderConfig
     base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    # Within these a state, or what was computed of a memory, goes from module to module.
+    _no_split_modules = [
+        "AttentionDecoder",
+        "TextEncoder",
+        "RecurrentQuestionEncoder",
+        "StackedAttention",
+        "GlimpseAttention",
+        "TopDownAttention",
+        "NoAttention",
+    ]
+
+    def post_init(self) -> None:
+        """As any model's. What a plan for several devices must not cut in a backbone or text encoder is added."""
+        whole = set(self._no_split_modules)
+        for part in self.modules():
+            if isinstance(part, PreTrainedModel):
+                # Of one that names no layers, no cut is known to be safe.
+                whole.update(part._no_split_modules or [type(part).__name__])
+        self._no_split_modules = whole
+        super().post_init()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
@@ -59,7 +64,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         try:
             with explaining_untested_versions():
                 if pretrained_model_name_or_path is not None:
-                    is_base_model = issubclass(cls, AttentionEncoderDecoderModel)
+                    is_base_model = issubclass(cls, AttentionEncoderModel)
                     renamed = names_of_backbones(pretrained_model_name_or_path, is_base_model, **kwargs)
                     kwargs["key_mapping"] = {**renamed, **(kwargs.get("key_mapping") or {})} or None
                 return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
@@ -108,14 +113,18 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)], 1)
 
 
-class AttentionEncoderDecoderModel(AttentionPreTrainedModel):
+class AttentionEncoderModel(AttentionPreTrainedModel):
+    """An encoder, which makes a memory. Subclasses set `encoder`, and name its inputs in their `forward`."""
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder
+
+
+class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences):
     """
     An encoder, which makes a memory, and the attentive decoder. Subclasses set `encoder` and `decoder`, and name the
     encoder's inputs in their `forward`.
     """
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.encoder
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.decoder.embed_tokens
@@ -135,23 +144,54 @@ class AttentionEncoderDecoderModel(AttentionPreTrainedModel):
             return self.encoder(**encoder_inputs)
         return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs)
 
-    def decode(
+    def run(
         self,
-        encoder_outputs: EncoderOutput,
+        encoder_inputs: dict[str, Any],
+        encoder_outputs: ModelOutput | tuple | None,
         decoder_input_ids: torch.LongTensor | None,
         decoder_inputs_embeds: torch.FloatTensor | None,
         decoder_attention_mask: torch.Tensor | None,
         cache: RecurrentCache | None,
         use_cache: bool | None,
-        output_attentions: bool,
-    ) -> Seq2SeqModelOutput:
-        """Runs the decoder over a memory; the arguments are those of the models' `forward`."""
+        output_attentions: bool | None,
+    ) -> AttentionModelOutput:
+        """
+        `forward`, once the subclass has sorted its arguments.
+
+        Args:
+            encoder_inputs (`dict`):
+                The encoder's arguments.
+            encoder_outputs ([`EncoderOutput`], *optional*):
+                The memory, in place of what the encoder reads.
+            decoder_input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The tokens so far. `rows` may be a multiple of the memory's `batch`: then as many rows in turn belong
+                to each image, source or question.
+            decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
+                Embeddings in place of `decoder_input_ids`.
+            decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
+                0 where a token is padding.
+            cache ([`RecurrentCache`], *optional*):
+                Where to go on from. `past_key_values` is another name of it.
+            use_cache (`bool`, *optional*):
+                Whether to return the state. Defaults to `config.use_cache`, except in training and where there are
+                labels.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
+                heads, target, positions)`.
+
+        Returns:
+            [`AttentionModelOutput`]
+        """
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RecurrentCache()
-        outputs = self.decoder(
+        encoder_outputs = self.encode(encoder_inputs, encoder_outputs)
+        memory_mask = encoder_outputs.get("memory_mask")
+        outputs = self.run_recurrence(
+            self.decoder,
             memory=encoder_outputs.last_hidden_state,
-            memory_mask=encoder_outputs.get("memory_mask"),
+            memory_mask=memory_mask,
             input_ids=decoder_input_ids,
             inputs_embeds=decoder_inputs_embeds,
             attention_mask=decoder_attention_mask,
@@ -159,35 +199,21 @@ class AttentionEncoderDecoderModel(AttentionPreTrainedModel):
             output_attentions=output_attentions,
             initial_states=encoder_outputs.get("initial_states"),
         )
-        return Seq2SeqModelOutput(
+        return AttentionModelOutput(
             last_hidden_state=outputs.last_hidden_state,
             **{CACHE_NAME: cache},
             # Empty rather than None: assisted decoding goes over them.
             decoder_attentions=() if output_attentions else None,
             cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            memory_mask=memory_mask if output_attentions and self.config.doubly_stochastic_penalty > 0 else None,
         )
-
-    def run(
-        self,
-        encoder_inputs: dict[str, Any],
-        encoder_outputs: ModelOutput | tuple | None,
-        output_attentions: bool | None,
-        return_dict: bool | None,
-        **decoder_inputs,
-    ) -> Seq2SeqModelOutput | tuple:
-        """`forward`, once the subclass has sorted its arguments."""
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        encoder_outputs = self.encode(encoder_inputs, encoder_outputs)
-        output = self.decode(encoder_outputs, output_attentions=output_attentions, **decoder_inputs)
-        return output if return_dict else output.to_tuple()
 
 
 class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
     """
     A model with its output embedding. Subclasses set `model`, an [`AttentionEncoderDecoderModel`], and `lm_head`, and
-    name the encoder's inputs in their `forward`.
+    name the arguments of both in their `forward`.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
@@ -197,53 +223,70 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
 
     def run(
         self,
-        encoder_inputs: dict[str, Any],
-        encoder_outputs: ModelOutput | tuple | None,
         labels: torch.LongTensor | None,
-        output_attentions: bool | None,
-        return_dict: bool | None,
-        logits_to_keep: int,
+        logits_to_keep: int | torch.LongTensor,
         num_items_in_batch: int | torch.Tensor | None,
         decoder_input_ids: torch.LongTensor | None,
         decoder_inputs_embeds: torch.FloatTensor | None,
+        use_cache: bool | None,
+        output_attentions: bool | None,
         label_weights: torch.Tensor | None = None,
-        **decoder_inputs,
-    ) -> Seq2SeqLMOutput | tuple:
-        """`forward`, once the subclass has sorted its arguments."""
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
+        **inputs,
+    ) -> Seq2SeqLMOutput:
+        """
+        `forward`, once the subclass has named its arguments.
+
+        Args:
+            labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
+                The tokens to predict with the closing one, -100 where there is none. Without `decoder_input_ids` they
+                are shifted right into them. In training only the loss is returned: `logits` is `None`.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0):
+                How many of the last steps' logits to return, or which steps'; 0 for all.
+            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
+                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
+                number of labels in this one.
+            label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
+                What the loss of each label counts: the advantages of a policy gradient. With them only the loss is
+                returned, and smoothed in training only.
+            decoder_input_ids, decoder_inputs_embeds, use_cache, output_attentions, inputs:
+                As the `forward` of `model` takes them.
+
+        Returns:
+            [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`.
+
+        Raises:
+            ValueError: Where neither decoder inputs nor labels are given.
+        """
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        encoder_outputs = self.model.encode(encoder_inputs, encoder_outputs)
-        outputs = self.model.decode(
-            encoder_outputs,
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        is_penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
+        outputs = self.model(
+            **inputs,
             decoder_input_ids=decoder_input_ids,
             decoder_inputs_embeds=decoder_inputs_embeds,
-            output_attentions=output_attentions or penalised,
-            **decoder_inputs,
+            use_cache=False if use_cache is None and labels is not None else use_cache,
+            output_attentions=output_attentions or is_penalised,
+            return_dict=True,
         )
-        hidden_states = outputs.last_hidden_state
-        loss = logits = None
-        if labels is not None:
-            num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-        if labels is not None and (self.training or label_weights is not None):
-            smoothing = self.config.label_smoothing if self.training else 0.0
-            loss = summed_token_loss(hidden_states, self.lm_head, labels, smoothing, label_weights)
-            if penalised:
-                memory_mask = encoder_outputs.get("memory_mask")
-                penalty = doubly_stochastic_loss(outputs.cross_attentions[0], labels, memory_mask)
-                loss = loss + self.config.doubly_stochastic_penalty * penalty
-            loss = loss / num_items
-        elif labels is not None:
-            logits = self.lm_head(hidden_states)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / num_items
-            logits = logits[:, -logits_to_keep:]
-        else:
-            logits = self.lm_head(hidden_states[:, -logits_to_keep:])
-        output = Seq2SeqLMOutput(
+        penalty = None
+        if is_penalised:
+            stochastic = doubly_stochastic_loss(outputs.cross_attentions[0], labels, outputs.memory_mask)
+            penalty = self.config.doubly_stochastic_penalty * stochastic
+        loss, logits = predict_tokens(
+            outputs.last_hidden_state,
+            self.lm_head,
+            labels,
+            training=self.training,
+            label_smoothing=self.config.label_smoothing,
+            logits_to_keep=logits_to_keep,
+            num_items_in_batch=num_items_in_batch,
+            label_weights=label_weights,
+            penalty=penalty,
+        )
+        return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
             **{CACHE_NAME: outputs.cache},
@@ -251,4 +294,3 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
         )
-        return output if return_dict else output.to_tuple()

@@ -5,20 +5,22 @@ import os
 import torch
 from torch import nn
 from transformers import GenerationMixin
+from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
+from .backbones import infer_region_shape, load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
-from .image_encoder import ImageEncoder, infer_region_shape, load_encoder
+from .image_encoder import ImageEncoder
 from .modeling_attention import (
     AttentionConditionalGenerationModel,
     AttentionEncoderDecoderModel,
     AttentionPreTrainedModel,
-    EncoderOutput,
 )
-from .versions import Seq2SeqLMOutput, Seq2SeqModelOutput, takes_cache
+from .outputs import AttentionModelOutput, EncoderOutput
+from .versions import Seq2SeqLMOutput, takes_cache
 
 
 class AttentionCaptionerPreTrainedModel(AttentionPreTrainedModel):
@@ -42,6 +44,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         self.post_init()
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.FloatTensor | None = None,
@@ -55,37 +58,14 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs,
-    ) -> Seq2SeqModelOutput | tuple:
+    ) -> AttentionModelOutput | tuple:
         """
-        Args:
-            pixel_values (`torch.FloatTensor` of shape `(batch, channels, height, width)`, *optional*):
-                The images.
-            region_features (`torch.FloatTensor` of shape `(batch, regions, region_size)`, *optional*):
-                Features of their regions, in place of `pixel_values`.
-            region_mask (`torch.Tensor` of shape `(batch, regions)`, *optional*):
-                1 where a region is real, 0 where it is padding.
-            region_boxes (`torch.FloatTensor` of shape `(batch, regions, 4)`, *optional*):
-                Left, top, right, bottom of each region, as shares of width and height.
-            decoder_input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
-                The tokens so far. `rows` may be a multiple of `batch`: then as many rows in turn belong to each image.
-            decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
-                0 where a token is padding.
-            encoder_outputs ([`EncoderOutput`], *optional*):
-                The memory, in place of images and regions.
-            cache ([`RecurrentCache`], *optional*):
-                Where to go on from. `past_key_values` is another name of it.
-            decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
-                Embeddings in place of `decoder_input_ids`.
-            use_cache (`bool`, *optional*):
-                Whether to return the state. Defaults to `config.use_cache`, except in training.
-            output_attentions (`bool`, *optional*):
-                Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
-                heads, target, regions)`.
+        The image's arguments are those of [`ImageEncoder.forward`], all others those of
+        [`AttentionEncoderDecoderModel.run`]: `cross_attentions` are over regions.
 
         Returns:
-            [`~transformers.modeling_outputs.Seq2SeqModelOutput`]
+            [`AttentionModelOutput`]
         """
         return self.run(
             {
@@ -95,13 +75,12 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
                 "region_boxes": region_boxes,
             },
             encoder_outputs,
-            decoder_input_ids=decoder_input_ids,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            decoder_attention_mask=decoder_attention_mask,
-            cache=cache,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            decoder_attention_mask,
+            cache,
+            use_cache,
+            output_attentions,
         )
 
 
@@ -180,6 +159,7 @@ class AttentionCaptionerForConditionalGeneration(
         return super()._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.FloatTensor | None = None,
@@ -194,27 +174,14 @@ class AttentionCaptionerForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         label_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
-        The arguments of [`AttentionCaptionerModel.forward`], and
-
-        Args:
-            labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
-                The caption's tokens with the closing one, -100 where there is none. Without `decoder_input_ids` they
-                are shifted right into them. In training only the loss is returned: `logits` is `None`.
-            logits_to_keep (`int`, *optional*, defaults to 0):
-                How many of the last steps' logits to compute; 0 for all.
-            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
-                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
-                number of labels in this one.
-            label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
-                What the loss of each label counts: the advantages of a policy gradient. With them only the
-                loss is returned, and smoothed in training only.
+        The arguments of [`AttentionCaptionerModel.forward`], and for the loss those of
+        [`AttentionConditionalGenerationModel.run`]: `labels` are the caption's tokens.
 
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`;
@@ -224,24 +191,21 @@ class AttentionCaptionerForConditionalGeneration(
             ValueError: Where neither decoder inputs nor labels are given.
         """
         return self.run(
-            {
-                "pixel_values": pixel_values,
-                "region_features": region_features,
-                "region_mask": region_mask,
-                "region_boxes": region_boxes,
-            },
-            encoder_outputs,
-            decoder_input_ids=decoder_input_ids,
-            decoder_inputs_embeds=decoder_inputs_embeds,
+            labels,
+            logits_to_keep,
+            num_items_in_batch,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            use_cache,
+            output_attentions,
+            label_weights,
+            pixel_values=pixel_values,
+            region_features=region_features,
+            region_mask=region_mask,
+            region_boxes=region_boxes,
             decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
             cache=cache,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
-            labels=labels,
-            logits_to_keep=logits_to_keep,
-            num_items_in_batch=num_items_in_batch,
-            label_weights=label_weights,
         )
 
 

@@ -3,21 +3,21 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
-from transformers.utils import ModelOutput
+from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .generation import AttentionGenerationMixin
-from .modeling_attention import AttentionConditionalGenerationModel, AttentionPreTrainedModel, EncoderOutput
+from .modeling_attention import AttentionConditionalGenerationModel, AttentionPreTrainedModel
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from .outputs import EnsembleEncoderOutput
 from .versions import CACHE_NAME, LayeredCache, Seq2SeqLMOutput, takes_cache
 
 
@@ -25,21 +25,6 @@ MEMBER_CLASSES = {
     model_class.config_class.model_type: model_class
     for model_class in (AttentionCaptionerForConditionalGeneration, AttentionSeq2SeqForConditionalGeneration)
 }
-
-
-@dataclass
-class EnsembleEncoderOutput(ModelOutput):
-    """
-    Args:
-        members (`tuple` of [`EncoderOutput`]): Each member's memory. All beams of an item share it.
-    """
-
-    members: tuple[EncoderOutput, ...] | None = None
-
-    @property
-    def last_hidden_state(self) -> torch.FloatTensor:
-        """The first member's memory."""
-        return self.members[0].last_hidden_state
 
 
 class EnsembleEncoder(nn.Module):
@@ -156,6 +141,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         return self.members[0]._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         decoder_input_ids: torch.LongTensor | None = None,
@@ -165,8 +151,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.LongTensor = 0,
         **inputs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -187,9 +172,8 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
             raise RuntimeError(
                 "An ensemble does not train: train its members one by one. `eval()` leaves training mode."
             )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        use_cache = self.config.use_cache if use_cache is None else use_cache
+        use_cache = (self.config.use_cache and labels is None) if use_cache is None else use_cache
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
@@ -221,14 +205,13 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         loss = None
         if labels is not None:
             loss = F.nll_loss(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
-        output = Seq2SeqLMOutput(
+        return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
             **{CACHE_NAME: cache},
             decoder_attentions=() if output_attentions else None,
             cross_attentions=_mean_maps(outputs) if output_attentions else None,
         )
-        return output if return_dict else output.to_tuple()
 
 
 def _mean_maps(outputs: list[Seq2SeqLMOutput]) -> tuple[torch.Tensor, ...]:

@@ -5,6 +5,7 @@ import os
 import torch
 from torch import nn
 from transformers import GenerationMixin
+from transformers.utils import can_return_tuple
 
 from .cache import RecurrentCache
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
@@ -14,10 +15,10 @@ from .modeling_attention import (
     AttentionConditionalGenerationModel,
     AttentionEncoderDecoderModel,
     AttentionPreTrainedModel,
-    EncoderOutput,
 )
+from .outputs import AttentionModelOutput, EncoderOutput
 from .text_encoder import TextEncoder
-from .versions import Seq2SeqLMOutput, Seq2SeqModelOutput, takes_cache
+from .versions import Seq2SeqLMOutput, takes_cache
 
 
 class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
@@ -89,6 +90,8 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         return dict(self._tied_weights_keys) if self.config.share_encoder_decoder_embeddings else {}
 
     def encode(self, encoder_inputs, encoder_outputs) -> EncoderOutput:
+        if encoder_outputs is None:
+            return self.run_recurrence(self.encoder, **encoder_inputs)
         outputs = super().encode(encoder_inputs, encoder_outputs)
         if outputs.get("memory_mask") is None and encoder_inputs["attention_mask"] is not None:
             # Another's encoder output, such as a `BaseModelOutput`, has no mask of its own.
@@ -98,6 +101,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         return outputs
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -110,47 +114,25 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs,
-    ) -> Seq2SeqModelOutput | tuple:
+    ) -> AttentionModelOutput | tuple:
         """
-        Args:
-            input_ids (`torch.LongTensor` of shape `(batch, source)`, *optional*):
-                The source tokens.
-            attention_mask (`torch.Tensor` of shape `(batch, source)`, *optional*):
-                0 where a source token is padding.
-            decoder_input_ids (`torch.LongTensor` of shape `(rows, target)`, *optional*):
-                The target tokens so far. `rows` may be a multiple of `batch`: then as many rows in turn belong to each
-                source.
-            decoder_attention_mask (`torch.Tensor` of shape `(rows, target)`, *optional*):
-                0 where a target token is padding.
-            encoder_outputs ([`EncoderOutput`], *optional*):
-                The memory, in place of the source.
-            cache ([`RecurrentCache`], *optional*):
-                Where to go on from. `past_key_values` is another name of it.
-            inputs_embeds (`torch.FloatTensor` of shape `(batch, source, encoder_embedding_size)`, *optional*):
-                Embeddings in place of `input_ids`.
-            decoder_inputs_embeds (`torch.FloatTensor` of shape `(rows, target, embedding_size)`, *optional*):
-                Embeddings in place of `decoder_input_ids`.
-            use_cache (`bool`, *optional*):
-                Whether to return the state. Defaults to `config.use_cache`, except in training.
-            output_attentions (`bool`, *optional*):
-                Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
-                heads, target, source)`.
+        The source's arguments, `input_ids`, `attention_mask` and `inputs_embeds`, are those of
+        [`TextEncoder.forward`], all others those of [`AttentionEncoderDecoderModel.run`]: `cross_attentions` are over
+        source tokens.
 
         Returns:
-            [`~transformers.modeling_outputs.Seq2SeqModelOutput`]
+            [`AttentionModelOutput`]
         """
         return self.run(
             {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds},
             encoder_outputs,
-            decoder_input_ids=decoder_input_ids,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            decoder_attention_mask=decoder_attention_mask,
-            cache=cache,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            decoder_attention_mask,
+            cache,
+            use_cache,
+            output_attentions,
         )
 
 
@@ -185,6 +167,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         super().save_pretrained(save_directory, **kwargs)
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -198,23 +181,13 @@ class AttentionSeq2SeqForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
-        The arguments of [`AttentionSeq2SeqModel.forward`], and
-
-        Args:
-            labels (`torch.LongTensor` of shape `(rows, target)`, *optional*):
-                The target's tokens with the closing one, -100 where there is none. Without `decoder_input_ids` they
-                are shifted right into them. In training only the loss is returned: `logits` is `None`.
-            logits_to_keep (`int`, *optional*, defaults to 0):
-                How many of the last steps' logits to compute; 0 for all.
-            num_items_in_batch (`int` or `torch.Tensor`, *optional*):
-                What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
-                number of labels in this one.
+        The arguments of [`AttentionSeq2SeqModel.forward`], and for the loss those of
+        [`AttentionConditionalGenerationModel.run`]: `labels` are the target's tokens.
 
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)`;
@@ -224,18 +197,19 @@ class AttentionSeq2SeqForConditionalGeneration(
             ValueError: Where neither decoder inputs nor labels are given.
         """
         return self.run(
-            {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds},
-            encoder_outputs,
-            decoder_input_ids=decoder_input_ids,
-            decoder_inputs_embeds=decoder_inputs_embeds,
+            labels,
+            logits_to_keep,
+            num_items_in_batch,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            use_cache,
+            output_attentions,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
             decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
             cache=cache,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
-            labels=labels,
-            logits_to_keep=logits_to_keep,
-            num_items_in_batch=num_items_in_batch,
         )
 
 

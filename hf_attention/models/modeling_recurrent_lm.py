@@ -4,14 +4,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationMixin
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .cache import RecurrentCache
 from .configuration_recurrent_lm import RecurrentLMConfig
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
-from .loss import summed_token_loss
 from .modeling_attention import AttentionPreTrainedModel
+from .prediction import predict_tokens
+from .recomputation import RecomputesRecurrences
 from .versions import CACHE_NAME, BaseModelOutputWithPast, CausalLMOutputWithPast, takes_cache
 
 
@@ -21,7 +22,7 @@ class RecurrentLMPreTrainedModel(AttentionPreTrainedModel):
     input_modalities = ("text",)
 
 
-class RecurrentLMModel(RecurrentLMPreTrainedModel):
+class RecurrentLMModel(RecurrentLMPreTrainedModel, RecomputesRecurrences):
     """
     The decoder with nothing to look at, or with its own past, without the output embedding.
 
@@ -41,6 +42,7 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
         self.decoder.embed_tokens = value
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -49,7 +51,6 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast | tuple:
         """
@@ -63,7 +64,8 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
             inputs_embeds (`torch.FloatTensor` of shape `(batch, tokens, embedding_size)`, *optional*):
                 Embeddings in place of `input_ids`.
             use_cache (`bool`, *optional*):
-                Whether to return the state. Defaults to `config.use_cache`, except in training.
+                Whether to return the state. Defaults to `config.use_cache`, except in training and where there are
+                labels.
             output_attentions (`bool`, *optional*):
                 Whether to return the attention weights as `attentions`: a tuple of one tensor of shape `(batch, heads,
                 tokens, attention_window)`, whose last position is the state just before the step; or an empty one.
@@ -71,24 +73,23 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel):
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPast`]
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RecurrentCache()
-        outputs = self.decoder(
+        outputs = self.run_recurrence(
+            self.decoder,
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             cache=cache,
             output_attentions=output_attentions,
         )
-        output = BaseModelOutputWithPast(
+        return BaseModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             **{CACHE_NAME: cache},
             attentions=(outputs.cross_attentions or ()) if output_attentions else None,
         )
-        return output if return_dict else output.to_tuple()
 
 
 class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixin, GenerationMixin):
@@ -109,6 +110,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         self.set_generation_defaults(max_length=64)
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -118,7 +120,6 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        return_dict: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs,
@@ -144,39 +145,32 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         Raises:
             ValueError: Where both `labels` and `shift_labels` are given.
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
         # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
-        shift_labels = kwargs.get("shift_labels")
+        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             cache=cache,
             inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
+            use_cache=False if use_cache is None and targets is not None else use_cache,
             output_attentions=output_attentions,
             return_dict=True,
         )
-        hidden_states = outputs.last_hidden_state
-        loss = logits = None
-        targets = self._targets(labels, shift_labels, attention_mask)
-        if targets is not None:
-            num_items = (targets != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        if targets is None:
-            logits = self.lm_head(hidden_states[:, kept])
-        elif self.training:
-            loss = summed_token_loss(hidden_states, self.lm_head, targets, self.config.label_smoothing) / num_items
-        else:
-            logits = self.lm_head(hidden_states)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum") / num_items
-            logits = logits[:, kept]
-        output = CausalLMOutputWithPast(
+        loss, logits = predict_tokens(
+            outputs.last_hidden_state,
+            self.lm_head,
+            targets,
+            training=self.training,
+            label_smoothing=self.config.label_smoothing,
+            logits_to_keep=logits_to_keep,
+            num_items_in_batch=num_items_in_batch,
+        )
+        return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
             **{CACHE_NAME: outputs.cache},
             attentions=outputs.attentions,
         )
-        return output if return_dict else output.to_tuple()
 
     def _assisted_decoding(self, input_ids, *args, **kwargs):
         # Of a causal language model's attention weights, transformers keeps the first, as many as tokens were read;

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedConfig
 
-from .image_encoder import grid_shape, infer_features, patch_size
+from .backbones import grid_shape, infer_features, patch_size
 
 
 # Below so many pixels a side, too few of them lie away from the edges to measure by; above, time is lost.

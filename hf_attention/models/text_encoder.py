@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .dropout import Dropout
-from .modeling_attention import EncoderOutput
+from .outputs import EncoderOutput
 from .recurrence import read_padded, take_steps
 
 

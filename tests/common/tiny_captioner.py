@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     CLIPVisionConfig,
+    MobileNetV2Config,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -39,6 +40,8 @@ def make_backbone_config(name: str | None) -> PreTrainedConfig | None:
         return ResNetConfig(embedding_size=4, hidden_sizes=[4, 16], depths=[1, 1], layer_type="basic")
     if name == "clip_vision_model":  # a buffer that is in no file
         return CLIPVisionConfig(**TRANSFORMER)
+    if name == "mobilenet_v2":  # of which transformers names no layers
+        return MobileNetV2Config(image_size=IMAGE_SIZE, depth_multiplier=0.1)
     return None if name is None else ViTConfig(**TRANSFORMER)
 
 

@@ -1,10 +1,10 @@
 """The image encoder: which regions it makes of an image, in which order, and what of it is trained."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from common.backbones import BACKBONES, mobilenet, transformer
 from torch import nn
 from transformers import (
     AutoModel,
@@ -12,82 +12,16 @@ from transformers import (
     CLIPConfig,
     CLIPModel,
     CLIPVisionConfig,
-    ConvNextConfig,
-    DeiTConfig,
     Dinov2Config,
-    Dinov2WithRegistersConfig,
-    MobileNetV2Config,
     PreTrainedConfig,
     ResNetConfig,
-    Sam2HieraDetConfig,
-    Siglip2VisionConfig,
-    SiglipVisionConfig,
     SwinConfig,
     ViTConfig,
-    ViTMAEConfig,
 )
 
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration, ImageEncoder
-from hf_attention.models.image_encoder import infer_region_shape
 
 
-def transformer(config_class: type[PreTrainedConfig], **kwargs) -> PreTrainedConfig:
-    fields = {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 8,
-    }
-    return config_class(**fields | kwargs)
-
-
-def mobilenet() -> PreTrainedConfig:
-    return MobileNetV2Config(image_size=64, depth_multiplier=0.1)
-
-
-# Configuration, tokens before the grid (None: the output is a feature map), image size, rows, columns, features.
-BACKBONES: dict[str, tuple[Callable[[], PreTrainedConfig], int | None, tuple[int, int], int, int, int]] = {
-    "mobilenet_v2": (mobilenet, None, (64, 96), 2, 3, 1280),
-    "resnet": (
-        lambda: ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic"),
-        None,
-        (32, 48),
-        4,
-        6,
-        12,
-    ),
-    "convnext": (
-        lambda: ConvNextConfig(num_stages=2, hidden_sizes=[8, 12], depths=[1, 1], image_size=32),
-        None,
-        (32, 48),
-        4,
-        6,
-        12,
-    ),
-    "vit": (lambda: transformer(ViTConfig, image_size=(32, 48)), 1, (32, 48), 4, 6, 16),
-    "deit": (lambda: transformer(DeiTConfig), 2, (32, 32), 4, 4, 16),
-    "dinov2": (lambda: transformer(Dinov2Config), 1, (24, 48), 3, 6, 16),
-    "dinov2_with_registers": (
-        lambda: transformer(Dinov2WithRegistersConfig, num_register_tokens=4),
-        5,
-        (24, 48),
-        3,
-        6,
-        16,
-    ),
-    "swin": (
-        lambda: SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2),
-        0,
-        (32, 48),
-        8,
-        12,
-        16,
-    ),
-    "clip_vision_model": (lambda: transformer(CLIPVisionConfig), 1, (32, 32), 4, 4, 16),
-    "siglip_vision_model": (lambda: transformer(SiglipVisionConfig), 0, (32, 32), 4, 4, 16),
-}
 CAPTIONER = {"vocab_size": 20, "hidden_size": 8, "embedding_size": 8, "memory_size": 8, "attention_size": 8}
 
 
@@ -146,47 +80,6 @@ def test_swin_pads_an_image_that_does_not_divide() -> None:
     config = SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2)
     # 27 and 38 pixels: 14 and 19 patches, 7 and 10 merged ones.
     assert make_encoder(config).extract_regions(torch.randn(1, 3, 27, 38)).shape == (1, 70, 16)
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_region_shape_is_inferred_without_weights(name: str) -> None:
-    make_config, _, _, _, _, channels = BACKBONES[name]
-    config = make_config()
-    size = getattr(config, "image_size", None) or 224
-    size = (size, size) if isinstance(size, int) else size
-    expected = make_encoder(config).extract_regions(torch.zeros(1, 3, *size)).shape[1:]
-    assert infer_region_shape(config) == tuple(expected)
-
-
-@pytest.mark.parametrize(
-    ("config", "reason"),
-    [
-        (BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16), "input_ids"),
-        (CLIPConfig(), "vision_config"),
-        (transformer(ViTMAEConfig), "5 tokens .* 4x4"),
-        (transformer(Siglip2VisionConfig), "spatial_shapes"),
-        (
-            Sam2HieraDetConfig(
-                hidden_size=8,
-                num_attention_heads=1,
-                image_size=[64, 64],
-                window_positional_embedding_background_size=[2, 2],
-                blocks_per_stage=[1, 2],
-                embed_dim_per_stage=[8, 16],
-                num_attention_heads_per_stage=[1, 2],
-                window_size_per_stage=[4, 4],
-                global_attention_blocks=[2],
-                num_query_pool_stages=1,
-            ),
-            "channels come last",
-        ),
-    ],
-    ids=lambda value: getattr(value, "model_type", ""),
-)
-@pytest.mark.filterwarnings("ignore")
-def test_a_backbone_without_a_grid_is_named(config: PreTrainedConfig, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"(?s)'{config.model_type}'.*{reason}"):
-        make_encoder(config)
 
 
 def test_a_text_model_is_refused_though_the_region_size_is_known() -> None:
@@ -249,14 +142,6 @@ def test_freezing_holds_within_the_whole_model() -> None:
     assert not any(parameter.requires_grad for parameter in model.model.encoder.backbone.parameters())
     model.model.encoder.eval()
     assert not model.model.encoder.training
-
-
-def test_gradient_checkpointing_is_refused_in_words() -> None:
-    config = AttentionCaptionerConfig(backbone_config=transformer(ViTConfig), **CAPTIONER)
-    model = AttentionCaptionerForConditionalGeneration(config)
-    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-    with pytest.raises(ValueError, match="AttentionCaptioner.* does not support (activation|gradient) checkpointing"):
-        enable()
 
 
 def test_neither_both_nor_none_of_pixels_and_features() -> None:

@@ -390,7 +390,8 @@ TRAINER_TEXTS = ["a b c d", "b", "c d e", "d e f g h", "h i a", "f a b"] * 2
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("accumulation", [1, 3])
-def test_the_loss_of_the_trainer(tokenizer, tmp_path: Path, smoothing: float, accumulation: int):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_loss_of_the_trainer(tokenizer, tmp_path: Path, smoothing: float, accumulation: int, checkpointing: bool):
     """By the trainer's own label smoothing it is that of the definition, over several accumulated batches too."""
     model = make_model().double()
     rows = [tokenizer(text) for text in TRAINER_TEXTS]
@@ -415,6 +416,7 @@ def test_the_loss_of_the_trainer(tokenizer, tmp_path: Path, smoothing: float, ac
         save_strategy="no",
         per_device_train_batch_size=len(rows) // accumulation,
         gradient_accumulation_steps=accumulation,
+        gradient_checkpointing=checkpointing,
         label_smoothing_factor=smoothing,
         max_steps=2,
         logging_steps=1,

@@ -37,8 +37,7 @@ def test_the_cache_has_both_names(factory: ModelFactory):
     """In the arguments and the outputs of a model, of its base model and of `generate()`."""
     model, tokens = factory.make_model(), make_tokens(2, 5)
     first, rest = tokens[:, :3], tokens[:, 3:]
-    modules = [(model, "logits"), (model.model, "last_hidden_state")]
-    for module, output in modules[:1] if factory.name == "vqa" else modules:  # whose base model is its encoder
+    for module, output in [(model, "logits"), (model.model, "last_hidden_state")]:
         expected = module(**given(factory, model, tokens))[output][:, 3:]
         for name in ("cache", "past_key_values"):
             outputs = module(**given(factory, model, first), use_cache=True)

@@ -259,3 +259,14 @@ def test_training_goes_on_from_a_checkpoint(task, make_trainer: Callable, tmp_pa
     # A checkpoint is a model like any other.
     halfway = type(resumed).from_pretrained(tmp_path / "checkpoint-4")
     assert not torch.equal(halfway.lm_head.weight, undisturbed.lm_head.weight)
+
+
+def test_gradient_checkpointing_changes_nothing(
+    task: Captioning | Translating, make_trainer: Callable[..., Seq2SeqTrainer]
+) -> None:
+    losses = []
+    for checkpointing in (False, True):
+        trainer = make_trainer(task.make_model(), max_steps=3, gradient_checkpointing=checkpointing)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

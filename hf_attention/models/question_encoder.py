@@ -1,0 +1,65 @@
+"""A question as the states of its words, and as one vector."""
+
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from .text_encoder import TextEncoder
+
+
+class RecurrentQuestionEncoder(TextEncoder):
+    """An LSTM or GRU: the states of the words, and the last ones as the question's vector."""
+
+    def forward(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, words)`): The question's tokens.
+            attention_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): 0 where a token is padding.
+
+        Returns:
+            `tuple`: the words' states, of shape `(batch, words, question_size)`, and the question's vector, of shape
+            `(batch, question_size)`.
+        """
+        words, states = self.read(input_ids, attention_mask)
+        return words, states[0][:, -1].flatten(1)
+
+
+class PretrainedQuestionEncoder(nn.Module):
+    """Any text encoder of `AutoModel`: its last hidden states, and their mean as the question's vector."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.encoder = AutoModel.from_config(config.question_encoder_config)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        if self.config.freeze_question_encoder:
+            self.encoder.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "PretrainedQuestionEncoder":
+        """As any module's; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def forward(
+        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As [`RecurrentQuestionEncoder.forward`]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_question_encoder):
+            words = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if attention_mask is None:
+            return words, words.mean(1)
+        mask = attention_mask.to(words.dtype).unsqueeze(-1)
+        return words, (words * mask).sum(1) / mask.sum(1)
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:
+        return self.encoder.get_input_embeddings()
+
+    @embed_tokens.setter
+    def embed_tokens(self, value: nn.Embedding) -> None:
+        self.encoder.set_input_embeddings(value)
