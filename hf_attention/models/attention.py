@@ -87,12 +87,22 @@ class AttentionSteps(NamedTuple):
     score: StepScores | None = None
 
 
+# By the names that `attention_type` has for them.
+ATTENTION_CLASSES: dict[str, type["Attention"]] = {}
+
+
 class Attention(nn.Module):
     """
     Base of the scoring functions: `weights = softmax(score(query, keys))`, `context = weights · values`.
 
-    Subclasses say how a memory is projected (`project`) and how it is scored (`score`).
+    Subclasses say how a memory is projected (`project`) and how it is scored (`score`). With `class MyAttention(
+    Attention, attention_type="mine")` configurations know one by that name.
     """
+
+    def __init_subclass__(cls, attention_type: str | None = None, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if attention_type is not None:
+            ATTENTION_CLASSES[attention_type] = cls
 
     def __init__(self, config):
         super().__init__()
@@ -199,7 +209,7 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
     return scores.softmax(-1)
 
 
-class AdditiveAttention(Attention):
+class AdditiveAttention(Attention, attention_type="additive"):
     r"""
     \\( e_{tj} = v^\top \tanh(W_q q_t + W_k m_j + w_c c_{tj} + b) \\) (Bahdanau et al. 2015, section A.1.2; Xu et al.
     2015, eq. 4), with the coverage \\( c_{tj} = \sum_{t' < t} \alpha_{t'j} \\) where the configuration asks for it
@@ -241,7 +251,7 @@ class AdditiveAttention(Attention):
         return self.score_proj(features.tanh_()).squeeze(-1)  # the largest tensor of a step: no second one of its size
 
 
-class DotAttention(Attention):
+class DotAttention(Attention, attention_type="dot"):
     r"""\\( e_{tj} = q_t^\top m_j \\) (Luong et al. 2015, eq. 8)."""
 
     def over_steps(self, memory: ProjectedMemory, queries: int, steps: int) -> AttentionSteps:
@@ -258,7 +268,7 @@ class DotAttention(Attention):
         return torch.matmul(query, keys.mT) if shared is None else shared.multiply_keys(query)
 
 
-class GeneralAttention(DotAttention):
+class GeneralAttention(DotAttention, attention_type="general"):
     r"""\\( e_{tj} = q_t^\top W m_j \\) (Luong et al. 2015, eq. 8); \\( W m_j \\) is computed once."""
 
     def __init__(self, config):
@@ -269,7 +279,7 @@ class GeneralAttention(DotAttention):
         return self.key_proj(memory)
 
 
-class ScaledDotAttention(Attention):
+class ScaledDotAttention(Attention, attention_type="scaled_dot"):
     r"""
     \\( \mathrm{softmax}(Q K^\top / \sqrt{d}) V \\) with heads (Vaswani et al. 2017, section 3.2). The output
     projection brings the context back to `memory_size`.
@@ -314,11 +324,3 @@ class ScaledDotAttention(Attention):
         weights = masked_softmax(scores, memory.mask)
         context = self._sum(weights, memory, shared).transpose(1, 2).flatten(-2)
         return self.output_proj(context), weights
-
-
-ATTENTION_CLASSES = {
-    "additive": AdditiveAttention,
-    "dot": DotAttention,
-    "general": GeneralAttention,
-    "scaled_dot": ScaledDotAttention,
-}

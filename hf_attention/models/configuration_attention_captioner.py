@@ -50,18 +50,6 @@ class AttentionCaptionerConfig(AttentionDecoderConfig):
 
     model_type = "attention_captioner"
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_attention_captioner.AttentionCaptionerConfig",
-        "AutoModel": "modeling_attention_captioner.AttentionCaptionerModel",
-        "AutoModelForImageTextToText": "modeling_attention_captioner.AttentionCaptionerForConditionalGeneration",
-    }
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {
-        "image-to-text": {
-            "impl": "pipeline_image_to_text.ImageToTextPipeline",
-            "pt": ["AutoModelForImageTextToText"],
-            "type": "multimodal",
-        }
-    }
 
     backbone_config: PreTrainedConfig | dict | None = None
     region_size: int | None = None

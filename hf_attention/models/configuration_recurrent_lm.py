@@ -47,11 +47,6 @@ class RecurrentLMConfig(AttentionDecoderConfig):
     model_type = "recurrent_lm"
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values"]
     initial_states: ClassVar[tuple[str, ...]] = ("zeros",)
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_recurrent_lm.RecurrentLMConfig",
-        "AutoModel": "modeling_recurrent_lm.RecurrentLMModel",
-        "AutoModelForCausalLM": "modeling_recurrent_lm.RecurrentLMForCausalLM",
-    }
 
     attention_type: str | None = None
     attention_window: int = 32

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, GenerationMixin
+from transformers import AutoModel, AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, GenerationMixin
 from transformers.modeling_outputs import SequenceClassifierOutput
 from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
+from .declaration import declare
 from .decoder import AttentionDecoder
 from .dropout import Dropout
 from .generation import AttentionGenerationMixin
@@ -22,6 +23,8 @@ from .modeling_attention import (
     AttentionPreTrainedModel,
     EncoderOutput,
 )
+from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
+from .processing_attention_vqa import AttentionVQAProcessor
 from .question_attention import QUESTION_ATTENTION_CLASSES
 from .text_encoder import TextEncoder
 from .versions import Seq2SeqLMOutput, explained, takes_cache
@@ -389,13 +392,6 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.model.encoder
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipeline: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipeline's.
-        from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     @explained
     def forward(
         self,
@@ -507,13 +503,6 @@ class AttentionVQAForConditionalGeneration(
         self.post_init()
         self.set_generation_defaults(max_length=20)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipeline: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipeline's.
-        from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     def _maybe_initialize_input_ids_for_generation(self, inputs, bos_token_id, model_kwargs):
         # transformers would make up a question of one start token.
         if inputs is None and model_kwargs.get("encoder_outputs") is None:
@@ -602,7 +591,13 @@ class AttentionVQAForConditionalGeneration(
         )
 
 
-AttentionVQAConfig.register_for_auto_class()
-AttentionVQAModel.register_for_auto_class("AutoModel")
-AttentionVQAForQuestionAnswering.register_for_auto_class("AutoModelForVisualQuestionAnswering")
-AttentionVQAForConditionalGeneration.register_for_auto_class("AutoModelForVisualQuestionAnswering")
+declare(
+    AttentionVQAConfig,
+    classes={
+        AutoModel: AttentionVQAModel,
+        AutoModelForVisualQuestionAnswering: (AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration),
+        AutoModelForImageTextToText: AttentionVQAForConditionalGeneration,
+    },
+    processor=AttentionVQAProcessor,
+    pipelines=[VisualQuestionAnsweringPipeline],
+)

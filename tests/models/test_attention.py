@@ -6,11 +6,11 @@ from common.factories import ragged_mask
 from torch.testing import assert_close
 
 from hf_attention.models.attention import ATTENTION_CLASSES, Attention
-from hf_attention.models.configuration_attention import ATTENTION_TYPES, AttentionDecoderConfig
+from hf_attention.models.configuration_attention import AttentionDecoderConfig
 
 
 BATCH, QUERIES, POSITIONS, SIZE = 3, 2, 5, 8
-KINDS = [{"attention_type": kind} for kind in ATTENTION_TYPES if kind is not None] + [
+KINDS = [{"attention_type": kind} for kind in ATTENTION_CLASSES] + [
     {"attention_type": "scaled_dot", "num_attention_heads": 2},
     {"attention_type": "additive", "coverage": True},
 ]
