@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ..models.pictures import as_rgb
-from ..models.region_maps import spread_weights
+from ..seeing.region_maps import spread_weights
 
 
 # Pixels: pictures are shown no larger, and maps, which are smooth, are sent so large and stretched by the browser.

@@ -23,7 +23,7 @@ from PIL import Image
 
 from ..extras import missing_modules, require_extra
 from ..models.pictures import as_rgb
-from ..models.region_maps import spread_weights
+from .region_maps import spread_weights
 
 
 if TYPE_CHECKING or not missing_modules("visualization"):

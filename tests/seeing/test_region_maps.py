@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_attention.models.region_maps import spread_weights
+from hf_attention.seeing.region_maps import spread_weights
 
 
 def boxes_of(rows: int, columns: int, left: float, top: float, width: float, height: float) -> np.ndarray:
