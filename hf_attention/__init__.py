@@ -20,6 +20,7 @@ from .models.configuration_attention_ensemble import AttentionEnsembleConfig
 from .models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .models.configuration_attention_vqa import AttentionVQAConfig
 from .models.configuration_recurrent_lm import RecurrentLMConfig
+from .models.declaration import declare
 from .models.decoder import AttentionDecoder
 from .models.image_encoder import ImageEncoder
 from .models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
@@ -70,6 +71,7 @@ __all__ = [
     "VisualQuestionAnsweringPipeline",
     "__version__",
     "attention_maps",
+    "declare",
     "fast",
     "register",
 ]

@@ -1,127 +1,18 @@
-"""The one table: which Auto class loads which model, and which pipeline answers to which task."""
+"""Makes transformers know what the models declare of themselves: Auto classes, and the tasks of pipelines."""
 
 import functools
 import inspect
 import re
-from dataclasses import dataclass
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoModelForSeq2SeqLM,
-    AutoModelForVisualQuestionAnswering,
-    AutoProcessor,
-    AutoTokenizer,
-    Pipeline,
-    PreTrainedConfig,
-    pipelines,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, Pipeline, pipelines
 from transformers.models.auto import modeling_auto
 
-from .models.configuration_attention_captioner import AttentionCaptionerConfig
-from .models.configuration_attention_ensemble import AttentionEnsembleConfig
-from .models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
-from .models.configuration_attention_vqa import AttentionVQAConfig
-from .models.configuration_recurrent_lm import RecurrentLMConfig
-from .models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration, AttentionCaptionerModel
-from .models.modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
-from .models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
-from .models.modeling_attention_vqa import (
-    AttentionVQAForConditionalGeneration,
-    AttentionVQAForQuestionAnswering,
-    AttentionVQAModel,
-)
-from .models.modeling_recurrent_lm import RecurrentLMForCausalLM, RecurrentLMModel
-from .models.pipeline_image_to_text import ImageToTextPipeline
-from .models.pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
-from .models.pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
-from .models.processing_attention_captioner import AttentionCaptionerProcessor
-from .models.processing_attention_vqa import AttentionVQAProcessor
-from .models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from .models.declaration import DECLARATIONS, LISTENERS, Declaration
 
 
-@dataclass(frozen=True)
-class ModelRow:
-    """
-    The Auto classes of one model type.
-
-    Args:
-        config_class: The configuration; its `model_type` is what `AutoConfig` goes by.
-        classes:
-            The class that each Auto class loads for this configuration; of several, the one that the checkpoint's
-            `architectures` name, else the first.
-    """
-
-    config_class: type[PreTrainedConfig]
-    classes: dict[type, type | tuple[type, ...]]
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """
-    The pipeline of one task.
-
-    Args:
-        pipeline_class: The pipeline.
-        auto_classes: What loads its model: attributes of `transformers`, the first that can load the checkpoint.
-        aliases: Other names of the task.
-        names_languages: Whether `task_xx_to_yy` names it too. The pipeline reads the languages from it.
-    """
-
-    pipeline_class: type[Pipeline]
-    auto_classes: tuple[type, ...]
-    aliases: tuple[str, ...] = ()
-    names_languages: bool = False
-
-
-MODELS: tuple[ModelRow, ...] = (
-    ModelRow(
-        AttentionCaptionerConfig,
-        {
-            AutoModel: AttentionCaptionerModel,
-            AutoModelForImageTextToText: AttentionCaptionerForConditionalGeneration,
-            AutoProcessor: AttentionCaptionerProcessor,
-        },
-    ),
-    ModelRow(
-        AttentionSeq2SeqConfig,
-        {
-            AutoModel: AttentionSeq2SeqModel,
-            AutoModelForSeq2SeqLM: AttentionSeq2SeqForConditionalGeneration,
-            AutoTokenizer: AttentionSeq2SeqTokenizer,
-        },
-    ),
-    ModelRow(
-        AttentionVQAConfig,
-        {
-            AutoModel: AttentionVQAModel,
-            AutoModelForVisualQuestionAnswering: (
-                AttentionVQAForQuestionAnswering,
-                AttentionVQAForConditionalGeneration,
-            ),
-            AutoModelForImageTextToText: AttentionVQAForConditionalGeneration,
-            AutoProcessor: AttentionVQAProcessor,
-        },
-    ),
-    ModelRow(
-        AttentionEnsembleConfig,
-        dict.fromkeys((AutoModelForImageTextToText, AutoModelForSeq2SeqLM), AttentionEnsembleForConditionalGeneration),
-    ),
-    ModelRow(RecurrentLMConfig, {AutoModel: RecurrentLMModel, AutoModelForCausalLM: RecurrentLMForCausalLM}),
-)
-
-TASKS: dict[str, TaskRow] = {
-    "image-to-text": TaskRow(ImageToTextPipeline, (AutoModelForImageTextToText,)),
-    "summarization": TaskRow(SummarizationPipeline, (AutoModelForSeq2SeqLM,)),
-    "text2text-generation": TaskRow(Text2TextGenerationPipeline, (AutoModelForSeq2SeqLM,)),
-    "translation": TaskRow(TranslationPipeline, (AutoModelForSeq2SeqLM,), names_languages=True),
-    "visual-question-answering": TaskRow(
-        VisualQuestionAnsweringPipeline, (AutoModelForVisualQuestionAnswering,), aliases=("vqa",)
-    ),
-}
+# By the names of their tasks.
+PIPELINES: dict[str, type[Pipeline]] = {}
 
 
 class _TaskAliases(dict):
@@ -154,26 +45,55 @@ class _TaskWithoutDefault(dict):
 
 def register() -> None:
     """
-    Makes the Auto classes and `transformers.pipeline` know the models and the tasks of this package.
+    Makes the Auto classes and `transformers.pipeline` know the models and the tasks of this package, and each model
+    that is declared later as it is declared.
 
     `import hf_attention` calls it; a second call changes nothing.
     """
-    for row in MODELS:
-        AutoConfig.register(row.config_class.model_type, row.config_class, exist_ok=True)
-        for auto_class, model_class in row.classes.items():
-            auto_class.register(row.config_class, model_class, exist_ok=True)
-            if auto_class is AutoModelForCausalLM:
-                # By this name `Trainer` knows that the labels are to be shifted for its own label smoothing.
-                modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[row.config_class.model_type] = model_class.__name__
+    if register_model not in LISTENERS:
+        LISTENERS.append(register_model)
+    for declaration in DECLARATIONS.values():
+        register_model(declaration)
     registry = pipelines.PIPELINE_REGISTRY
-    for task, row in TASKS.items():
-        # Not through `register_pipeline`: it would have the pipeline of a foreign model write itself into that
-        # model's configuration on save, which transformers without this package then refuses to load.
-        registry.supported_tasks[task] = _TaskWithoutDefault(impl=row.pipeline_class, pt=row.auto_classes)
-        registry.task_aliases.update(dict.fromkeys(row.aliases, task))
     if not isinstance(registry.task_aliases, _TaskAliases):
         registry.task_aliases = _TaskAliases(registry.task_aliases)
     let_registered_tasks_pass()
+
+
+def register_model(declaration: Declaration) -> None:
+    """
+    Makes the Auto classes and `transformers.pipeline` know a model.
+
+    Args:
+        declaration ([`Declaration`]): What it says of itself.
+    """
+    config_class = declaration.config_class
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    for auto_class, heads in declaration.classes.items():
+        auto_class.register(config_class, heads if len(heads) > 1 else heads[0], exist_ok=True)
+        if auto_class is AutoModelForCausalLM:
+            # By this name `Trainer` knows that the labels are to be shifted for its own label smoothing.
+            modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config_class.model_type] = heads[0].__name__
+    if declaration.processor is not None:
+        declaration.processor_auto_class.register(config_class, declaration.processor, exist_ok=True)
+    for pipeline_class in declaration.pipelines:
+        register_pipeline(pipeline_class)
+
+
+def register_pipeline(pipeline_class: type[Pipeline]) -> None:
+    """
+    Makes `transformers.pipeline` know a task.
+
+    Args:
+        pipeline_class (`type`): A pipeline that says which one, as [`GeneratingPipeline`] tells.
+    """
+    task = pipeline_class.task_name
+    PIPELINES[task] = pipeline_class
+    registry = pipelines.PIPELINE_REGISTRY
+    # Not through `register_pipeline`: it would have the pipeline of a foreign model write itself into that
+    # model's configuration on save, which transformers without this package then refuses to load.
+    registry.supported_tasks[task] = _TaskWithoutDefault(impl=pipeline_class, pt=(pipeline_class.auto_class,))
+    registry.task_aliases.update(dict.fromkeys(pipeline_class.task_aliases, task))
 
 
 def let_registered_tasks_pass() -> None:
@@ -209,8 +129,8 @@ def let_registered_tasks_pass() -> None:
 
 def _task_with_languages(name: Any) -> str | None:
     """The task of a name such as `translation_en_to_de`; `None` of any other name."""
-    for task, row in TASKS.items():
-        if row.names_languages and str(name).startswith(f"{task}_"):
+    for task, pipeline_class in PIPELINES.items():
+        if pipeline_class.names_languages and str(name).startswith(f"{task}_"):
             if not re.fullmatch(f"{task}_.+_to_.+", name):
                 raise KeyError(f"{name!r} is no task: a pair of languages is written {task}_xx_to_yy.")
             return task
@@ -218,11 +138,12 @@ def _task_with_languages(name: Any) -> str | None:
 
 
 def _refuse_own_task(name: Any, signature: inspect.Signature) -> None:
-    for task, row in TASKS.items():
-        if name in (task, *row.aliases) or (row.names_languages and str(name).startswith(f"{task}_")):
+    for task, pipeline_class in PIPELINES.items():
+        names_languages = pipeline_class.names_languages and str(name).startswith(f"{task}_")
+        if names_languages or name in (task, *pipeline_class.task_aliases):
             raise RuntimeError(
                 f"hf_attention cannot bring the task {name!r} back into this transformers, which has changed "
                 f"`transformers.pipelines._resolve_deprecated_task{signature}`. Use a transformers that this "
                 "hf_attention supports, or name a task that transformers has, and the class: "
-                f"`pipeline(task, model=model, pipeline_class=hf_attention.{row.pipeline_class.__name__})`."
+                f"`pipeline(task, model=model, pipeline_class=hf_attention.{pipeline_class.__name__})`."
             )

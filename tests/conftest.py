@@ -13,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="hf_attention_modules_")
 
 import torch  # noqa: E402
+from common import factories  # noqa: E402
 from common.versions import IGNORED, skip_faults  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
@@ -21,6 +22,16 @@ collect_ignore = IGNORED
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one worker a core
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in factories.OVER:
+        config.addinivalue_line("markers", f"{mark.name}: see tests/common/factories.py")
+
+
+@pytest.hookimpl(trylast=True)  # the model is the last part of a test's name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    factories.parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,11 +4,12 @@ import types
 from typing import get_type_hints
 
 import pytest
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Pipeline, PreTrainedModel, pipelines
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, Pipeline, pipelines
 from typing_extensions import Self
 
 import hf_attention
 from hf_attention import AttentionSeq2SeqConfig, auto
+from hf_attention.models.declaration import DECLARATIONS
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -36,28 +37,26 @@ def test_registering_again_changes_nothing(capfd: pytest.CaptureFixture) -> None
 
 def test_auto_classes_know_every_model() -> None:
     needed = {"attention_ensemble": {"members": [AttentionSeq2SeqConfig(vocab_size=9).to_dict()]}}
-    for row in auto.MODELS:
-        model_type = row.config_class.model_type
+    for model_type, declaration in DECLARATIONS.items():
         config = AutoConfig.for_model(model_type, **needed.get(model_type, {}))
-        assert type(config) is row.config_class
-        for auto_class in {AutoModel, AutoModelForImageTextToText} & set(row.classes):
-            assert type(auto_class.from_config(config)) is row.classes[auto_class]
+        assert type(config) is declaration.config_class
+        for auto_class in {AutoModel, AutoModelForImageTextToText} & set(declaration.classes):
+            assert type(auto_class.from_config(config)) is declaration.classes[auto_class][0]
 
 
 def test_what_loads_a_model_is_typed_as_its_class() -> None:
-    for row in auto.MODELS:
-        for each in row.classes.values():
-            for model_class in each if isinstance(each, tuple) else [each]:
-                for name in ("from_pretrained", "from_backbone_pretrained", "from_members"):
-                    if issubclass(model_class, PreTrainedModel) and hasattr(model_class, name):
-                        assert get_type_hints(getattr(model_class, name))["return"] is Self, (model_class, name)
+    for declaration in DECLARATIONS.values():
+        for model_class in declaration.model_classes():
+            for name in ("from_pretrained", "from_backbone_pretrained", "from_members"):
+                if hasattr(model_class, name):
+                    assert get_type_hints(getattr(model_class, name))["return"] is Self, (model_class, name)
 
 
 def test_registered_tasks_pass_and_others_go_the_old_way() -> None:
     assert pipelines.check_task("image-to-text")[0] == "image-to-text"
     assert pipelines.check_task("ner")[0] == "token-classification"
     for task in ("visual-question-answering", "question-answering"):
-        if task not in auto.TASKS and hasattr(pipelines, "_resolve_deprecated_task"):
+        if task not in auto.PIPELINES and hasattr(pipelines, "_resolve_deprecated_task"):
             with pytest.raises(KeyError, match="has been removed from transformers|Unknown task"):
                 pipelines.check_task(task)
     with pytest.raises(KeyError, match="Unknown task"):
@@ -76,14 +75,15 @@ def test_languages_in_the_name_of_a_task() -> None:
 
 def test_task_comes_back_under_its_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
     class AnswerPipeline(Pipeline):
-        pass
+        task_name = "summarization"
+        task_aliases = ("answering",)
+        auto_class = AutoModel
 
     registry = pipelines.PIPELINE_REGISTRY
     monkeypatch.setattr(registry, "supported_tasks", dict(registry.supported_tasks))
     monkeypatch.setattr(registry, "task_aliases", dict(registry.task_aliases))
-    row = auto.TaskRow(AnswerPipeline, (AutoModel,), aliases=("answering",))
-    monkeypatch.setattr(auto, "TASKS", {**auto.TASKS, "summarization": row})
-    hf_attention.register()
+    monkeypatch.setattr(auto, "PIPELINES", dict(auto.PIPELINES))
+    auto.register_pipeline(AnswerPipeline)
     for name in ("summarization", "answering"):
         task, entry, _ = pipelines.check_task(name)
         assert task == "summarization"

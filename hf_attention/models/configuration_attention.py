@@ -34,7 +34,8 @@ class AttentionDecoderConfig(RemoteCodeConfig):
         attention_type (`str`, *optional*, defaults to `"additive"`):
             How a query scores a position: `"additive"` (Bahdanau et al. 2015, section A.1.2; Xu et al. 2015, eq. 4),
             `"dot"` or `"general"` (Luong et al. 2015, eq. 8), `"scaled_dot"` (Vaswani et al. 2017, section 3.2), or
-            `None`: the memory only starts the state (Vinyals et al. 2015).
+            `None`: the memory only starts the state (Vinyals et al. 2015). Or the name of a subclass of [`Attention`]
+            of your own.
         attention_size (`int`, *optional*, defaults to 512):
             Size of the space in which `"additive"` and `"scaled_dot"` compare query and memory.
         num_attention_heads (`int`, *optional*, defaults to 1):
@@ -177,6 +178,10 @@ class AttentionDecoderConfig(RemoteCodeConfig):
         self._check_choices()
         self._check_combinations()
         super().__post_init__(**kwargs)
+
+    def named_classes(self) -> list[type]:
+        """The class of its attention."""
+        return [] if self.attention_type is None else [ATTENTION_CLASSES[self.attention_type]]
 
     def _check_choices(self):
         for name, allowed in self.choices.items():

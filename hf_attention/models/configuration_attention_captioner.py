@@ -31,15 +31,3 @@ class AttentionCaptionerConfig(ImageMemoryConfig):
         "initial_state",
         "region_dropout",
     )
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_attention_captioner.AttentionCaptionerConfig",
-        "AutoModel": "modeling_attention_captioner.AttentionCaptionerModel",
-        "AutoModelForImageTextToText": "modeling_attention_captioner.AttentionCaptionerForConditionalGeneration",
-    }
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {
-        "image-to-text": {
-            "impl": "pipeline_image_to_text.ImageToTextPipeline",
-            "pt": ["AutoModelForImageTextToText"],
-            "type": "multimodal",
-        }
-    }

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+from transformers import Pipeline
+
 from .configuration_attention import AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
@@ -37,13 +39,6 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
     model_type = "attention_ensemble"
     has_no_defaults_at_init = True
     keys_to_ignore_at_inference: ClassVar[list[str]] = AttentionDecoderConfig.keys_to_ignore_at_inference
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_attention_ensemble.AttentionEnsembleConfig",
-        **dict.fromkeys(
-            ("AutoModelForImageTextToText", "AutoModelForSeq2SeqLM"),
-            "modeling_attention_ensemble.AttentionEnsembleForConditionalGeneration",
-        ),
-    }
 
     members: list[dict[str, Any]] | None = None
     is_encoder_decoder: bool = True
@@ -73,10 +68,13 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
                 setattr(self, name, first[name])
         super().__post_init__(**kwargs)
 
-    @property
-    def remote_code_pipelines(self) -> dict[str, dict]:
+    def pipeline_classes(self) -> tuple[type[Pipeline], ...]:
         """The members' pipelines."""
-        return MEMBER_CONFIGS[self.members[0]["model_type"]].remote_code_pipelines
+        return self.member_configs()[0].pipeline_classes()
+
+    def named_classes(self) -> list[type]:
+        """The classes that the members' fields name."""
+        return [each for member in self.member_configs() for each in member.named_classes()]
 
     def member_configs(self) -> list[AttentionDecoderConfig]:
         """The members' configurations as objects."""

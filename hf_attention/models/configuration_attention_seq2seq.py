@@ -78,19 +78,6 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
         "encoder_bidirectional",
         "encoder_skip_connection",
     )
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_attention_seq2seq.AttentionSeq2SeqConfig",
-        "AutoModel": "modeling_attention_seq2seq.AttentionSeq2SeqModel",
-        "AutoModelForSeq2SeqLM": "modeling_attention_seq2seq.AttentionSeq2SeqForConditionalGeneration",
-    }
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {
-        task: {"impl": f"pipeline_text2text.{name}", "pt": ["AutoModelForSeq2SeqLM"], "type": "text"}
-        for task, name in {
-            "translation": "TranslationPipeline",
-            "text2text-generation": "Text2TextGenerationPipeline",
-            "summarization": "SummarizationPipeline",
-        }.items()
-    }
 
     source_vocab_size: int | None = None
     share_encoder_decoder_embeddings: bool = False

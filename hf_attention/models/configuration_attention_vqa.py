@@ -12,7 +12,6 @@ from .versions import PreTrainedConfig, strict
 
 ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
-HEADS = ("AttentionVQAForQuestionAnswering", "AttentionVQAForConditionalGeneration")
 
 
 @strict
@@ -110,13 +109,6 @@ class AttentionVQAConfig(ImageMemoryConfig):
         "joint_dropout",
         "problem_type",
     )
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {
-        "visual-question-answering": {
-            "impl": "pipeline_visual_question_answering.VisualQuestionAnsweringPipeline",
-            "pt": ["AutoModelForVisualQuestionAnswering"],
-            "type": "multimodal",
-        }
-    }
     # Questions and generated answers have one vocabulary.
     source_vocab_size: ClassVar[None] = None
     # The encoder's states are the question's vector too, whose size they keep.
@@ -164,19 +156,6 @@ class AttentionVQAConfig(ImageMemoryConfig):
         if self.question_encoder_config is not None:
             return self.question_encoder_config.hidden_size
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
-
-    @property
-    def remote_code_classes(self) -> dict[str, str]:
-        """One Auto class loads two heads: config.json names the one that was saved."""
-        head = next((name for name in self.architectures or [] if name in HEADS), HEADS[0])
-        classes = {
-            "AutoConfig": "configuration_attention_vqa.AttentionVQAConfig",
-            "AutoModel": "modeling_attention_vqa.AttentionVQAModel",
-            "AutoModelForVisualQuestionAnswering": f"modeling_attention_vqa.{head}",
-        }
-        if head == "AttentionVQAForConditionalGeneration":
-            classes["AutoModelForImageTextToText"] = f"modeling_attention_vqa.{head}"
-        return classes
 
     def _check_question(self):
         for name in (

@@ -55,11 +55,6 @@ class RecurrentLMConfig(AttentionDecoderConfig):
         *AttentionDecoderConfig.command_line_options,
         "attention_window",
     )
-    remote_code_classes: ClassVar[dict[str, str]] = {
-        "AutoConfig": "configuration_recurrent_lm.RecurrentLMConfig",
-        "AutoModel": "modeling_recurrent_lm.RecurrentLMModel",
-        "AutoModelForCausalLM": "modeling_recurrent_lm.RecurrentLMForCausalLM",
-    }
 
     attention_type: str | None = None
     attention_window: int = 32

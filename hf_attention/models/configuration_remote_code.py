@@ -3,12 +3,13 @@
 import copy
 import os
 from collections.abc import Iterable
-from typing import ClassVar
 
 from packaging.version import Version
+from transformers import Pipeline
 from transformers.utils import logging
 
-from .remote_code import name_all_imports
+from .declaration import DECLARATIONS, name_in_code
+from .remote_code import save_code
 from .versions import OF_TRANSFORMERS, BaseConfig, __version__, strict
 
 
@@ -24,9 +25,6 @@ class RemoteCodeConfig(BaseConfig):
     Raises:
         ValueError: Where a newer version has saved it, with fields that this one does not know.
     """
-
-    remote_code_classes: ClassVar[dict[str, str]] = {}
-    remote_code_pipelines: ClassVar[dict[str, dict]] = {}
 
     def __post_init__(self, **kwargs):
         # `custom_pipelines` in a loaded config.json closes the registered pipeline to those who do not trust remote
@@ -48,22 +46,42 @@ class RemoteCodeConfig(BaseConfig):
         if unknown:
             logger.warning(f"{type(self).__name__} has no fields {unknown}: they are kept, and change nothing.")
 
+    def pipeline_classes(self) -> tuple[type[Pipeline], ...]:
+        """The pipelines of the model."""
+        declaration = DECLARATIONS.get(self.model_type)
+        return () if declaration is None else declaration.pipelines
+
+    def named_classes(self) -> list[type]:
+        """The classes that its fields name. Where they are other people's, a checkpoint carries their code, too."""
+        return []
+
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
-        Saves as any configuration, and names in config.json the classes and pipelines that travel with a checkpoint.
+        Saves as any configuration, and beside it the code of what the model declares. config.json names its classes
+        and pipelines.
         """
         config = copy.deepcopy(self)
         config.hf_attention_version = __version__
-        if self.remote_code_classes:
-            config.auto_map = {**self.remote_code_classes, **(getattr(self, "auto_map", None) or {})}
-        if self.remote_code_pipelines:
-            # transformers finds a pipeline by the exact name of its task: `translation` is not `translation_en_to_de`.
-            variants = {
-                name: pipeline
-                for name in getattr(self, "task_specific_params", None) or {}
-                for task, pipeline in self.remote_code_pipelines.items()
-                if name.startswith(f"{task}_")
-            }
-            config.custom_pipelines = self.remote_code_pipelines | variants
+        declaration = DECLARATIONS.get(self.model_type)
+        if declaration is None or type(self).__module__ == "__main__":
+            super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+            return
+        config.auto_map = declaration.auto_map(self.architectures) | (getattr(self, "auto_map", None) or {})
+        if self.pipeline_classes():
+            config.custom_pipelines = self._custom_pipelines()
         super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-        name_all_imports(save_directory)
+        save_code(save_directory, [*declaration.code(), *self.pipeline_classes()], self.named_classes())
+
+    def _custom_pipelines(self) -> dict[str, dict]:
+        entries = {
+            each.task_name: {"impl": name_in_code(each), "pt": [each.auto_class.__name__], "type": each.modality}
+            for each in self.pipeline_classes()
+        }
+        # transformers finds a pipeline by the exact name of its task: `translation` is not `translation_en_to_de`.
+        variants = {
+            name: entry
+            for name in getattr(self, "task_specific_params", None) or {}
+            for task, entry in entries.items()
+            if name.startswith(f"{task}_")
+        }
+        return entries | variants

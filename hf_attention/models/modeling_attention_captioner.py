@@ -4,13 +4,14 @@ import os
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
+from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
 from .backbones import infer_region_shape, load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
+from .declaration import declare
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .image_encoder import ImageEncoder
@@ -20,6 +21,8 @@ from .modeling_attention import (
     AttentionPreTrainedModel,
 )
 from .outputs import AttentionModelOutput, EncoderOutput
+from .pipeline_image_to_text import ImageToTextPipeline
+from .processing_attention_captioner import AttentionCaptionerProcessor
 from .versions import Seq2SeqLMOutput, takes_cache
 
 
@@ -136,13 +139,6 @@ class AttentionCaptionerForConditionalGeneration(
         model.model.encoder.backbone.load_state_dict(backbone.state_dict())
         return model
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipeline: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipeline's.
-        from .pipeline_image_to_text import ImageToTextPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
         if inputs is not None and inputs.ndim == 3:
             return inputs, "region_features", model_kwargs  # an assistant gets the inputs without their name
@@ -209,6 +205,12 @@ class AttentionCaptionerForConditionalGeneration(
         )
 
 
-AttentionCaptionerConfig.register_for_auto_class()
-AttentionCaptionerModel.register_for_auto_class("AutoModel")
-AttentionCaptionerForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
+declare(
+    AttentionCaptionerConfig,
+    classes={
+        AutoModel: AttentionCaptionerModel,
+        AutoModelForImageTextToText: AttentionCaptionerForConditionalGeneration,
+    },
+    processor=AttentionCaptionerProcessor,
+    pipelines=[ImageToTextPipeline],
+)

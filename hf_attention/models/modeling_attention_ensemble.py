@@ -7,24 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import GenerationMixin
+from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention_ensemble import AttentionEnsembleConfig
+from .declaration import DECLARATIONS, declare
 from .generation import AttentionGenerationMixin
-from .modeling_attention import AttentionConditionalGenerationModel, AttentionPreTrainedModel
+from .modeling_attention import AttentionPreTrainedModel
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from .outputs import EnsembleEncoderOutput
 from .versions import CACHE_NAME, LayeredCache, Seq2SeqLMOutput, takes_cache
 
 
-MEMBER_CLASSES = {
-    model_class.config_class.model_type: model_class
-    for model_class in (AttentionCaptionerForConditionalGeneration, AttentionSeq2SeqForConditionalGeneration)
-}
+Member = AttentionCaptionerForConditionalGeneration | AttentionSeq2SeqForConditionalGeneration
 
 
 class EnsembleEncoder(nn.Module):
@@ -89,14 +87,14 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
 
     def __init__(self, config: AttentionEnsembleConfig):
         super().__init__(config)
-        members = [MEMBER_CLASSES[member.model_type](member) for member in config.member_configs()]
+        members = [DECLARATIONS[each.model_type].generating_class()(each) for each in config.member_configs()]
         self.members = nn.ModuleList(members)
         self.main_input_name = members[0].main_input_name
         self.input_modalities = members[0].input_modalities
         self.post_init()
 
     @classmethod
-    def from_members(cls, models: Sequence[AttentionConditionalGenerationModel]) -> Self:
+    def from_members(cls, models: Sequence[Member]) -> Self:
         """
         An ensemble of copies of models. `save_pretrained` puts it into a folder that Auto classes and pipelines load;
         the tokenizer or processor of the members belongs beside it.
@@ -224,5 +222,10 @@ def _mean_maps(outputs: list[Seq2SeqLMOutput]) -> tuple[torch.Tensor, ...]:
     return (torch.stack(maps).mean(0),) if maps else ()
 
 
-AttentionEnsembleConfig.register_for_auto_class()
-AttentionEnsembleForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+declare(
+    AttentionEnsembleConfig,
+    classes={
+        AutoModelForImageTextToText: AttentionEnsembleForConditionalGeneration,
+        AutoModelForSeq2SeqLM: AttentionEnsembleForConditionalGeneration,
+    },
+)

@@ -1,14 +1,13 @@
 """Sequence to sequence with attention (Bahdanau et al. 2015; Luong et al. 2015)."""
 
-import os
-
 import torch
 from torch import nn
-from transformers import GenerationMixin
+from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .cache import RecurrentCache
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from .declaration import declare
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .modeling_attention import (
@@ -17,7 +16,9 @@ from .modeling_attention import (
     AttentionPreTrainedModel,
 )
 from .outputs import AttentionModelOutput, EncoderOutput
+from .pipeline_text2text import SummarizationPipeline, Text2TextGenerationPipeline, TranslationPipeline
 from .text_encoder import TextEncoder
+from .tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 from .versions import Seq2SeqLMOutput, takes_cache
 
 
@@ -159,13 +160,6 @@ class AttentionSeq2SeqForConditionalGeneration(
             raise ValueError("Pass `input_ids`, `inputs_embeds` or `encoder_outputs`: there is no source to read.")
         return super()._maybe_initialize_input_ids_for_generation(inputs, bos_token_id, model_kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipelines: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipelines'.
-        from .pipeline_text2text import TranslationPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     @takes_cache
     @can_return_tuple
     def forward(
@@ -213,6 +207,12 @@ class AttentionSeq2SeqForConditionalGeneration(
         )
 
 
-AttentionSeq2SeqConfig.register_for_auto_class()
-AttentionSeq2SeqModel.register_for_auto_class("AutoModel")
-AttentionSeq2SeqForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+declare(
+    AttentionSeq2SeqConfig,
+    classes={
+        AutoModel: AttentionSeq2SeqModel,
+        AutoModelForSeq2SeqLM: AttentionSeq2SeqForConditionalGeneration,
+    },
+    processor=AttentionSeq2SeqTokenizer,
+    pipelines=[TranslationPipeline, Text2TextGenerationPipeline, SummarizationPipeline],
+)

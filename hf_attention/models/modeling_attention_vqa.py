@@ -4,7 +4,7 @@ import os
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
+from transformers import AutoModel, AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, GenerationMixin
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
@@ -13,6 +13,7 @@ from .answer_loss import summed_answer_loss
 from .backbones import infer_region_shape, load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
+from .declaration import declare
 from .decoder import AttentionDecoder
 from .dropout import Dropout
 from .generation import AttentionGenerationMixin
@@ -24,6 +25,8 @@ from .modeling_attention import (
     AttentionPreTrainedModel,
 )
 from .outputs import AttentionModelOutput, AttentionVQAModelOutput
+from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
+from .processing_attention_vqa import AttentionVQAProcessor
 from .versions import Seq2SeqLMOutput, explained, takes_cache
 
 
@@ -183,13 +186,6 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.model.encoder
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipeline: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipeline's.
-        from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     @explained
     @can_return_tuple
     def forward(
@@ -324,13 +320,6 @@ class AttentionVQAForConditionalGeneration(
         self.post_init()
         self.set_generation_defaults(max_length=20)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As any model, with the code of its pipeline: config.json names it for those without this package."""
-        # The files that travel are found by their imports, and this is the pipeline's.
-        from .pipeline_visual_question_answering import VisualQuestionAnsweringPipeline  # noqa: F401
-
-        super().save_pretrained(save_directory, **kwargs)
-
     def _maybe_initialize_input_ids_for_generation(self, inputs, bos_token_id, model_kwargs):
         # transformers would make up a question of one start token.
         if inputs is None and model_kwargs.get("encoder_outputs") is None:
@@ -394,7 +383,13 @@ class AttentionVQAForConditionalGeneration(
         )
 
 
-AttentionVQAConfig.register_for_auto_class()
-AttentionVQAModel.register_for_auto_class("AutoModel")
-AttentionVQAForQuestionAnswering.register_for_auto_class("AutoModelForVisualQuestionAnswering")
-AttentionVQAForConditionalGeneration.register_for_auto_class("AutoModelForVisualQuestionAnswering")
+declare(
+    AttentionVQAConfig,
+    classes={
+        AutoModel: AttentionVQAModel,
+        AutoModelForVisualQuestionAnswering: (AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration),
+        AutoModelForImageTextToText: AttentionVQAForConditionalGeneration,
+    },
+    processor=AttentionVQAProcessor,
+    pipelines=[VisualQuestionAnsweringPipeline],
+)

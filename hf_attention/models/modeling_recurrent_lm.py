@@ -3,11 +3,12 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import GenerationMixin
+from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .cache import RecurrentCache
 from .configuration_recurrent_lm import RecurrentLMConfig
+from .declaration import declare
 from .decoder import AttentionDecoder
 from .generation import AttentionGenerationMixin
 from .modeling_attention import AttentionPreTrainedModel
@@ -210,6 +211,8 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         return targets
 
 
-RecurrentLMConfig.register_for_auto_class()
-RecurrentLMModel.register_for_auto_class("AutoModel")
-RecurrentLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+declare(
+    RecurrentLMConfig,
+    classes={AutoModel: RecurrentLMModel, AutoModelForCausalLM: RecurrentLMForCausalLM},
+    task="text-generation",
+)

@@ -64,9 +64,16 @@ class GeneratingPipeline(Pipeline):
     # Until 5.3 `save_pretrained` reads it, and nothing sets it.
     modelcard = None
 
-    generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
-    # Loads an assistant that is given by its name.
+    # The task that it answers to, other names of it, and whether `task_xx_to_yy` is one.
+    task_name: ClassVar[str]
+    task_aliases: ClassVar[tuple[str, ...]] = ()
+    names_languages: ClassVar[bool] = False
+    # What transformers calls the kind of its inputs: `"text"`, `"image"`, `"audio"`, `"multimodal"`.
+    modality: ClassVar[str] = "text"
+    # Loads the model, and an assistant that is given by its name.
     auto_class: ClassVar[type] = AutoModelForSeq2SeqLM
+
+    generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
     # Named as an argument of generate(), but asking for something in the answers.
     answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
 

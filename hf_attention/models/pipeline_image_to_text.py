@@ -57,6 +57,8 @@ class ImageToTextPipeline(GeneratingPipeline):
     ```
     """
 
+    task_name = "image-to-text"
+    modality = "multimodal"
     auto_class = AutoModelForImageTextToText
     _load_processor = None
     _load_image_processor = None

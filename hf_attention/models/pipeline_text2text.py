@@ -56,6 +56,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     ```
     """
 
+    task_name = "text2text-generation"
     _load_processor = False
     _load_image_processor = False
     _load_video_processor = False
@@ -363,6 +364,7 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
     ```
     """
 
+    task_name = "summarization"
     return_name = "summary"
 
     def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
@@ -408,6 +410,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     ```
     """
 
+    task_name = "translation"
+    names_languages = True
     return_name = "translation"
 
     def __init__(

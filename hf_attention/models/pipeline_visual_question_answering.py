@@ -66,6 +66,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
     ```
     """
 
+    task_name = "visual-question-answering"
+    task_aliases = ("vqa",)
+    modality = "multimodal"
     auto_class = AutoModelForVisualQuestionAnswering
     _load_processor = None
     _load_image_processor = None

@@ -9,10 +9,10 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
 
 from .pictures import layout_of, read_image
-from .remote_code import name_all_imports
+from .remote_code import CarriesCode
 
 
-class AttentionCaptionerProcessor(ProcessorMixin):
+class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
     """
     An image processor and a tokenizer in one.
 
@@ -25,12 +25,6 @@ class AttentionCaptionerProcessor(ProcessorMixin):
 
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
         super().__init__(image_processor, tokenizer, **kwargs)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> list[str]:
-        """As [`~transformers.ProcessorMixin.save_pretrained`], with the code that works without this package."""
-        files = super().save_pretrained(save_directory, **kwargs)
-        name_all_imports(save_directory)
-        return files
 
     def __call__(
         self,
@@ -112,6 +106,3 @@ def _as_rgb(images: ImageInput) -> ImageInput:
             raise ValueError("`images` is an empty list.")
         return [_as_rgb(image) for image in images]
     return read_image(images) if isinstance(images, str | os.PathLike | Image.Image) else images
-
-
-AttentionCaptionerProcessor.register_for_auto_class()

@@ -69,6 +69,3 @@ class AttentionVQAProcessor(AttentionCaptionerProcessor):
     @property
     def model_input_names(self) -> list[str]:
         return ["pixel_values", "input_ids", "attention_mask", "labels"]
-
-
-AttentionVQAProcessor.register_for_auto_class()

@@ -6,13 +6,13 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-from .remote_code import name_all_imports
+from .remote_code import CarriesCode
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
 
 
-class AttentionSeq2SeqTokenizer(PreTrainedTokenizerFast):
+class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
     """
     A source and a target tokenizer in one. Where both sides share one vocabulary, use a plain
     [`~transformers.PreTrainedTokenizerFast`] instead.
@@ -130,8 +130,4 @@ class AttentionSeq2SeqTokenizer(PreTrainedTokenizerFast):
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
         self.target_tokenizer.backend_tokenizer.save(target_file)
-        name_all_imports(save_directory)
         return (*file_names, target_file)
-
-
-AttentionSeq2SeqTokenizer.register_for_auto_class("AutoTokenizer")

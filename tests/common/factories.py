@@ -1,5 +1,7 @@
 """The models that go through the suite. A new model joins with one factory."""
 
+import functools
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -201,9 +203,49 @@ FACTORIES = [
 ]
 
 
-def _params(factory: ModelFactory) -> list:
+# A test that is marked so goes over the models above; over those of them that look at a memory; over each in each of
+# many configurations. A module of tests may put others in their place, by the names OVER_MODELS (factories) and
+# OVER_CONFIGURATIONS (settings).
+over_models = pytest.mark.over_models
+over_encoder_decoders = pytest.mark.over_encoder_decoders
+over_configurations = pytest.mark.over_configurations
+OVER = (over_models, over_encoder_decoders, over_configurations)
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Gives a test that is marked so its models and configurations."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    factories = getattr(metafunc.module, "OVER_MODELS", FACTORIES)
+    if over_encoder_decoders.name in marks:
+        factories = [factory for factory in factories if factory.has_encoder]
+    if over_configurations.name in marks:
+        chosen = getattr(metafunc.module, "OVER_CONFIGURATIONS", None)
+        params = [param for factory in factories for param in _params(factory, chosen)]
+        metafunc.parametrize(("factory", "settings"), params)
+    elif marks & {over_models.name, over_encoder_decoders.name}:
+        metafunc.parametrize("factory", factories, ids=lambda factory: factory.name)
+
+
+def suite_of(*modules: types.ModuleType) -> dict[str, Callable]:
+    """The tests of modules that go over models, by their names: for a module that has other models."""
+    names = {mark.name for mark in OVER}
+    return {
+        name: test
+        for module in modules
+        for name, test in vars(module).items()
+        if name.startswith("test_") and names & {mark.name for mark in getattr(test, "pytestmark", ())}
+    }
+
+
+@functools.cache
+def _configurations() -> tuple[list[dict], list[dict]]:
+    """Those of the quick tests, and those that are left to the slow ones."""
     few = pairwise()
-    rest = [settings for settings in core() if settings not in few]
+    return few, [settings for settings in core() if settings not in few]
+
+
+def _params(factory: ModelFactory, chosen: list[dict] | None) -> list:
+    few, rest = _configurations() if chosen is None else (chosen, [])
     return [
         pytest.param(
             factory,
@@ -213,17 +255,6 @@ def _params(factory: ModelFactory) -> list:
         )
         for number, settings in enumerate([*few, *rest])
     ]
-
-
-over_models = pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
-# Those that look at a memory.
-over_encoder_decoders = pytest.mark.parametrize(
-    "factory", [factory for factory in FACTORIES if factory.has_encoder], ids=lambda factory: factory.name
-)
-# Each model in each configuration.
-over_configurations = pytest.mark.parametrize(
-    ("factory", "settings"), [param for factory in FACTORIES for param in _params(factory)]
-)
 
 
 def to_dtype(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

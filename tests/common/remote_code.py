@@ -1,8 +1,11 @@
 """Python where this package is not installed: the code that a checkpoint carries must do."""
 
+import importlib
 import os
 import subprocess
 import sys
+import tempfile
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +25,17 @@ sys.meta_path.insert(0, Refuse())
 CHECK = """
 assert not any(name.split(".")[0] == "hf_attention" for name in sys.modules)
 """
+
+
+def import_source(name: str, source: str) -> types.ModuleType:
+    """A module of a user's own, in a file in a folder of its own."""
+    folder = tempfile.mkdtemp(dir=os.environ["HF_MODULES_CACHE"])  # removed at the end
+    Path(folder, f"{name}.py").write_text(source)
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
 
 
 def run_without_the_package(
