@@ -163,7 +163,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
 def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
     options = {"backbone_config": folder / "config", "output_dir": output_dir, "num_train_epochs": 2}
-    options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru"}
+    options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru", "memory_size": 24}
     options |= {"tokenizer_type": "bpe", "vocab_size": 300, "num_beams": 2, "mixed_precision": "bf16"}
     result = subprocess.run(
         [sys.executable, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **options))],

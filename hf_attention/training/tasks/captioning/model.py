@@ -47,13 +47,13 @@ def make_model(
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
             decoder_start_token_id=tokenizer.bos_token_id,
+            backbone_config=arguments.new_config(),
             num_regions=num_regions,
             **arguments.freezing(),
             **decoder.config_kwargs(),
         )
         if arguments.backbone is not None:
             return AttentionCaptionerForConditionalGeneration.from_backbone_pretrained(arguments.backbone, config)
-        config.backbone_config = arguments.new_config()
         return AttentionCaptionerForConditionalGeneration(config)
 
     model = make(None)
