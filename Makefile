@@ -1,4 +1,4 @@
-.PHONY: demo test test-newest test-install test-versions test-slow test-browser style quality
+.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +15,11 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# The same with all that the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt.
+# The models without hf_attention.fast, as those have them who load a checkpoint by its own code.
+test-plain: $(INSTALLED)
+	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(ARGS)
+
+# All quick tests with what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt.
 test-newest: BIN := .venv-newest/bin
 test-newest:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv-newest

@@ -222,13 +222,6 @@ class AttentionDecoder(nn.Module):
             cross_attentions=(weights,) if output_attentions and weights is not None else None,
         )
 
-    def _activate(self, readout: torch.Tensor) -> torch.Tensor:
-        if self.config.readout_activation == "tanh":
-            return readout.tanh()
-        if self.config.readout_activation == "maxout":
-            return readout.unflatten(-1, (-1, 2)).amax(-1)
-        return readout
-
     def _read_out(
         self,
         hidden: torch.Tensor,
@@ -243,10 +236,15 @@ class AttentionDecoder(nn.Module):
             parts.append(context)
         if self.config.readout_embedding:
             parts.append(inputs_embeds)
-        return self._activate(self.readout(torch.cat(parts, -1)))
+        readout = self.readout(torch.cat(parts, -1))
+        if self.config.readout_activation == "tanh":
+            return readout.tanh()
+        if self.config.readout_activation == "maxout":
+            return readout.unflatten(-1, (-1, 2)).amax(-1)
+        return readout
 
     def _run_at_once(
-        self, inputs_embeds: torch.Tensor, state: DecoderState, memory: ProjectedMemory | None
+        self, inputs_embeds: torch.Tensor, state: DecoderState, projected: ProjectedMemory | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
         """Nothing waits for the attention: all steps of the RNN, then all queries together."""
         rows, length = inputs_embeds.shape[:2]
@@ -256,9 +254,9 @@ class AttentionDecoder(nn.Module):
         if self.attention is not None:
             if self.attends_to_past:
                 past = state.past.followed_by(self._as_past(output))
-                memory = past.windows(self.config.attention_window)
+                projected = past.windows(self.config.attention_window)
                 state = state._replace(past=past.last(self.config.attention_window))
-            context, weights = self.attention.look(output.flatten(0, 1), memory)
+            context, weights = self.attention.look(output.flatten(0, 1), projected)
             context = context.unflatten(0, (rows, length))
             weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
         return self._read_out(output, context, inputs_embeds, self.hidden_dropout), weights, [state]
@@ -267,7 +265,7 @@ class AttentionDecoder(nn.Module):
         self,
         inputs_embeds: torch.Tensor,
         state: DecoderState,
-        memory: ProjectedMemory | None,
+        projected: ProjectedMemory | None,
         attention_mask: torch.Tensor | None,
         record_past: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
@@ -275,23 +273,23 @@ class AttentionDecoder(nn.Module):
         config = self.config
         rows, length = inputs_embeds.shape[:2]
         recurrence = layers_by_step(self.rnn, inputs_embeds)
-        look = None if self.attention is None else look_by_step(self.attention, memory, rows, length)
-        dropout = self.hidden_dropout.over_steps(state.hidden[-1])
+        look = None if self.attention is None else look_by_step(self.attention, projected, rows, length)
+        dropout = self.hidden_dropout.by_step(state.hidden[-1])
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
         tokens = [None] * length if attention_mask is None else attention_mask.unbind(1)
         outputs, states = [], []
         for embeds, is_token in zip(inputs_embeds.unbind(1), tokens, strict=True):
             readout, coverage, past = state.readout, state.coverage, state.past
-            memory = past if self.attends_to_past else memory
+            projected = past if self.attends_to_past else projected
             context = weights = None
             if self.attends_before:
-                context, weights = look(state.hidden[-1], memory, coverage)
+                context, weights = look(state.hidden[-1], projected, coverage)
                 if self.context_gate is not None:
                     context = self.context_gate(state.hidden[-1]).sigmoid() * context
             fed = context if self.attends_before else readout
             hidden, cell = recurrence(embeds, fed, state.hidden, state.cell)
             if self.attends_after:
-                context, weights = look(hidden[-1], memory, coverage)
+                context, weights = look(hidden[-1], projected, coverage)
             if config.input_feeding:
                 readout = self._read_out(hidden[-1], context, embeds, dropout)
             if config.coverage:

@@ -30,7 +30,7 @@ class Dropout(nn.Dropout):
         p (`float`): The probability of a zero.
         variational (`bool`, *optional*, defaults to `False`):
             Whether all steps of a sequence have one mask (Gal and Ghahramani 2016). The input then is of shape `(rows,
-            steps, size)`; step by step, see `over_steps`.
+            steps, size)`; step by step, see `by_step`.
     """
 
     def __init__(self, p: float = 0.5, variational: bool = False):
@@ -48,7 +48,7 @@ class Dropout(nn.Dropout):
         shape = (input.shape[0], 1, input.shape[2]) if self.variational else input.shape
         return input * dropout_mask(shape, self.p, input)
 
-    def over_steps(self, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    def by_step(self, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """
         What acts on each step of a sequence in turn: variational, it is the same mask every time.
 

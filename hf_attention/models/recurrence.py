@@ -159,7 +159,7 @@ class _VariationalLayers:
             inputs (`torch.Tensor` of shape `(rows, steps, size)`): The sequence.
         """
         like = inputs.new_empty(()).expand(inputs.shape[0], 1, self.hidden_size)
-        between = [self.between_layers.over_steps(like) for _ in range(self.num_layers - 1)]
+        between = [self.between_layers.by_step(like) for _ in range(self.num_layers - 1)]
         return between, [self.on_weights(torch.ones_like(weight_hh)) for _, weight_hh, *_ in self.all_weights]
 
     def forward(self, inputs: torch.Tensor, states: torch.Tensor | tuple[torch.Tensor, ...], masks: Masks = None):

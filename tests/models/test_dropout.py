@@ -36,7 +36,7 @@ def test_variational_masks_are_the_same_at_all_steps():
     dropout = Dropout(0.5, variational=True)
     output = dropout(torch.ones(3, 4, 50))
     assert torch.equal(output, output[:, :1].expand_as(output))
-    step = dropout.over_steps(torch.ones(3, 50))
+    step = dropout.by_step(torch.ones(3, 50))
     assert torch.equal(step(torch.ones(3, 50)), step(torch.ones(3, 50)))
 
 

@@ -33,6 +33,7 @@ SOURCE = '''
 import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForSpeechSeq2Seq, BatchFeature, GenerationMixin, ProcessorMixin
+from transformers.utils import can_return_tuple
 
 from hf_attention import AttentionDecoder, AttentionDecoderConfig, declare
 from hf_attention.models.generation import AttentionGenerationMixin
@@ -40,8 +41,8 @@ from hf_attention.models.modeling_attention import (
     AttentionConditionalGenerationModel,
     AttentionEncoderDecoderModel,
     AttentionPreTrainedModel,
-    EncoderOutput,
 )
+from hf_attention.models.outputs import EncoderOutput
 from hf_attention.models.pipeline_generating import GeneratingPipeline
 from hf_attention.models.remote_code import CarriesCode
 from hf_attention.models.versions import strict, takes_cache
@@ -90,6 +91,7 @@ class AudioModel(AudioPreTrainedModel, AttentionEncoderDecoderModel):
         self.post_init()
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_features=None,
@@ -101,7 +103,6 @@ class AudioModel(AudioPreTrainedModel, AttentionEncoderDecoderModel):
         cache=None,
         use_cache=None,
         output_attentions=None,
-        return_dict=None,
         **kwargs,
     ):
         return self.run(
@@ -113,7 +114,6 @@ class AudioModel(AudioPreTrainedModel, AttentionEncoderDecoderModel):
             cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
-            return_dict=return_dict,
         )
 
 
@@ -128,6 +128,7 @@ class AudioForConditionalGeneration(
         self.set_generation_defaults(max_length=40)
 
     @takes_cache
+    @can_return_tuple
     def forward(
         self,
         input_features=None,
@@ -140,24 +141,23 @@ class AudioForConditionalGeneration(
         labels=None,
         use_cache=None,
         output_attentions=None,
-        return_dict=None,
         logits_to_keep=0,
         num_items_in_batch=None,
         **kwargs,
     ):
         return self.run(
-            {"input_features": input_features, "attention_mask": attention_mask},
-            encoder_outputs,
-            decoder_input_ids=decoder_input_ids,
-            decoder_inputs_embeds=decoder_inputs_embeds,
+            labels,
+            logits_to_keep,
+            num_items_in_batch,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            use_cache,
+            output_attentions,
+            input_features=input_features,
+            attention_mask=attention_mask,
+            encoder_outputs=encoder_outputs,
             decoder_attention_mask=decoder_attention_mask,
             cache=cache,
-            use_cache=use_cache,
-            output_attentions=output_attentions,
-            return_dict=return_dict,
-            labels=labels,
-            logits_to_keep=logits_to_keep,
-            num_items_in_batch=num_items_in_batch,
         )
 
 
