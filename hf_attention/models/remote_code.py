@@ -36,7 +36,7 @@ def save_code(folder: str | os.PathLike, classes: Iterable[type], named: Iterabl
         folder (`str` or `os.PathLike`):
             Where a checkpoint is saved.
         classes (`Iterable[type]`):
-            What a checkpoint is loaded by. Those of `__main__` stay behind, as transformers warns.
+            What a checkpoint is loaded by. Those of `__main__` stay behind.
         named (`Iterable[type]`):
             What else its configuration names; of these, only classes of other people's modules count.
 
@@ -44,9 +44,8 @@ def save_code(folder: str | os.PathLike, classes: Iterable[type], named: Iterabl
         ValueError: Where two files have one name, or the folder is that of the code.
     """
     folder = Path(folder)
-    entries = {_file_of(each) for each in classes if each.__module__ != "__main__"}
-    elsewhere = {_file_of(each) for each in named if each.__module__ != "__main__"}
-    elsewhere = {file for file in elsewhere if file.parent != _HERE}
+    entries = _files_of(classes)
+    elsewhere = {file for file in _files_of(named) if file.parent != _HERE}
     sources: dict[str, Path] = {}
     waiting = [*entries, *elsewhere]
     while waiting:
@@ -72,8 +71,15 @@ def save_code(folder: str | os.PathLike, classes: Iterable[type], named: Iterabl
         _name_all_imports(folder / source.name)
 
 
-def _file_of(each: type) -> Path:
-    return Path(sys.modules[each.__module__].__file__).resolve()
+def _files_of(classes: Iterable[type]) -> set[Path]:
+    files = set()
+    for each in classes:
+        file = getattr(sys.modules[each.__module__], "__file__", None)
+        if file is None or each.__module__ == "__main__":
+            logger.warning(f"The code of {each.__name__} stays behind: put it into a module of its own, not a script.")
+        else:
+            files.add(Path(file).resolve())
+    return files
 
 
 def _without_the_package(source: Path) -> tuple[str, list[Path]]:

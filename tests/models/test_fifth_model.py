@@ -58,13 +58,14 @@ class AudioConfig(AttentionDecoderConfig):
 
 
 class FrameEncoder(nn.Module):
-    """A linear map of each frame."""
+    """A linear map of each frame, and a layer norm."""
 
     main_input_name = "input_features"
 
     def __init__(self, config):
         super().__init__()
         self.projection = nn.Linear(config.frame_size, config.memory_size)
+        self.norm = nn.LayerNorm(config.memory_size)
 
     def forward(self, input_features=None, attention_mask=None, return_dict=True, **kwargs):
         if input_features is None or input_features.ndim != 3:
@@ -72,7 +73,7 @@ class FrameEncoder(nn.Module):
         if attention_mask is not None and not attention_mask.any(1).all():
             silent = (~attention_mask.bool().any(1)).nonzero().flatten().tolist()
             raise ValueError(f"The sounds {silent} are padding as a whole.")
-        memory = self.projection(input_features.to(self.projection.weight.dtype))
+        memory = self.norm(self.projection(input_features.to(self.projection.weight.dtype)))
         output = EncoderOutput(last_hidden_state=memory, memory_mask=attention_mask)
         return output if return_dict else output.to_tuple()
 
@@ -227,6 +228,7 @@ AUDIO = ModelFactory(
     make_inputs=make_sounds,
     content="input_features",
     mask="attention_mask",
+    end_bias=1.5,
     share=3,
 )
 OVER_MODELS = [AUDIO]
