@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from .modeling_attention import EncoderOutput
+from .recording import is_recording
 
 
 # A vision transformer puts at most a class, a distillation and a few register tokens before the grid.
@@ -295,7 +296,7 @@ class ImageEncoder(nn.Module):
         if region_features is None:
             region_features, grid = self._extract(pixel_values)
             if self.box_projection is not None and region_boxes is None:
-                region_boxes = grid_boxes(*grid).to(region_features.device).expand(len(region_features), -1, -1)
+                region_boxes = grid_boxes(*grid).to(region_features.device).expand(region_features.shape[0], -1, -1)
         if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"`region_features` must have shape (batch, regions, {self.config.region_size}), "
@@ -306,14 +307,15 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"`region_mask` must have shape {(batch, regions)}, got {tuple(region_mask.shape)}.")
         if region_boxes is not None and region_boxes.shape != (batch, regions, 4):
             raise ValueError(f"`region_boxes` must have shape {(batch, regions, 4)}, got {tuple(region_boxes.shape)}.")
-        if region_mask is not None and not (has_region := region_mask.bool().any(1)).all():
+        if region_mask is not None and not is_recording() and not (has_region := region_mask.bool().any(1)).all():
             rows = (~has_region).nonzero().flatten().tolist()
             raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to attend to.")
 
         if normalize:
             region_features = F.normalize(region_features, dim=-1)
         if self.config.project_regions:
-            region_features = region_features.to(self.projection[0].weight.dtype)
+            # That of the layer norm: the linear map's weight may be quantised.
+            region_features = region_features.to(self.projection[2].weight.dtype)
         memory = self.projection(self.region_dropout(region_features))
         if self.position_embedding is not None:
             if regions != self.config.num_regions:
@@ -321,7 +323,8 @@ class ImageEncoder(nn.Module):
                     f"The image has {regions} regions, but the model has learned {self.config.num_regions} positions: "
                     "resize the image as the model's processor does."
                 )
-            memory = memory + self.position_embedding.weight
+            positions = self.position_embedding(torch.arange(regions, device=memory.device))
+            memory = memory + positions.to(memory.device)  # parts of a model may lie on devices of their own
         if self.box_projection is not None:
             if region_boxes is None:
                 raise ValueError(
