@@ -8,16 +8,19 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as nn_module
 
+from ..models.recording import is_exporting, is_recording
+
 
 def may_replace(*modules: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
     """
-    Whether calling the modules does what their class does and nothing else, and nobody looks on.
+    Whether calling the modules does what their class does and nothing else, and nobody looks on. What is exported or
+    traced is the plain way.
 
     Args:
         modules (`nn.Module`): The modules whose weights would be read.
         types (`tuple[type[nn.Module], ...]`): The classes that they may be of.
     """
-    return all(_is_plain(module, types) for module in modules)
+    return not is_exporting() and all(_is_plain(module, types) for module in modules)
 
 
 def may_form_gradients() -> bool:
@@ -25,9 +28,8 @@ def may_form_gradients() -> bool:
     Whether gradients are wanted that a `torch.autograd.Function` may form: not where operations are recorded
     (compiled, exported, traced) or transformed (`torch.func`, derivatives in forward mode).
     """
-    is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
     is_transformed = torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
-    return torch.is_grad_enabled() and not is_recorded and not is_transformed
+    return torch.is_grad_enabled() and not is_recording() and not is_transformed
 
 
 def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:

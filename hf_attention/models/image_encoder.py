@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from .backbones import flatten_grid, grid_boxes, grid_shape, infer_region_shape, make_backbone, weights_dtype
 from .outputs import EncoderOutput
+from .recording import is_recording
 
 
 class ImageEncoder(nn.Module):
@@ -122,7 +123,7 @@ class ImageEncoder(nn.Module):
         if region_features is None:
             region_features, grid = self._extract(pixel_values)
             if self.box_projection is not None and region_boxes is None:
-                region_boxes = grid_boxes(*grid).to(region_features.device).expand(len(region_features), -1, -1)
+                region_boxes = grid_boxes(*grid).to(region_features.device).expand(region_features.shape[0], -1, -1)
         if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"`region_features` must have shape (batch, regions, {self.config.region_size}), "
@@ -133,7 +134,7 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"`region_mask` must have shape {(batch, regions)}, got {tuple(region_mask.shape)}.")
         if region_boxes is not None and region_boxes.shape != (batch, regions, 4):
             raise ValueError(f"`region_boxes` must have shape {(batch, regions, 4)}, got {tuple(region_boxes.shape)}.")
-        if region_mask is not None and not (has_region := region_mask.bool().any(1)).all():
+        if region_mask is not None and not is_recording() and not (has_region := region_mask.bool().any(1)).all():
             rows = (~has_region).nonzero().flatten().tolist()
             raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to attend to.")
 

@@ -77,10 +77,11 @@ class AttentionVQAEncoder(RecomputesRecurrences):
             raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`: there is no question.")
         if pixel_values is None and region_features is None:
             raise ValueError("Pass `pixel_values` or `region_features`: there is no image.")
-        images = len(pixel_values if region_features is None else region_features)
-        if not images or len(input_ids) % images:
+        images = (pixel_values if region_features is None else region_features).shape[0]
+        questions = input_ids.shape[0]
+        if not images or questions % images:
             raise ValueError(
-                f"Every image needs as many questions as the next: got {len(input_ids)} questions and {images} images."
+                f"Every image needs as many questions as the next: got {questions} questions and {images} images."
             )
         image = self.image_encoder(
             pixel_values, region_features, region_mask, region_boxes, normalize=self.config.normalize_regions
@@ -95,10 +96,10 @@ class AttentionVQAEncoder(RecomputesRecurrences):
         joint = maps = None
         if self.question_attention is not None:
             joint, maps = self.question_attention(self.question_dropout(question), regions, region_mask)
-        if len(input_ids) > images:
-            regions = regions.repeat_interleave(len(input_ids) // images, 0)
+        if questions > images:
+            regions = regions.repeat_interleave(questions // images, 0)
             if region_mask is not None:
-                region_mask = region_mask.repeat_interleave(len(input_ids) // images, 0)
+                region_mask = region_mask.repeat_interleave(questions // images, 0)
         output = AttentionVQAModelOutput(
             last_hidden_state=regions,
             memory_mask=region_mask,

@@ -42,7 +42,7 @@ class QuestionAttention(nn.Module):
             regions)` and at least float32.
         """
         mask = None if region_mask is None else region_mask.bool()[:, None, None]
-        joint, maps = self.look(question.unflatten(0, (len(regions), -1)), regions, mask)
+        joint, maps = self.look(question.unflatten(0, (regions.shape[0], -1)), regions, mask)
         return joint.flatten(0, 1), tuple(weights.flatten(0, 1) for weights in maps)
 
     def look(

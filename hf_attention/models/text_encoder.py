@@ -5,6 +5,7 @@ from torch import nn
 
 from .dropout import Dropout
 from .outputs import EncoderOutput
+from .recording import is_recording
 from .recurrence import read_padded, take_steps
 
 
@@ -112,10 +113,11 @@ class TextEncoder(nn.Module):
                 )
             is_token = attention_mask.bool()
             lengths = is_token.sum(1).cpu()
-            if not lengths.all():
+            if not is_recording() and not lengths.all():
                 rows = (lengths == 0).nonzero().flatten().tolist()
                 raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
-            order = (~is_token).int().argsort(dim=1, stable=True)  # tokens first, wherever the padding lies
+            steps = torch.arange(length, device=is_token.device)
+            order = torch.where(is_token, steps, steps + length).argsort(1)  # tokens first, wherever the padding lies
             memory, final = read_padded(self.rnn, take_steps(inputs_embeds, order), lengths, with_cells)
             memory = take_steps(memory, order.argsort(1))
         if self.config.encoder_skip_connection:
