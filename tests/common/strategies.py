@@ -1,9 +1,11 @@
 """The ways to generate that the suite goes over, and the teacher-forced pass that they are held against."""
 
 import torch
+from packaging.version import Version
 from transformers import PreTrainedModel
 
 from .factories import END, ModelFactory, generation_inputs, left_padded, make_tokens, prompt_length, read, repeat
+from .versions import INSTALLED
 
 
 NEW_TOKENS = 7
@@ -21,7 +23,10 @@ STRATEGIES = {
     "assisted": {"assistant_model": "another"},
     "assisted by itself": {"assistant_model": "itself"},
 }
-ONE_SEQUENCE = ("prompt lookup", "assisted", "assisted by itself")
+if Version("5.15") <= INSTALLED < Version("5.16"):
+    # There an assistant's cache is cropped by a number of tokens that does not ask where the cache stands.
+    STRATEGIES = {name: asked for name, asked in STRATEGIES.items() if "assistant_model" not in asked}
+ONE_SEQUENCE = tuple(name for name in ("prompt lookup", "assisted", "assisted by itself") if name in STRATEGIES)
 
 
 def make_prefix(rows: int, length: int = 4, ragged: bool = True) -> dict[str, torch.LongTensor]:
