@@ -15,9 +15,17 @@ from typing import Any
 import pytest
 import torch
 from common import tiny_captioner, tiny_vqa
+from common.onnx import needs_onnx
 from common.scripts import SCRIPTS
 from PIL import Image
-from transformers import HfArgumentParser, MobileNetV2Config, MobileNetV2Model, pipeline
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    HfArgumentParser,
+    MobileNetV2Config,
+    MobileNetV2Model,
+    pipeline,
+)
 
 from hf_attention import (
     AttentionSeq2SeqConfig,
@@ -206,6 +214,8 @@ def with_folders(block: str, models: dict[str, str]) -> str:
 def test_blocks_of_python_run(
     page: Path, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if page.stem == "export":
+        needs_onnx()
     blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
     for name in ("photo.jpg", "a.jpg", "b.jpg", "room.jpg"):
@@ -220,6 +230,9 @@ def test_blocks_of_python_run(
         "inputs": dict(tiny_captioner.make_processor()(image, return_tensors="pt")),
         "tokenizer": train_tokenizer(SENTENCES, min_count=1),
     }
+    if page.stem == "export":
+        names["model"] = AutoModelForSeq2SeqLM.from_pretrained(models["translation"])
+        names["tokenizer"] = AutoTokenizer.from_pretrained(models["translation"])
     if page.stem == "seeing_attention":
         names["translator"] = pipeline("translation", model=models["translation"])
         [names["other"]] = pipeline("image-to-text", model=models["image-to-text"])(image, output_attentions=True)
