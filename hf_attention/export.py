@@ -22,6 +22,7 @@ from .models.memory import ProjectedMemory
 from .models.modeling_attention import AttentionConditionalGenerationModel
 from .models.modeling_attention_vqa import AttentionVQAForQuestionAnswering
 from .models.modeling_recurrent_lm import RecurrentLMForCausalLM
+from .models.recurrence import read_padded
 
 
 # What an image, a sentence or a set of regions may have any number of.
@@ -270,7 +271,7 @@ def _tensors_of(state: DecoderState, memory: ProjectedMemory | None = None) -> d
 @contextlib.contextmanager
 def _reading_by_onnx() -> Iterator[None]:
     before = dict(WAYS)
-    WAYS[_read_padded.__name__.lstrip("_")] = _read_padded
+    WAYS[read_padded.__name__] = _read_padded
     try:
         yield
     finally:

@@ -2,7 +2,8 @@
 What makes the models quick: the same mathematics, with gradients of its own. `hf_attention.models` finds it when this
 package is imported; the code that a checkpoint carries does without.
 
-`HF_ATTENTION_FAST=0` in the environment, or [`disable`], turns it off; [`enable`] turns it on again.
+`HF_ATTENTION_FAST=0` in the environment, or [`disable`], turns it off; [`enable`] turns it on again. The switch is one
+for the whole process: do not turn it in several threads at once.
 """
 
 import contextlib

@@ -15,6 +15,6 @@ def dropout_mask(shape: torch.Size | tuple[int, ...], p: float, like: torch.Tens
         return NotImplemented
     # Of 16 bits each: the generator takes as long for 64.
     count = math.prod(shape)
-    bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), dtype=torch.int64)
+    bits = torch.randint(-(2**63), 2**63 - 1, (-(-count // 4),), dtype=torch.int64, device=like.device)
     keep = bits.view(torch.int16)[:count].view(shape) >= dropped - 2**15
     return keep.to(like.dtype).mul_(2**16 / (2**16 - dropped))

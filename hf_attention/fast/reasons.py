@@ -26,16 +26,22 @@ def may_replace(*modules: nn.Module, types: tuple[type[nn.Module], ...]) -> bool
 def may_form_gradients() -> bool:
     """
     Whether gradients are wanted that a `torch.autograd.Function` may form: not where operations are recorded
-    (compiled, exported, traced) or transformed (`torch.func`, derivatives in forward mode).
+    (compiled, exported, traced) or transformed (`torch.func`, derivatives in forward mode), nor where somebody else
+    keeps what the backward pass needs (gradient checkpointing, `save_on_cpu`).
     """
     is_transformed = torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
-    return torch.is_grad_enabled() and not is_recording() and not is_transformed
+    return torch.is_grad_enabled() and not (is_recording() or is_transformed or _is_kept_by_others())
+
+
+def _is_kept_by_others() -> bool:
+    top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)  # PyTorch 2.6 may lack it
+    return top_hooks is not None and top_hooks(True) is not None
 
 
 def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
     """
     It is no subclass (as what is parametrised or quantised is), has no hooks, nothing that offloads or adapts it has
-    taken the place of its `forward`, and its weights are parameters (those of a replica are not) with numbers in them.
+    taken the place of its `forward`, it is no replica, and its weights are parameters with numbers in them.
     """
     hooks = (
         module._forward_hooks,
@@ -47,7 +53,8 @@ def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
         nn_module._global_backward_hooks,
         nn_module._global_backward_pre_hooks,
     )
-    if type(module) not in types or "forward" in vars(module) or any(hooks):
+    is_replica = getattr(module, "_is_replica", False)
+    if type(module) not in types or is_replica or "forward" in vars(module) or any(hooks):
         return False
     weights = module._parameters.values()
     return all(weight is None or (type(weight) is nn.Parameter and not weight.is_meta) for weight in weights)

@@ -75,7 +75,7 @@ def read_padded(
     """
     if with_cells or words.device.type != "cpu" or not may_replace(rnn, types=LAYERS):
         return NotImplemented
-    steps = torch.arange(words.shape[1])
+    steps = torch.arange(words.shape[1], device=words.device)
     is_word = steps < lengths.unsqueeze(1)
     backwards = torch.where(is_word, lengths.unsqueeze(1) - 1 - steps, steps)
     words = words.masked_fill(~is_word.unsqueeze(-1), 0)  # what is not finite would reach the gradients
@@ -87,7 +87,7 @@ def read_padded(
         outputs = []
         for is_backward in (False, True) if rnn.bidirectional else (False,):
             output = run(rnn, len(final), take_steps(words, backwards) if is_backward else words)
-            final.append(output[torch.arange(len(words)), lengths - 1])
+            final.append(output[torch.arange(len(words), device=words.device), lengths - 1])
             outputs.append(take_steps(output, backwards) if is_backward else output)
         words = torch.cat(outputs, -1)
     return words.masked_fill(~is_word.unsqueeze(-1), 0), torch.stack(final)

@@ -43,8 +43,11 @@ class Attention(nn.Module):
     def __init_subclass__(cls, attention_type: str | None = None, **kwargs):
         super().__init_subclass__(**kwargs)
         if attention_type is not None:
-            if attention_type not in ATTENTION_CLASSES:
+            known = ATTENTION_CLASSES.get(attention_type)
+            if known is None:
                 ATTENTION_TYPES.insert(-1, attention_type)
+            elif (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"`attention_type={attention_type!r}` is the name of {known.__qualname__} already.")
             ATTENTION_CLASSES[attention_type] = cls
 
     def __init__(self, config):

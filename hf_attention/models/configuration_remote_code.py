@@ -66,7 +66,14 @@ class RemoteCodeConfig(BaseConfig):
         if declaration is None or type(self).__module__ == "__main__":
             super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
             return
-        config.auto_map = declaration.auto_map(self.architectures) | (getattr(self, "auto_map", None) or {})
+        # What a loaded config.json says of other classes than the declared ones stays.
+        declared = {name_in_code(each) for each in declaration.code()}
+        inherited = {
+            auto_class: name
+            for auto_class, name in (getattr(self, "auto_map", None) or {}).items()
+            if not (isinstance(name, str) and name.rpartition("--")[2] in declared)
+        }
+        config.auto_map = declaration.auto_map(self.architectures) | inherited
         if self.pipeline_classes():
             config.custom_pipelines = self._custom_pipelines()
         super(RemoteCodeConfig, config).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)

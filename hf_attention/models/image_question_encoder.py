@@ -1,5 +1,7 @@
 """An image and a question about it as the memory that a decoder attends to, and as one vector."""
 
+from dataclasses import fields
+
 import torch
 from torch import nn
 
@@ -109,7 +111,8 @@ class AttentionVQAEncoder(RecomputesRecurrences):
         )
         if self.word_projection is not None:
             output = self._add_words(output, self.word_projection(words), attention_mask)
-        return output if return_dict else output.to_tuple()
+        # A plain tuple keeps its None: a field is not to be taken for the one before it.
+        return output if return_dict else tuple(output.get(field.name) for field in fields(output))
 
     def _add_words(
         self, output: AttentionVQAModelOutput, words: torch.Tensor, attention_mask: torch.Tensor | None

@@ -142,7 +142,7 @@ class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences)
         """
         if encoder_outputs is None:
             return self.encoder(**encoder_inputs)
-        return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs)
+        return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs[:3])
 
     def run(
         self,

@@ -56,7 +56,8 @@ def predict_tokens(
         loss = summed_token_loss(hidden_states, lm_head, labels, smoothing, label_weights)
     else:
         logits = lm_head(hidden_states)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), labels.to(logits.device).flatten(), reduction="sum")
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(exact.flatten(0, 1), labels.to(logits.device).flatten(), reduction="sum")
         logits = logits[:, kept]
     if penalty is not None:
         loss = loss + penalty

@@ -119,7 +119,7 @@ def read_padded(
         what the last steps leave: the hidden states of shape `(layers * directions, batch, hidden_size)`, or a tuple
         of these and the cells.
     """
-    if is_exporting():
+    if is_exporting() and type(rnn) in (nn.LSTM, nn.GRU):  # not a quantised one
         return _read_around_padding(rnn, words, lengths.to(words.device))
     packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
     states, final = rnn(packed)

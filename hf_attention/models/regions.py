@@ -116,8 +116,7 @@ class ImageRegions:
 def _backbone_config(config: PreTrainedConfig) -> PreTrainedConfig | None:
     if config.model_type == "attention_ensemble":  # its members look at the same regions
         config = config.member_configs()[0]
-    is_ours = config.model_type in ("attention_captioner", "attention_vqa")
-    return config.backbone_config if is_ours else None
+    return getattr(config, "backbone_config", None) if hasattr(config, "box_positions") else None
 
 
 def boxes_in_pixels(region_boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -70,7 +70,7 @@ def configuration_options(
     return make_dataclass(name, entries, bases=(ConfigurationOptions,))
 
 
-def _kind(annotation: Any, choices: tuple[str | None, ...] | None) -> Any:
+def _kind(annotation: Any, choices: Sequence[str | None] | None) -> Any:
     """What a word of the command line is read as."""
     if choices is not None:
         return Literal[tuple(NONE if choice is None else choice for choice in choices)]

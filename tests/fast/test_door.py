@@ -1,12 +1,13 @@
 """Every part of `fast` computes what `models` has written, wherever it does not decline."""
 
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from common.factories import over_models
+from common.factories import FACTORIES, generation_inputs, over_models
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.testing import assert_close
@@ -50,6 +51,67 @@ def test_losses_and_gradients_are_those_of_the_plain_models(factory, settings):
     assert_close(quick, plain)
 
 
+def test_every_part_is_taken(monkeypatch):
+    """Each function of `fast` replaces its plain one in one of the models' steps, rather than decline."""
+    taken = set()
+
+    def counting(name, way):
+        def count(*args, **kwargs):
+            result = way(*args, **kwargs)
+            if result is not NotImplemented:
+                taken.add(name)
+            return result
+
+        return count
+
+    with fast.enable():
+        for name, way in list(door.WAYS.items()):
+            monkeypatch.setitem(door.WAYS, name, counting(name, way))
+        for factory, order in itertools.product(FACTORIES, ("before_rnn", "after_rnn")):
+            model = factory.make_model(embedding_dropout=0.5, rnn_type="lstm", attention_order=order).train()
+            inputs = factory.make_inputs(2)
+            loss_and_gradients(factory, model, inputs)
+            with torch.autocast("cpu", torch.bfloat16):
+                loss_and_gradients(factory, model, inputs)
+    assert taken == {way.__name__ for ways in fast.PARTS.values() for way in ways}
+
+
+@over_models
+def test_training_in_half_precision_is_near_the_plain_one(factory):
+    model, inputs = factory.make_model().train(), factory.make_inputs(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        quick, quick_gradients = loss_and_gradients(factory, model, inputs)
+    with fast.disable():
+        exact, gradients = loss_and_gradients(factory, model, inputs)
+    assert_close(quick, exact, rtol=0.02, atol=0)
+    for near, right in zip(quick_gradients, gradients, strict=True):
+        if right is not None:
+            assert_close(near, right, rtol=0, atol=0.1 * right.abs().max().item() + 1e-3)
+
+
+@over_models
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_what_is_generated_is_the_same(factory, num_beams: int):
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(2))
+    settings = {"num_beams": num_beams, "max_new_tokens": 6, "output_scores": True, "return_dict_in_generate": True}
+    given = generation_inputs(model, inputs, None, None)
+    quick = model.generate(**given, **settings)
+    with fast.disable():
+        plain = model.generate(**given, **settings)
+    assert torch.equal(quick.sequences, plain.sequences)
+    assert_close(quick.scores, plain.scores)
+
+
+@over_models
+def test_what_others_keep_is_left_to_them(factory):
+    """With gradient checkpointing nothing is kept beside it; a step forms the same gradients."""
+    model, inputs = factory.to_double(factory.make_model().train(), factory.make_inputs(2))
+    expected = loss_and_gradients(factory, model, inputs)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+        assert not reasons.may_form_gradients()
+        assert_close(loss_and_gradients(factory, model, inputs), expected)
+
+
 @over_models
 def test_each_part_can_be_turned_off_by_itself(factory):
     model, inputs = factory.to_double(factory.make_model().train(), factory.make_inputs(2))
@@ -87,6 +149,11 @@ def test_the_environment_decides(wish: str, said: str):
     assert (done.stdout + done.stderr).strip().endswith(said)
 
 
+def as_replica(linear: nn.Linear) -> None:
+    """As `nn.DataParallel` makes one: its tensors are attributes, and it has no parameters."""
+    vars(linear).update(vars(linear._replicate_for_data_parallel()), _parameters={})
+
+
 class Negative(nn.Module):
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         return -weight
@@ -102,8 +169,9 @@ class Negative(nn.Module):
         lambda linear: parametrize.register_parametrization(linear, "weight", Negative()),
         lambda linear: linear.to("meta"),
         lambda linear: linear._parameters.update(weight=linear.weight.detach()),
+        as_replica,
     ],
-    ids=["hook", "pre_hook", "backward_hook", "wrapped", "parametrised", "offloaded", "replica"],
+    ids=["hook", "pre_hook", "backward_hook", "wrapped", "parametrised", "offloaded", "tensor", "replica"],
 )
 def test_what_more_than_computes_is_called(change):
     linear = nn.Linear(2, 3)

@@ -172,7 +172,7 @@ def perplexity(
     Raises:
         ValueError: If an argument is for the other kind of models, or the text is empty.
     """
-    if model.config.model_type == "recurrent_lm":
+    if hasattr(model, "make_cache"):  # its state is carried on from segment to segment
         if separator is not None or context is not None:
             raise ValueError("`separator` and `context` are for models without a recurrent state.")
         return TextPerplexity(texts, tokenizer, accelerator, columns, segment_length, reset_state)(model)
