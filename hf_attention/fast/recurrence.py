@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..models.recurrence import Masks, States, VariationalGRU, VariationalLSTM, take_steps
+from ..models.padding import take_steps
+from ..models.recurrence import Masks, States, VariationalGRU, VariationalLSTM
 from .lstm import lstm_layer
 from .reasons import compute_dtype, may_replace, prefers_own_lstm, prefers_single_steps
 from .steps import StepProduct

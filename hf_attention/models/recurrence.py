@@ -4,20 +4,17 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .door import replaceable
 from .dropout import Dropout
+from .padding import read_around_padding
 from .recording import is_exporting
 
 
 # Of each layer, of shape `(rows, hidden_size)`. A GRU has no cells: then there are none.
 States = tuple[torch.Tensor, ...]
 Masks = tuple[list[Callable[[torch.Tensor], torch.Tensor]], list[torch.Tensor]]
-
-# Added to what a gate is the sigmoid of, it opens the gate, or subtracted shuts it, whatever else is added; a float16.
-OPENS = 1e4
 
 
 def make_layers(
@@ -120,67 +117,10 @@ def read_padded(
         of these and the cells.
     """
     if is_exporting() and type(rnn) in (nn.LSTM, nn.GRU):  # not a quantised one
-        return _read_around_padding(rnn, words, lengths.to(words.device))
+        return read_around_padding(rnn, words, lengths.to(words.device))
     packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
     states, final = rnn(packed)
     return pad_packed_sequence(states, batch_first=True, total_length=words.shape[1])[0], final
-
-
-def _read_around_padding(
-    rnn: nn.LSTM | nn.GRU, words: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
-    """
-    As [`read_padded`], without packed sequences, which cannot be exported. Whether a step is padding is one more
-    feature of what a layer reads, which keeps cells, and the states of a GRU, as they are: it shuts an LSTM's input
-    gate and opens its forget gate, or opens a GRU's update gate.
-    """
-    is_lstm, size, dtype = rnn.mode == "LSTM", rnn.hidden_size, words.dtype
-    directions = 2 if rnn.bidirectional else 1
-    is_padding = (torch.arange(words.shape[1], device=words.device) >= lengths.unsqueeze(1)).unsqueeze(-1)
-    of_gates = torch.tensor([-OPENS, OPENS, 0, 0] if is_lstm else [0, OPENS, 0], dtype=dtype, device=words.device)
-    column = of_gates.repeat_interleave(size).unsqueeze(1)
-    zeros = words.new_zeros(directions, words.shape[0], size)
-    finals = []
-    for layer in range(rnn.num_layers):
-        if layer > 0:
-            words = F.dropout(words, rnn.dropout, rnn.training)
-        weights = [
-            torch.cat([weight, column.to(weight)], 1) if number == 0 else weight
-            for of_direction in rnn.all_weights[layer * directions : (layer + 1) * directions]
-            for number, weight in enumerate(of_direction)
-        ]
-        states, *final = (torch.lstm if is_lstm else torch.gru)(
-            torch.cat([words, is_padding.to(dtype)], -1),
-            (zeros, zeros) if is_lstm else zeros,
-            weights,
-            has_biases=True,
-            num_layers=1,
-            dropout=0.0,
-            train=rnn.training,
-            bidirectional=rnn.bidirectional,
-            batch_first=True,
-        )
-        if is_lstm:  # its output gate goes on over the padding, forwards
-            last = take_steps(states, (lengths - 1).unsqueeze(1))[:, 0, :size]
-            final[0] = torch.cat([last.unsqueeze(0), final[0][1:]])
-        finals.append(final)
-        words = states.masked_fill(is_padding, 0)
-    final = tuple(torch.cat(kind) for kind in zip(*finals, strict=True))
-    return words, final if is_lstm else final[0]
-
-
-def take_steps(sequences: torch.Tensor, order: torch.LongTensor) -> torch.Tensor:
-    """
-    The steps of each sequence in another order.
-
-    Args:
-        sequences (`torch.Tensor` of shape `(batch, steps, size)`): The sequences.
-        order (`torch.LongTensor` of shape `(batch, taken)`): Which of its steps comes where.
-    """
-    # Whole rows at a time, where `gather` would go element by element.
-    batch, steps = sequences.shape[:2]
-    rows = order + torch.arange(batch, device=order.device).unsqueeze(1) * steps
-    return sequences.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, order.shape)
 
 
 class _VariationalLayers:

@@ -5,8 +5,9 @@ from torch import nn
 
 from .dropout import Dropout
 from .outputs import EncoderOutput
+from .padding import take_steps
 from .recording import is_recording
-from .recurrence import read_padded, take_steps
+from .recurrence import read_padded
 
 
 class TextEncoder(nn.Module):
