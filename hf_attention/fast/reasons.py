@@ -40,8 +40,9 @@ def _is_kept_by_others() -> bool:
 
 def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
     """
-    It is no subclass (as what is parametrised or quantised is), has no hooks, nothing that offloads or adapts it has
-    taken the place of its `forward`, it is no replica, and its weights are parameters with numbers in them.
+    It is no subclass (as what is parametrised or quantised is) and no replica, has no hooks, nothing that offloads or
+    adapts it has taken the place of its `forward` or another method, and its weights are parameters with numbers in
+    them.
     """
     hooks = (
         module._forward_hooks,
@@ -54,7 +55,8 @@ def _is_plain(module: nn.Module, types: tuple[type[nn.Module], ...]) -> bool:
         nn_module._global_backward_pre_hooks,
     )
     is_replica = getattr(module, "_is_replica", False)
-    if type(module) not in types or is_replica or "forward" in vars(module) or any(hooks):
+    is_changed = any(callable(getattr(type(module), name, None)) for name in vars(module))  # a method of its own
+    if type(module) not in types or is_replica or is_changed or any(hooks):
         return False
     weights = module._parameters.values()
     return all(weight is None or (type(weight) is nn.Parameter and not weight.is_meta) for weight in weights)
@@ -103,46 +105,26 @@ def prefers_own_scores(keys: torch.Tensor, weight: torch.Tensor) -> bool:
     return keys.device.type == "cpu" and (keys.requires_grad or weight.requires_grad) and may_form_gradients()
 
 
-class _RefusedDerivatives(torch.autograd.Function):
-    """Hands on gradients whose own derivatives are not known."""
-
-    @staticmethod
-    def forward(ctx, anchor, *gradients):
-        return tuple(gradient.view_as(gradient) for gradient in gradients)
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        raise RuntimeError(
-            "Derivatives of gradients need the plain way of computing them: call the model within `with "
-            "hf_attention.fast.disable():`."
-        )
-
-
 def first_derivative_only(backward: Callable) -> Callable:
     """
-    As [`~torch.autograd.function.once_differentiable`], also where what comes in has no gradient itself, as that of a
-    loss: there the derivative of the gradient would be missing without a word.
+    For a backward pass whose own derivative is not known. PyTorch's `once_differentiable` notices that too late: where
+    the incoming gradient has none itself, as that of a loss, parts of the second derivative would be missing without a
+    word.
 
     Args:
         backward (`Callable`): The `backward` of a `torch.autograd.Function`.
 
     Raises:
-        RuntimeError: Where derivatives of the gradients are asked for.
+        RuntimeError: Where a graph of the gradients is asked for (`create_graph=True`).
     """
 
     @functools.wraps(backward)
     def refusing_more(ctx, *gradients):
-        with torch.no_grad():
-            outputs = backward(ctx, *gradients)
-        if not torch.is_grad_enabled():  # `create_graph=False`
-            return outputs
-        outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
-        numbers = [number for number, output in enumerate(outputs) if output is not None]
-        anchor = outputs[numbers[0]].new_zeros((), requires_grad=True)
-        for number, output in zip(
-            numbers, _RefusedDerivatives.apply(anchor, *(outputs[number] for number in numbers)), strict=True
-        ):
-            outputs[number] = output
-        return tuple(outputs)
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "Derivatives of gradients (`create_graph=True`) need the plain way of computing them: call the model "
+                "within `with hf_attention.fast.disable():`."
+            )
+        return backward(ctx, *gradients)
 
     return refusing_more

@@ -186,7 +186,8 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     def _check_choices(self):
         for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.")
+                own = " One of your own is known once its module is imported." if name == "attention_type" else ""
+                raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.{own}")
         for name in (
             "vocab_size",
             "embedding_size",

@@ -88,12 +88,13 @@ def layers_by_step(
         what else is fed to it, of shape `(rows, fed_size)`, or `None`, and the hidden states and cells before it; it
         gives those after it.
     """
-    masks = [rnn.draw_masks(inputs)] if isinstance(rnn, VariationalLSTM | VariationalGRU) else []
+    # Of what is within, where the layers are wrapped: one draw for all steps.
+    masks = [part.draw_masks(inputs) for part in rnn.modules() if isinstance(part, VariationalLSTM | VariationalGRU)]
 
     def recurrence(known, fed, hidden, cell):
         step = known if fed is None else torch.cat([known, fed], -1)
-        _, hidden, cell = run_layers(rnn, step.unsqueeze(1), hidden, cell, *masks)
-        return hidden, cell
+        outputs, hidden, cell = run_layers(rnn, step.unsqueeze(1), hidden, cell, *masks)
+        return (*hidden[:-1], outputs.squeeze(1)), cell  # the output itself: hooks go back through it
 
     return recurrence
 

@@ -89,6 +89,5 @@ def test_the_last_cell_does_not_keep_those_before_it():
 
 def test_a_second_derivative_is_refused():
     _, tensors = make()
-    [gradient] = torch.autograd.grad(lstm_layer(*tensors)[0].sin().sum(), tensors[3], create_graph=True)
     with pytest.raises(RuntimeError, match="fast.disable"):
-        gradient.sum().backward()
+        torch.autograd.grad(lstm_layer(*tensors)[0].sin().sum(), tensors[3], create_graph=True)

@@ -58,6 +58,17 @@ def test_hooks_fire_everywhere(make_step: Callable[[], Step], training: bool) ->
 
 
 @over_steps
+def test_gradients_can_be_watched_where_they_pass_the_recurrence(make_step: Callable[[], Step]) -> None:
+    model, inputs = make_step()
+    calls = []
+    decoders = [module for module in model.modules() if isinstance(module, AttentionDecoder)]
+    for decoder in decoders:
+        decoder.rnn.register_full_backward_hook(lambda *call: calls.append(call))
+    model.train()(**inputs).loss.backward()
+    assert bool(calls) == bool(decoders)
+
+
+@over_steps
 @pytest.mark.parametrize("training", [True, False])
 def test_watching_changes_nothing(make_step: Callable[[], Step], training: bool) -> None:
     model, inputs = make_step()
