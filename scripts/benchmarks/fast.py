@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
         return step
 
     model.train(not args.generate)
-    functions = {"all parts": generate if args.generate else train, "no part": without()}
+    functions = {"all parts": generate if args.generate else train, "no part": without(*fast.PARTS)}
     functions |= {f"without {part}": without(part) for part in fast.PARTS}
     times = medians(functions, args.repeats)
     return times, {f"{name} / all parts": (None, None) for name in functions if name != "all parts"}
