@@ -186,8 +186,13 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     def _check_choices(self):
         for name, allowed in self.choices.items():
             if getattr(self, name) not in allowed:
-                own = " One of your own is known once its module is imported." if name == "attention_type" else ""
-                raise ValueError(f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}.{own}")
+                message = f"`{name}` must be one of {list(allowed)}, got {getattr(self, name)!r}."
+                if name == "attention_type":
+                    message += (
+                        " An attention of somebody's own is known once the module has been imported whose class "
+                        "statement says `attention_type=`; the copy in a checkpoint is for those without hf_attention."
+                    )
+                raise ValueError(message)
         for name in (
             "vocab_size",
             "embedding_size",
