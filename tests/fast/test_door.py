@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.testing import assert_close
 
 from hf_attention import fast
-from hf_attention.fast import reasons
+from hf_attention.fast import reasons, steps
 from hf_attention.models import door
 
 
@@ -110,6 +110,21 @@ def test_what_others_keep_is_left_to_them(factory):
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
         assert not reasons.may_form_gradients()
         assert_close(loss_and_gradients(factory, model, inputs), expected)
+
+
+@over_models
+def test_with_gradient_checkpointing_no_inputs_of_steps_are_kept(factory, monkeypatch):
+    model, inputs = factory.make_model(rnn_type="lstm").train(), factory.make_inputs(2)
+    kept = []
+    apply = steps._MatrixGradients.apply
+    monkeypatch.setattr(steps._MatrixGradients, "apply", lambda *args: kept.append(args[1]) or apply(*args))
+    with fast.enable():
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        loss_and_gradients(factory, model, inputs)
+        assert not kept
+        model.gradient_checkpointing_disable()
+        loss_and_gradients(factory, model, inputs)
+    assert bool(kept) == (model.model.decoder.attends_before or model.config.input_feeding)
 
 
 @over_models

@@ -5,38 +5,22 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
+from common.running_text import TEXTS, make_model, make_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
+from hf_attention import RecurrentLMForCausalLM
 from hf_attention.metrics.perplexity.perplexity import TextPerplexity, WindowPerplexity
 from hf_attention.metrics.running_text import in_columns, stream
-from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
-
-
-TEXTS = ["a b c", "b <unk> a c c", "d", "a a b d c", "c b", "d d a b c a"] * 4
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return for_running_text(train_tokenizer(TEXTS, "space"))
+    return make_tokenizer()
 
 
 @pytest.fixture(params=[None, "additive", "general"], ids=str)
 def model(request, tokenizer: PreTrainedTokenizerFast) -> RecurrentLMForCausalLM:
-    order = "after_rnn" if request.param == "general" else "before_rnn"
-    config = RecurrentLMConfig(
-        vocab_size=len(tokenizer),
-        embedding_size=5,
-        hidden_size=6,
-        attention_size=4,
-        attention_type=request.param,
-        attention_order=order,
-        attention_window=4,
-    )
-    model = RecurrentLMForCausalLM(config).eval()
-    with torch.no_grad():
-        model.lm_head.weight.mul_(8)
-    return model
+    return make_model(tokenizer, request.param)
 
 
 def losses_by_hand(model: RecurrentLMForCausalLM, tokens: torch.LongTensor) -> torch.Tensor:

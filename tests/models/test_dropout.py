@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from hf_attention.fast.dropout import dropout_mask as mask_of_bits
 from hf_attention.models.dropout import Dropout
 
 
@@ -46,6 +47,9 @@ def test_it_is_compiled_as_a_whole():
     assert set(output.tolist()) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("p", [0.0])
-def test_what_drops_nothing_is_not_active(p: float):
-    assert not Dropout(p).is_active
+def test_what_drops_nothing_is_not_active():
+    assert not Dropout(0.0).is_active
+
+
+def test_a_mask_of_bits_drops_nothing_where_too_little_is_asked_for():
+    assert torch.equal(mask_of_bits((3, 5), 1e-6, torch.ones(1)), torch.ones(3, 5))

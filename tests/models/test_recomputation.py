@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the same gradients, of less memory."""
+"""Gradient checkpointing: the same gradients, computed twice."""
 
 from collections.abc import Callable
 
