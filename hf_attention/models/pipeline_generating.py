@@ -77,6 +77,25 @@ class GeneratingPipeline(Pipeline):
     # Named as an argument of generate(), but asking for something in the answers.
     answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
 
+    @staticmethod
+    def generation_params(max_new_tokens: int | None, generate_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+        """
+        The arguments of a call that go to `generate()`.
+
+        Args:
+            max_new_tokens (`int`, *optional*): The most tokens to generate.
+            generate_kwargs (`dict`, *optional*): Further arguments.
+
+        Raises:
+            ValueError: Where both give the number of tokens.
+        """
+        params = dict(generate_kwargs or {})
+        if max_new_tokens is not None:
+            if "max_new_tokens" in params:
+                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
+            params["max_new_tokens"] = max_new_tokens
+        return params
+
     def __init__(
         self,
         model: PreTrainedModel,

@@ -98,11 +98,7 @@ class ImageToTextPipeline(GeneratingPipeline):
         if timeout is not None:
             preprocess_params["timeout"] = timeout
 
-        forward_params = dict(generate_kwargs or {})
-        if max_new_tokens is not None:
-            if "max_new_tokens" in forward_params:
-                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
-            forward_params["max_new_tokens"] = max_new_tokens
+        forward_params = self.generation_params(max_new_tokens, generate_kwargs)
         # Kept apart from the arguments of generate(), which may hold one of the same name.
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions

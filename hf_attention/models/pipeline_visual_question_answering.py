@@ -104,11 +104,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         generate_kwargs: dict[str, Any] | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params = {"padding": padding, "truncation": truncation, "timeout": timeout}
-        forward_params = dict(generate_kwargs or {})
-        if max_new_tokens is not None:
-            if "max_new_tokens" in forward_params:
-                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
-            forward_params["max_new_tokens"] = max_new_tokens
+        forward_params = self.generation_params(max_new_tokens, generate_kwargs)
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
