@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable
 
 from ..models.door import WAYS
-from .attention import look_by_step
 from .dropout import dropout_mask
 from .loss import summed_token_loss
 from .recurrence import layers_by_step, read_padded, run_layers
@@ -19,7 +18,6 @@ from .recurrence import layers_by_step, read_padded, run_layers
 
 # Each part by its name: the functions of `hf_attention.models` that it replaces.
 PARTS: dict[str, tuple[Callable, ...]] = {
-    "attention": (look_by_step,),
     "dropout": (dropout_mask,),
     "loss": (summed_token_loss,),
     "reading": (read_padded,),

@@ -94,17 +94,6 @@ def prefers_single_steps(inputs: torch.Tensor) -> bool:
     return inputs.device.type == "cpu" and inputs.shape[1] == 1 and not torch.is_grad_enabled()
 
 
-def prefers_own_scores(keys: torch.Tensor, weight: torch.Tensor) -> bool:
-    """
-    Whether [`~hf_attention.fast.steps.StepScores`] is quicker: where there are gradients to form, on processors.
-
-    Args:
-        keys (`torch.Tensor`): The keys of a memory.
-        weight (`torch.Tensor`): The vector that scores them.
-    """
-    return keys.device.type == "cpu" and (keys.requires_grad or weight.requires_grad) and may_form_gradients()
-
-
 def first_derivative_only(backward: Callable) -> Callable:
     """
     For a backward pass whose own derivative is not known. PyTorch's `once_differentiable` notices that too late: where

@@ -1,12 +1,10 @@
 """The ways a query scores the positions of a memory."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from .door import replaceable
 from .memory import ProjectedMemory
 
 
@@ -139,22 +137,6 @@ class Attention(nn.Module):
             coverage = coverage.unflatten(0, (batch, -1))
         context, weights = self(query.unflatten(0, (batch, -1)), memory, coverage)
         return context.flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
-
-
-@replaceable
-def look_by_step(
-    attention: Attention, memory: ProjectedMemory | None, rows: int, steps: int
-) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """
-    [`Attention.look`], called at each step of a recurrence.
-
-    Args:
-        attention ([`Attention`]): What looks.
-        memory ([`ProjectedMemory`], *optional*): What is looked at, where it is the same at each step.
-        rows (`int`): Queries of a step.
-        steps (`int`): Number of steps.
-    """
-    return attention.look
 
 
 class AdditiveAttention(Attention, attention_type="additive"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .attention import ATTENTION_CLASSES, look_by_step
+from .attention import ATTENTION_CLASSES
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 from .memory import ProjectedMemory
@@ -273,7 +273,7 @@ class AttentionDecoder(nn.Module):
         config = self.config
         rows, length = inputs_embeds.shape[:2]
         recurrence = layers_by_step(self.rnn, inputs_embeds)
-        look = None if self.attention is None else look_by_step(self.attention, projected, rows, length)
+        look = None if self.attention is None else self.attention.look
         dropout = self.hidden_dropout.by_step(state.hidden[-1])
         # Tensors are unbound before the loop: slicing x[:, t] would build a full zero gradient at each step.
         tokens = [None] * length if attention_mask is None else attention_mask.unbind(1)
