@@ -230,7 +230,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         decoder_inputs_embeds: torch.FloatTensor | None,
         use_cache: bool | None,
         output_attentions: bool | None,
-        label_weights: torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **inputs,
     ) -> Seq2SeqLMOutput:
         """
@@ -245,9 +245,10 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
                 number of labels in this one.
-            label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
+            token_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
                 What the loss of each label counts: the advantages of a policy gradient. With them only the loss is
-                returned, and smoothed in training only.
+                returned, and smoothed in training only. `Trainer` takes every argument whose name has "label" in it
+                for a label that must be there.
             decoder_input_ids, decoder_inputs_embeds, use_cache, output_attentions, inputs:
                 As the `forward` of `model` takes them.
 
@@ -283,7 +284,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             label_smoothing=self.config.label_smoothing,
             logits_to_keep=logits_to_keep,
             num_items_in_batch=num_items_in_batch,
-            label_weights=label_weights,
+            token_weights=token_weights,
             penalty=penalty,
         )
         return Seq2SeqLMOutput(

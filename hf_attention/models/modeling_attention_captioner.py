@@ -172,7 +172,7 @@ class AttentionCaptionerForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
-        label_weights: torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -194,7 +194,7 @@ class AttentionCaptionerForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
-            label_weights,
+            token_weights,
             pixel_values=pixel_values,
             region_features=region_features,
             region_mask=region_mask,

@@ -177,6 +177,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -198,6 +199,7 @@ class AttentionSeq2SeqForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
+            token_weights,
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,

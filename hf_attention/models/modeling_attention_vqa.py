@@ -349,6 +349,7 @@ class AttentionVQAForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -371,6 +372,7 @@ class AttentionVQAForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
+            token_weights,
             input_ids=input_ids,
             attention_mask=attention_mask,
             pixel_values=pixel_values,
