@@ -53,6 +53,13 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         self._no_split_modules = whole
         super().post_init()
 
+    @property
+    def _has_parts_with_attention(self) -> bool:
+        """Whether there is a backbone or text encoder, which itself says which `attn_implementation` it takes."""
+        return any(getattr(self.config, name, None) is not None for name in self.config.sub_configs)
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
         """
@@ -112,12 +119,32 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         start = labels.new_full((labels.shape[0], 1), self.config.decoder_start_token_id)
         return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)], 1)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the tokens that are read, those that the
+        decoder reads, and the output.
+        """
+        decoder = self.get_decoder()
+        table = getattr(decoder, "embed_tokens", None)
+        if table is not None and table.weight is not self.get_input_embeddings().weight:
+            decoder.embed_tokens = self.resized_table(table, new_num_tokens, pad_to_multiple_of, mean_resizing)
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    def resized_table(self, table: nn.Embedding, *args) -> nn.Embedding:
+        """
+        A table of embeddings with another number of tokens, to be trained where the old one is.
+
+        Args:
+            table (`nn.Embedding`): The old one.
+            args: The arguments of `resize_token_embeddings`.
+        """
+        return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
+
 
 class AttentionEncoderModel(AttentionPreTrainedModel):
     """An encoder, which makes a memory. Subclasses set `encoder`, and name its inputs in their `forward`."""
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.encoder
 
 
 class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences):
@@ -217,9 +244,6 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.model.encoder
 
     def run(
         self,

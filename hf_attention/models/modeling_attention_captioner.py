@@ -46,6 +46,9 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         self.decoder = AttentionDecoder(config)
         self.post_init()
 
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder if modality == "image" else super().get_encoder(modality)
+
     @takes_cache
     @can_return_tuple
     def forward(
