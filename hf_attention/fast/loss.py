@@ -25,16 +25,16 @@ def summed_token_loss(
     output_embedding: nn.Module,
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
-    label_weights: torch.Tensor | None = None,
+    token_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     As [`~hf_attention.models.loss.summed_token_loss`]. No logits are kept for the backward pass.
     """
-    needs_weights_gradient = label_weights is not None and label_weights.requires_grad
+    needs_weights_gradient = token_weights is not None and token_weights.requires_grad
     if needs_weights_gradient or not may_form_gradients() or not may_replace(output_embedding, types=(nn.Linear,)):
         return NotImplemented
     is_target = labels != -100
-    weights = None if label_weights is None else label_weights[is_target]
+    weights = None if token_weights is None else token_weights[is_target]
     weight, bias = output_embedding.weight, output_embedding.bias
     return _LinearCrossEntropy.apply(
         hidden_states[is_target], weight, bias, labels[is_target], weights, label_smoothing
@@ -51,7 +51,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, states, weight, bias, targets, label_weights, label_smoothing):
+    def forward(ctx, states, weight, bias, targets, token_weights, label_smoothing):
         if len(targets) and targets.min() < 0:
             raise IndexError(f"Target {int(targets.min())} is out of bounds: labels are tokens, or -100.")
         dtype = torch.promote_types(states.dtype, torch.float32)
@@ -75,7 +75,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scratch_bytes = SCRATCH_BYTES if rows.device.type == "cpu" else KEPT_BYTES
         scratch_rows = max(scratch_bytes // (dtype.itemsize * len(weight)), 1)
         scratch = rows.new_empty(min(scratch_rows, len(kept)), len(weight), dtype=dtype)
-        of_targets = [targets] if label_weights is None else [targets, label_weights]
+        of_targets = [targets] if token_weights is None else [targets, token_weights]
         for part, part_gradient, *rest in zip(
             rows.split(part_size),
             states_gradient.split(part_size),
@@ -125,7 +125,7 @@ def _loss_and_gradient(
     label_smoothing: float,
     scratch: torch.Tensor,
     targets: torch.LongTensor,
-    label_weights: torch.Tensor | None = None,
+    token_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     The summed loss of logits, `(positions, vocabulary)`, which their gradient is written over. Some rows at a time are
@@ -134,7 +134,7 @@ def _loss_and_gradient(
     dtype, positions = scratch.dtype, torch.arange(len(logits), device=logits.device)
     of_targets = logits[positions, targets].unsqueeze(1).to(dtype)
     log_totals, means = torch.empty_like(of_targets), torch.empty_like(of_targets)
-    factors = torch.ones_like(of_targets) if label_weights is None else label_weights.unsqueeze(1).to(dtype)
+    factors = torch.ones_like(of_targets) if token_weights is None else token_weights.unsqueeze(1).to(dtype)
     for rows, factor, log_total, mean in zip(
         *(tensor.split(len(scratch)) for tensor in (logits, factors, log_totals, means)), strict=True
     ):

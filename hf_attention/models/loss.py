@@ -13,7 +13,7 @@ def summed_token_loss(
     output_embedding: nn.Module,
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
-    label_weights: torch.Tensor | None = None,
+    token_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
     The cross-entropy summed over the positions whose label is not -100. Only these positions are projected onto the
@@ -24,7 +24,7 @@ def summed_token_loss(
         output_embedding (`nn.Module`): Projects onto the vocabulary.
         labels (`torch.LongTensor` of shape `(rows, target)`): The tokens to predict; -100 is left out.
         label_smoothing (`float`, *optional*, defaults to 0.0): Share of the target spread evenly over the vocabulary.
-        label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
+        token_weights (`torch.Tensor` of shape `(rows, target)`, *optional*): What each position's loss counts.
 
     Returns:
         `torch.Tensor`: A scalar, at least float32.
@@ -36,7 +36,7 @@ def summed_token_loss(
     logits = output_embedding(hidden_states[is_target])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     losses = F.cross_entropy(logits, labels[is_target], reduction="none", label_smoothing=label_smoothing)
-    return losses.sum() if label_weights is None else losses @ label_weights[is_target].to(losses.dtype)
+    return losses.sum() if token_weights is None else losses @ token_weights[is_target].to(losses.dtype)
 
 
 def doubly_stochastic_loss(

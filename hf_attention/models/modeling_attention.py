@@ -53,6 +53,13 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         self._no_split_modules = whole
         super().post_init()
 
+    @property
+    def _has_parts_with_attention(self) -> bool:
+        """Whether there is a backbone or text encoder, which itself says which `attn_implementation` it takes."""
+        return any(getattr(self.config, name, None) is not None for name in self.config.sub_configs)
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
         """
@@ -112,12 +119,32 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         start = labels.new_full((labels.shape[0], 1), self.config.decoder_start_token_id)
         return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)], 1)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the tokens that are read, those that the
+        decoder reads, and the output.
+        """
+        decoder = self.get_decoder()
+        table = getattr(decoder, "embed_tokens", None)
+        if table is not None and table.weight is not self.get_input_embeddings().weight:
+            decoder.embed_tokens = self.resized_table(table, new_num_tokens, pad_to_multiple_of, mean_resizing)
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    def resized_table(self, table: nn.Embedding, *args) -> nn.Embedding:
+        """
+        A table of embeddings with another number of tokens, to be trained where the old one is.
+
+        Args:
+            table (`nn.Embedding`): The old one.
+            args: The arguments of `resize_token_embeddings`.
+        """
+        return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
+
 
 class AttentionEncoderModel(AttentionPreTrainedModel):
     """An encoder, which makes a memory. Subclasses set `encoder`, and name its inputs in their `forward`."""
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.encoder
 
 
 class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences):
@@ -218,9 +245,6 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
 
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.model.encoder
-
     def run(
         self,
         labels: torch.LongTensor | None,
@@ -230,7 +254,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         decoder_inputs_embeds: torch.FloatTensor | None,
         use_cache: bool | None,
         output_attentions: bool | None,
-        label_weights: torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **inputs,
     ) -> Seq2SeqLMOutput:
         """
@@ -245,9 +269,10 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
                 number of labels in this one.
-            label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
+            token_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
                 What the loss of each label counts: the advantages of a policy gradient. With them only the loss is
-                returned, and smoothed in training only.
+                returned, and smoothed in training only. `Trainer` takes every argument whose name has "label" in it
+                for a label that must be there.
             decoder_input_ids, decoder_inputs_embeds, use_cache, output_attentions, inputs:
                 As the `forward` of `model` takes them.
 
@@ -283,7 +308,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             label_smoothing=self.config.label_smoothing,
             logits_to_keep=logits_to_keep,
             num_items_in_batch=num_items_in_batch,
-            label_weights=label_weights,
+            token_weights=token_weights,
             penalty=penalty,
         )
         return Seq2SeqLMOutput(

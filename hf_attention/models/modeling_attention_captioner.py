@@ -46,6 +46,9 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         self.decoder = AttentionDecoder(config)
         self.post_init()
 
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder if modality == "image" else super().get_encoder(modality)
+
     @takes_cache
     @can_return_tuple
     def forward(
@@ -172,7 +175,7 @@ class AttentionCaptionerForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
-        label_weights: torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -194,7 +197,7 @@ class AttentionCaptionerForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
-            label_weights,
+            token_weights,
             pixel_values=pixel_values,
             region_features=region_features,
             region_mask=region_mask,

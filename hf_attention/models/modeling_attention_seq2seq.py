@@ -31,22 +31,22 @@ class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
         """
-        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the target's embeddings and the output. Where
-        source and target have one vocabulary, the source's are resized with them; else see
-        `resize_source_token_embeddings`.
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the embeddings of source and target and the
+        output. A source vocabulary of its own is left alone: see `resize_source_token_embeddings`.
+
+        Returns:
+            `nn.Embedding`: The source's, or where that is left alone the target's.
         """
-        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-        encoder = self.get_encoder()
-        if self.config.share_encoder_decoder_embeddings:
-            encoder.embed_tokens = nn.Embedding.from_pretrained(
-                embeddings.weight, freeze=False, padding_idx=self.config.pad_token_id
-            )
-            self.tie_weights()
-        elif self.config.source_vocab_size is None:
-            encoder.embed_tokens = self._get_resized_embeddings(
-                encoder.embed_tokens, embeddings.num_embeddings, mean_resizing=mean_resizing
-            )
-        return embeddings
+        if self.config.source_vocab_size is None:
+            return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        decoder, head = self.get_decoder(), self.get_output_embeddings()
+        table = self.resized_table(decoder.embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing)
+        decoder.embed_tokens, self.config.vocab_size = table, table.num_embeddings
+        if head is not None:
+            resized = self._get_resized_lm_head(head, table.num_embeddings, mean_resizing=mean_resizing)
+            self.set_output_embeddings(resized.requires_grad_(head.weight.requires_grad))
+        self.tie_weights()
+        return table
 
     def resize_source_token_embeddings(self, new_num_tokens: int, mean_resizing: bool = True) -> nn.Embedding:
         """
@@ -62,9 +62,7 @@ class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
         if self.config.source_vocab_size is None:
             raise ValueError("Source and target have one vocabulary: use `resize_token_embeddings`.")
         encoder = self.get_encoder()
-        encoder.embed_tokens = self._get_resized_embeddings(
-            encoder.embed_tokens, new_num_tokens, mean_resizing=mean_resizing
-        )
+        encoder.embed_tokens = self.resized_table(encoder.embed_tokens, new_num_tokens, None, mean_resizing)
         self.config.source_vocab_size = new_num_tokens
         return encoder.embed_tokens
 
@@ -77,18 +75,30 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         config ([`AttentionSeq2SeqConfig`]): The configuration.
     """
 
-    _tied_weights_keys = {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"}
-
     def __init__(self, config: AttentionSeq2SeqConfig):
         super().__init__(config)
         self.encoder = TextEncoder(config)
         self.decoder = AttentionDecoder(config)
         self.post_init()
 
+    @property
+    def _tied_weights_keys(self) -> dict[str, str]:
+        if not self.config.share_encoder_decoder_embeddings:
+            return {}
+        return {"encoder.embed_tokens.weight": "decoder.embed_tokens.weight"}
+
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        if all_submodels:
-            return super().get_expanded_tied_weights_keys(all_submodels=True)
-        return dict(self._tied_weights_keys) if self.config.share_encoder_decoder_embeddings else {}
+        # By itself transformers asks `tie_word_embeddings`, which is about the output.
+        return super().get_expanded_tied_weights_keys(all_submodels=True) if all_submodels else self._tied_weights_keys
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The source's, to which `input_ids` and `inputs_embeds` belong; the target's are the decoder's."""
+        return self.encoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.encoder.embed_tokens = value
+        if self.config.share_encoder_decoder_embeddings:
+            self.decoder.embed_tokens = value
 
     def encode(self, encoder_inputs, encoder_outputs) -> EncoderOutput:
         if encoder_outputs is None:
@@ -177,6 +187,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -198,6 +209,7 @@ class AttentionSeq2SeqForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
+            token_weights,
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,

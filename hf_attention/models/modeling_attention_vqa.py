@@ -4,7 +4,13 @@ import os
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForImageTextToText, AutoModelForVisualQuestionAnswering, GenerationMixin
+from transformers import (
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoModelForVisualQuestionAnswering,
+    GenerationMixin,
+    PreTrainedConfig,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
@@ -103,20 +109,21 @@ class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
             model.get_encoder().get_submodule(name).load_state_dict(part.state_dict())
         return model
 
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """As [`~transformers.PreTrainedModel.resize_token_embeddings`], for question and generated answer alike."""
-        embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-        encoder = self.get_encoder().question_encoder
-        if encoder.embed_tokens.num_embeddings != embeddings.num_embeddings:
-            encoder.embed_tokens = self._get_resized_embeddings(
-                encoder.embed_tokens, embeddings.num_embeddings, mean_resizing=mean_resizing
-            )
-        return embeddings
+
+class _ReadsQuestions(AttentionVQAPreTrainedModel):
+    """The parts of `encoder`, as transformers asks for them."""
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.encoder.question_encoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.encoder.question_encoder.embed_tokens = value
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder.image_encoder if modality == "image" else super().get_encoder(modality)
 
 
-class AttentionVQAModel(AttentionVQAPreTrainedModel, AttentionEncoderModel):
+class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
     """
     The encoders of image and question, and the attention between them.
 
@@ -129,11 +136,24 @@ class AttentionVQAModel(AttentionVQAPreTrainedModel, AttentionEncoderModel):
         self.encoder = AttentionVQAEncoder(config, generating=False)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.encoder.question_encoder.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.encoder.question_encoder.embed_tokens = value
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs
+    ) -> "AttentionVQAModel | AttentionVQAGeneratingModel":
+        """
+        As [`~transformers.PreTrainedModel.from_pretrained`]; of a checkpoint of a generating model, which has a
+        decoder and another memory, an [`AttentionVQAGeneratingModel`]: `AutoModel` knows one class of a model type.
+        """
+        config = kwargs.get("config")
+        if not isinstance(config, PreTrainedConfig):
+            settings = PreTrainedConfig.get_config_dict(config or pretrained_model_name_or_path, **kwargs)[0]
+            architectures = settings.get("architectures")
+        else:
+            architectures = config.architectures
+        generating = {AttentionVQAGeneratingModel.__name__, AttentionVQAForConditionalGeneration.__name__}
+        if generating & set(architectures or ()):
+            return AttentionVQAGeneratingModel.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @explained
     @can_return_tuple
@@ -182,9 +202,6 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         self.joint_dropout = Dropout(config.joint_dropout)
         self.classifier = nn.Linear(config.joint_size, config.num_labels)
         self.post_init()
-
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.model.encoder
 
     @explained
     @can_return_tuple
@@ -241,7 +258,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits, attentions=outputs.attentions)
 
 
-class AttentionVQAGeneratingModel(AttentionVQAPreTrainedModel, AttentionEncoderDecoderModel):
+class AttentionVQAGeneratingModel(_ReadsQuestions, AttentionEncoderDecoderModel):
     """
     The encoders, whose memory here has the question's words behind the regions, and the attentive decoder, without the
     output embedding.
@@ -349,6 +366,7 @@ class AttentionVQAForConditionalGeneration(
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
@@ -371,6 +389,7 @@ class AttentionVQAForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
+            token_weights,
             input_ids=input_ids,
             attention_mask=attention_mask,
             pixel_values=pixel_values,

@@ -123,6 +123,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast | tuple:
         """
@@ -133,21 +134,25 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
                 The tokens themselves, -100 where one does not count. Each is predicted from those before it: the first
                 of a text, which has none, does not count. In training only the loss is returned: `logits` is `None`.
             shift_labels (`torch.LongTensor` of shape `(batch, tokens)`, *optional*):
-                In place of `labels`, for each token the one to predict from it: that which follows.
+                For each token the one to predict from it: that which follows. Where both are given, as `Trainer` does,
+                these are meant and not `labels`.
             logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0):
                 How many of the last steps' logits to compute, or which steps'; 0 for all.
             num_items_in_batch (`int` or `torch.Tensor`, *optional*):
                 What the summed loss is divided by: the number of labels over all accumulated batches. Defaults to the
                 number of labels in this one.
+            token_weights (`torch.Tensor` of shape `(batch, tokens)`, *optional*):
+                What the loss of each of `labels` (or `shift_labels`) counts. With them only the loss is returned, and
+                smoothed in training only.
 
         Returns:
             [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` of shape `(batch, tokens, vocab_size)`.
-
-        Raises:
-            ValueError: Where both `labels` and `shift_labels` are given.
         """
         # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
-        targets = self._targets(labels, kwargs.get("shift_labels"), attention_mask)
+        targets = kwargs.get("shift_labels")
+        if targets is None and labels is not None:
+            targets = self._targets(labels, attention_mask)
+            token_weights = None if token_weights is None else F.pad(token_weights[:, 1:], (0, 1))
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -165,6 +170,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             label_smoothing=self.config.label_smoothing,
             logits_to_keep=logits_to_keep,
             num_items_in_batch=num_items_in_batch,
+            token_weights=token_weights,
         )
         return CausalLMOutputWithPast(
             loss=loss,
@@ -194,16 +200,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             )
         return outputs
 
-    def _targets(
-        self,
-        labels: torch.LongTensor | None,
-        shift_labels: torch.LongTensor | None,
-        attention_mask: torch.Tensor | None,
-    ) -> torch.LongTensor | None:
-        if labels is None:
-            return shift_labels
-        if shift_labels is not None:
-            raise ValueError("Pass either `labels` or `shift_labels`, not both.")
+    def _targets(self, labels: torch.LongTensor, attention_mask: torch.Tensor | None) -> torch.LongTensor:
         targets = F.pad(labels[:, 1:], (0, 1), value=-100)
         if attention_mask is not None:
             # What follows padding on the left is the first token of its text.

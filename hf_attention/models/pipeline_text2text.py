@@ -82,9 +82,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             raise ValueError(f"{type(self).__name__} needs a tokenizer for {name!r}: pass `tokenizer=`.")
         if has_no_words(tokenizer):
             raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
-        # Of two tables, `get_input_embeddings` may give the decoder's.
-        source_embeddings = getattr(model.get_encoder(), "embed_tokens", None) or model.get_input_embeddings()
-        _check_vocabulary(tokenizer, source_embeddings.weight, name)
+        _check_vocabulary(tokenizer, model.get_input_embeddings().weight, name)
         # A tokenizer with a vocabulary a side has another for what is generated.
         self._target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
         if self._target_tokenizer is not tokenizer:

@@ -16,7 +16,7 @@ def predict_tokens(
     label_smoothing: float,
     logits_to_keep: int | torch.LongTensor = 0,
     num_items_in_batch: int | torch.Tensor | None = None,
-    label_weights: torch.Tensor | None = None,
+    token_weights: torch.Tensor | None = None,
     penalty: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """
@@ -38,7 +38,7 @@ def predict_tokens(
             How many of the last steps' logits to return, or which steps'; 0 for all.
         num_items_in_batch (`int` or `torch.Tensor`, *optional*):
             What the summed loss is divided by. Defaults to the number of labels.
-        label_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
+        token_weights (`torch.Tensor` of shape `(rows, target)`, *optional*):
             What the loss of each label counts.
         penalty (`torch.Tensor`, *optional*):
             A scalar that is added to the summed loss.
@@ -50,15 +50,16 @@ def predict_tokens(
     if labels is None:
         return None, lm_head(hidden_states[:, kept])
     labels = labels.to(hidden_states.device)  # parts of a model may lie on devices of their own
-    if training or label_weights is not None:
+    if training or token_weights is not None:
         logits = None
         smoothing = label_smoothing if training else 0.0
-        loss = summed_token_loss(hidden_states, lm_head, labels, smoothing, label_weights)
+        loss = summed_token_loss(hidden_states, lm_head, labels, smoothing, token_weights)
     else:
-        logits = lm_head(hidden_states)
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(exact.flatten(0, 1), labels.to(logits.device).flatten(), reduction="sum")
-        logits = logits[:, kept]
+        all_logits = lm_head(hidden_states)
+        exact = all_logits.to(torch.promote_types(all_logits.dtype, torch.float32))
+        loss = F.cross_entropy(exact.flatten(0, 1), labels.to(all_logits.device).flatten(), reduction="sum")
+        # Not a slice of all: the loss has a gradient with respect to what is returned.
+        logits = all_logits if isinstance(logits_to_keep, int) and logits_to_keep == 0 else all_logits[:, kept]
     if penalty is not None:
         loss = loss + penalty
     num_items = (labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch

@@ -14,11 +14,11 @@ The private names, each overridden or called because nothing public does the sam
   modeling_attention_vqa.py): generation without a source would go on from a made-up one.
 - `GenerationMixin._prepare_model_inputs`, `_validate_model_kwargs` (modeling_attention_captioner.py,
   modeling_attention_ensemble.py): which of two inputs is the image.
-- `PreTrainedModel._init_weights`, `_tied_weights_keys`, `_no_split_modules` (modeling_*.py): what every model of
-  transformers defines.
+- `PreTrainedModel._init_weights`, `_tied_weights_keys`, `_no_split_modules`, `_supports_sdpa` and its like
+  (modeling_*.py): what every model of transformers defines.
 - `_gradient_checkpointing_func` (recomputation.py): `gradient_checkpointing_enable` gives it to a module.
-- `PreTrainedModel._get_resized_embeddings` (modeling_attention_seq2seq.py, modeling_attention_vqa.py): the public
-  method resizes one table.
+- `PreTrainedModel._get_resized_embeddings`, `_get_resized_lm_head` (modeling_attention.py,
+  modeling_attention_seq2seq.py): the public method resizes one table, the source's, and the output.
 - `Pipeline._load_tokenizer` and its like, `_pipeline_calls_generate` (pipeline_*.py): by these a pipeline says what it
   loads, and that it prepares the arguments of `generate()` itself.
 - `ProcessorMixin._merge_kwargs` (processing_*.py): sorts arguments, as every processor of transformers does.

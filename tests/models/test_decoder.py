@@ -185,7 +185,7 @@ def test_what_is_masked_does_not_matter(factory, settings):
 def test_embeddings_in_place_of_tokens(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
     tokens = make_tokens(rows=2, length=4)
-    outputs = model(**inputs, decoder_inputs_embeds=model.get_input_embeddings()(tokens), output_attentions=True)
+    outputs = model(**inputs, decoder_inputs_embeds=model.get_decoder().embed_tokens(tokens), output_attentions=True)
     assert_same((outputs.logits, outputs.cross_attentions[0]), at_once(model, inputs, tokens))
 
 
@@ -222,7 +222,7 @@ def test_tokens_and_embeddings_together_are_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(1)
     tokens = make_tokens(rows=1, length=2)
     with pytest.raises(ValueError, match="inputs_embeds"):
-        model(**inputs, decoder_input_ids=tokens, decoder_inputs_embeds=model.get_input_embeddings()(tokens))
+        model(**inputs, decoder_input_ids=tokens, decoder_inputs_embeds=model.get_decoder().embed_tokens(tokens))
 
 
 @over_models

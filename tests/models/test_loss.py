@@ -151,6 +151,6 @@ def test_what_is_frozen_has_no_gradient_and_the_rest_its_own(frozen):
 def test_weights_of_the_labels_have_a_gradient():
     head, weights = torch.nn.Linear(5, VOCABULARY), torch.rand(4, 4, requires_grad=True)
     states = torch.randn(4, 4, 5)
-    [gradient] = torch.autograd.grad(summed_token_loss(states, head, LABELS, label_weights=weights), weights)
+    [gradient] = torch.autograd.grad(summed_token_loss(states, head, LABELS, token_weights=weights), weights)
     losses = torch.nn.functional.cross_entropy(head(states).transpose(1, 2), LABELS, reduction="none")
     assert_close(gradient, losses)

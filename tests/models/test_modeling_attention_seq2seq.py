@@ -319,7 +319,7 @@ def test_only_a_missing_weight_is_new(vocabularies, tied, tmp_path, warnings_of_
     tied_to_it = {
         name
         for name, tensor in model.state_dict().items()
-        if tensor.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+        if tensor.data_ptr() == model.get_decoder().embed_tokens.weight.data_ptr()
     }
     for missing in weights:
         save_file({name: tensor for name, tensor in weights.items() if name != missing}, path, {"format": "pt"})
@@ -341,11 +341,13 @@ def test_resize_token_embeddings(vocabularies, tied, more, model_class, tmp_path
     model = make_model(model_class=model_class, tie_word_embeddings=tied, **vocabularies)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     size = model.config.vocab_size + more
-    assert model.resize_token_embeddings(size) is model.get_input_embeddings()
     source = vocabularies.get("source_vocab_size")
-    encoder = model.get_encoder()
+    encoder, decoder = model.get_encoder(), model.get_decoder()
+    resized = model.resize_token_embeddings(size)
+    assert resized is (decoder.embed_tokens if source else model.get_input_embeddings())
     assert (model.config.vocab_size, model.config.source_vocab_size) == (size, source)
-    assert model.get_input_embeddings().num_embeddings == size
+    assert decoder.embed_tokens.num_embeddings == decoder.embed_tokens.weight.shape[0] == size
+    assert model.get_input_embeddings() is encoder.embed_tokens
     assert encoder.embed_tokens.num_embeddings == encoder.embed_tokens.weight.shape[0] == source or size
     for name, tensor in model.state_dict().items():
         kept = min(len(tensor), len(before[name]))

@@ -200,11 +200,19 @@ def test_saved_and_loaded(head: type, tmp_path: Path) -> None:
     config = AutoConfig.from_pretrained(tmp_path)
     assert config.to_dict() == AutoConfig.from_pretrained(tmp_path).to_dict()
     assert config.id2label == dict(enumerate(ANSWERS))
-    base = AutoModel.from_pretrained(tmp_path)
-    assert type(base) is AttentionVQAModel
     inputs = {"input_ids": torch.tensor([[4, 5]]), "pixel_values": torch.rand(1, 3, 32, 32)}
-    with torch.no_grad():
-        assert_close(base(**inputs).pooler_output, model.get_encoder()(**inputs).pooler_output)
+    # With decoder, and the question's words in the memory, where the head has them.
+    for load in (AutoModel, AttentionVQAModel):
+        base = load.from_pretrained(tmp_path)
+        assert type(base) is type(model.model)
+        assert base.state_dict().keys() == model.model.state_dict().keys()
+        with torch.no_grad():
+            found, expected = base.get_encoder()(**inputs), model.get_encoder()(**inputs)
+        assert_close(found.last_hidden_state, expected.last_hidden_state)
+        assert_close(found.pooler_output, expected.pooler_output)
+    # As it is when it is saved without its head.
+    base.save_pretrained(tmp_path / "base")
+    assert type(AutoModel.from_pretrained(tmp_path / "base")) is type(base)
 
 
 def test_a_checkpoint_never_loads_as_the_other_head(tmp_path: Path) -> None:

@@ -164,8 +164,9 @@ def test_the_loss_is_that_of_the_tokens_that_follow():
         shifted = F.pad(labels[:, 1:], (0, 1), value=-100).masked_fill(mask == 0, -100)
         assert_close(model(tokens, attention_mask=mask, shift_labels=shifted).loss, total / number)
         assert_close(model(tokens, attention_mask=mask, labels=labels, num_items_in_batch=7).loss, total / 7)
-    with pytest.raises(ValueError, match="shift_labels"):
-        model(tokens, labels=labels, shift_labels=shifted)
+        # As in transformers, what is shifted already is meant where both are given.
+        both = model(tokens, attention_mask=mask, labels=tokens, shift_labels=shifted)
+        assert_close(both.loss, total / number)
 
 
 def test_the_state_that_is_carried_equals_one_long_forward():

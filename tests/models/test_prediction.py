@@ -41,11 +41,19 @@ def test_in_training_there_is_the_loss() -> None:
     assert_close(loss, summed(0.2) / 6)
 
 
+def test_the_loss_has_a_gradient_with_respect_to_the_logits() -> None:
+    loss, logits = predict_tokens(STATES, HEAD, LABELS, training=False, label_smoothing=0.0)
+    [gradient] = torch.autograd.grad(loss, logits)
+    is_target = (LABELS != -100).unsqueeze(-1)
+    expected = (logits.softmax(-1) - F.one_hot(LABELS.clamp(min=0), logits.shape[-1])) * is_target / is_target.sum()
+    assert_close(gradient, expected, check_dtype=False)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_weighted_labels_have_a_loss_alone(training: bool) -> None:
     """Smoothed in training only."""
     weights = torch.full(LABELS.shape, 0.5, dtype=torch.float64)
-    loss, logits = predict_tokens(STATES, HEAD, LABELS, training=training, label_weights=weights, **SMOOTHED)
+    loss, logits = predict_tokens(STATES, HEAD, LABELS, training=training, token_weights=weights, **SMOOTHED)
     assert logits is None
     assert_close(loss, 0.5 * summed(0.2 if training else 0.0) / 6)
 

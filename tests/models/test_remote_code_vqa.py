@@ -23,7 +23,7 @@ folder, image, question, head, out = sys.argv[1:]
 model = AutoModelForVisualQuestionAnswering.from_pretrained(folder, trust_remote_code=True)
 assert type(model).__name__ == head and type(model).__module__.startswith("transformers_modules."), type(model)
 base = AutoModel.from_pretrained(folder, trust_remote_code=True)
-assert type(base).__name__ == "AttentionVQAModel"
+assert type(base).__name__ == ("AttentionVQAGeneratingModel" if model.can_generate() else "AttentionVQAModel")
 if model.can_generate():
     assert type(AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)).__name__ == head
 else:

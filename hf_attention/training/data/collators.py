@@ -28,11 +28,11 @@ class CaptionCollator:
         Args:
             examples (`Sequence[dict]`):
                 Each with `labels`, a list of token ids per caption, an image under the names of the model's inputs,
-                as tensors of equal shapes, and where captions do not count alike `label_weights`, one per caption.
+                as tensors of equal shapes, and where captions do not count alike `token_weights`, one per caption.
 
         Returns:
             `dict[str, torch.Tensor]`: The inputs (images, …) in float32, `labels` (images * k, target) in int64, and
-            where the examples have weights `label_weights` of that shape in float32.
+            where the examples have weights `token_weights` of that shape in float32.
         """
         captions = max(len(example["labels"]) for example in examples)
         target = max(len(ids) for example in examples for ids in example["labels"])
@@ -40,14 +40,14 @@ class CaptionCollator:
         for image, example in enumerate(examples):
             for number, ids in enumerate(example["labels"]):
                 labels[image, number, : len(ids)] = torch.tensor(ids)
-        of_captions = ("labels", "label_weights")
+        of_captions = ("labels", "token_weights")
         batch = stack_inputs([{k: v for k, v in example.items() if k not in of_captions} for example in examples])
         batch["labels"] = labels.flatten(0, 1)
-        if "label_weights" in examples[0]:
+        if "token_weights" in examples[0]:
             weights = torch.zeros(len(examples), captions)
             for row, example in zip(weights, examples, strict=True):
-                row[: len(example["label_weights"])] = torch.tensor(example["label_weights"])
-            batch["label_weights"] = weights.flatten().unsqueeze(1).expand(batch["labels"].shape)
+                row[: len(example["token_weights"])] = torch.tensor(example["token_weights"])
+            batch["token_weights"] = weights.flatten().unsqueeze(1).expand(batch["labels"].shape)
         return batch
 
 

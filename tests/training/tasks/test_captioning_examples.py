@@ -15,7 +15,7 @@ def test_each_caption_of_an_image_has_its_weight() -> None:
     dataset = CaptionDataset(RegionSource(features), labels, [[0.5, 2.0], [1.0]])
     batch = CaptionCollator()([dataset[CaptionGroup(0, (1, 0), False)], dataset[CaptionGroup(1, (0,), False)]])
     assert batch["labels"].tolist() == [[7, 3, -100], [5, 6, 3], [8, 3, -100], [-100] * 3]
-    assert batch["label_weights"].tolist() == [[2.0] * 3, [0.5] * 3, [1.0] * 3, [0.0] * 3]
+    assert batch["token_weights"].tolist() == [[2.0] * 3, [0.5] * 3, [1.0] * 3, [0.0] * 3]
 
 
 def test_long_captions_keep_their_end() -> None:

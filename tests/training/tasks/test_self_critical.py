@@ -170,7 +170,7 @@ def test_there_is_no_dropout_and_no_smoothing(captioner) -> None:
 def test_weights_of_labels(captioner, weights, expected) -> None:
     labels = torch.tensor([[5, END, -100]])
     inputs = {"region_features": make_batch(1)["region_features"], "labels": labels}
-    found = captioner(**inputs, label_weights=torch.tensor([weights]))
+    found = captioner(**inputs, token_weights=torch.tensor([weights]))
     assert found.logits is None
     assert_close(found.loss, captioner(**inputs).loss * expected)
 

@@ -47,7 +47,7 @@ class CaptionDataset(torch.utils.data.Dataset):
         labels = [self.labels[group.image][caption] for caption in group.captions]
         example = {**self.source.inputs(group.image, group.mirrored), "labels": labels}
         if self.weights is not None:
-            example["label_weights"] = [self.weights[group.image][caption] for caption in group.captions]
+            example["token_weights"] = [self.weights[group.image][caption] for caption in group.captions]
         return example
 
 

@@ -125,7 +125,7 @@ class SelfCriticalObjective(Objective):
                 loss = model(
                     **inputs,
                     labels=labels,
-                    label_weights=advantages.to(labels.device),
+                    token_weights=advantages.to(labels.device),
                     num_items_in_batch=num_items,
                     use_cache=False,
                 ).loss

@@ -1,0 +1,38 @@
+"""What `forward` takes: names that transformers' own machinery does not mistake."""
+
+import pytest
+import torch
+from common.factories import ModelFactory, make_tokens, over_models
+from torch.testing import assert_close
+from transformers.utils.generic import find_labels
+
+from hf_attention.models.declaration import DECLARATIONS
+
+
+HEADS = {head for each in DECLARATIONS.values() for head in each.model_classes() if "For" in head.__name__}
+
+
+@pytest.mark.parametrize("head", sorted(HEADS, key=lambda head: head.__name__), ids=lambda head: head.__name__)
+def test_trainer_finds_the_labels_and_nothing_else(head: type) -> None:
+    assert find_labels(head) == ["labels"]
+
+
+@over_models
+def test_every_token_counts_what_its_weight_says(factory: ModelFactory) -> None:
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    tokens = make_tokens(2, 5)
+    name = "labels" if factory.has_encoder else "input_ids"
+    inputs = {**inputs, name: tokens, "labels": tokens}
+    weights = torch.tensor([[0.0, 2.0, 0.0, -1.0, 0.5], [1.0, 0.0, 3.0, 0.0, 0.0]])
+    for training in (False, True):
+        model.train(training)
+        found = model(**inputs, token_weights=weights, num_items_in_batch=1).loss
+        # The sum over labels that are left alone, one after the other.
+        expected = 0.0
+        for row, column in weights.nonzero().tolist():
+            one = torch.full_like(tokens, -100)
+            one[row, column] = tokens[row, column]
+            given = {"decoder_input_ids": model.prepare_decoder_input_ids_from_labels(tokens)}
+            alone = {**inputs, "labels": one, **(given if factory.has_encoder else {})}
+            expected = expected + weights[row, column] * model(**alone, num_items_in_batch=1).loss
+        assert_close(found, expected)
