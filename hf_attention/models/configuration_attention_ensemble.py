@@ -68,6 +68,26 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
                 setattr(self, name, first[name])
         super().__post_init__(**kwargs)
 
+    @property
+    def label_smoothing(self) -> float:
+        """The first member's."""
+        return self.members[0]["label_smoothing"]
+
+    @property
+    def doubly_stochastic_penalty(self) -> float:
+        """The first member's."""
+        return self.members[0]["doubly_stochastic_penalty"]
+
+    def take_members(self, members: list[dict[str, Any]]) -> None:
+        """
+        Puts others in the members' place, with whose vocabulary they go on.
+
+        Args:
+            members (`list[dict]`): Their configurations.
+        """
+        self.members = members
+        self.vocab_size, self.source_vocab_size = members[0]["vocab_size"], members[0].get("source_vocab_size")
+
     def pipeline_classes(self) -> tuple[type[Pipeline], ...]:
         """The members' pipelines."""
         return self.member_configs()[0].pipeline_classes()

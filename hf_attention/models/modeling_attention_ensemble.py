@@ -3,10 +3,10 @@
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
@@ -15,10 +15,10 @@ from .cache import RecurrentCache
 from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .declaration import DECLARATIONS, declare
 from .generation import AttentionGenerationMixin
-from .modeling_attention import AttentionPreTrainedModel
+from .modeling_attention import AttentionConditionalGenerationModel
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
-from .outputs import EnsembleEncoderOutput
+from .outputs import AttentionModelOutput, EnsembleEncoderOutput
 from .versions import CACHE_NAME, LayeredCache, Seq2SeqLMOutput, takes_cache
 
 
@@ -37,9 +37,106 @@ class EnsembleEncoder(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
 
-    def forward(self, **kwargs) -> EnsembleEncoderOutput:
-        """Runs all encoders; `kwargs`, by which name generate() knows that any will do, are their arguments."""
-        return EnsembleEncoderOutput(tuple(encoder(**kwargs) for encoder in self.encoders))
+    def forward(self, inputs_embeds: torch.Tensor | None = None, **kwargs) -> EnsembleEncoderOutput:
+        """
+        Runs all encoders; `kwargs`, by which name generate() knows that any will do, are their arguments.
+
+        Args:
+            inputs_embeds (`torch.Tensor` of shape `(batch, source, sizes)`, *optional*):
+                The members' embeddings side by side, as an [`EnsembleEmbedding`] gives them.
+        """
+        if inputs_embeds is None:
+            return EnsembleEncoderOutput(tuple(encoder(**kwargs) for encoder in self.encoders))
+        parts = EnsembleEmbedding([encoder.embed_tokens for encoder in self.encoders]).split(inputs_embeds)
+        return EnsembleEncoderOutput(
+            tuple(encoder(inputs_embeds=part, **kwargs) for encoder, part in zip(self.encoders, parts, strict=True))
+        )
+
+
+class EnsembleEmbedding(nn.Module):
+    """
+    The members' tables side by side: a token has all its embeddings, one behind the other.
+
+    Args:
+        tables (`Sequence[nn.Embedding]`): The tables.
+    """
+
+    def __init__(self, tables: Sequence[nn.Embedding]):
+        super().__init__()
+        self.tables = nn.ModuleList(tables)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """A copy of the tables as one, of shape `(num_embeddings, embedding_dim)`."""
+        return torch.cat([table.weight for table in self.tables], 1)
+
+    @property
+    def num_embeddings(self) -> int:
+        return self.tables[0].num_embeddings
+
+    @property
+    def embedding_dim(self) -> int:
+        return sum(table.embedding_dim for table in self.tables)
+
+    def split(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """
+        Each member's part.
+
+        Args:
+            embeddings (`torch.Tensor` of shape `(..., embedding_dim)`): What `forward` has given.
+
+        Raises:
+            ValueError: Where they are of another size.
+        """
+        if embeddings.shape[-1] != self.embedding_dim:
+            raise ValueError(
+                f"Embeddings for an ensemble are those of all members side by side, of {self.embedding_dim} numbers, "
+                f"got {embeddings.shape[-1]}: `get_input_embeddings()` gives them."
+            )
+        return embeddings.split([table.embedding_dim for table in self.tables], -1)
+
+    def forward(self, tokens: torch.LongTensor) -> torch.Tensor:
+        """
+        Args:
+            tokens (`torch.LongTensor`): The tokens.
+
+        Returns:
+            `torch.Tensor` of shape `(*tokens.shape, embedding_dim)`.
+        """
+        return torch.cat([table(tokens) for table in self.tables], -1)
+
+
+class EnsembleHead(nn.Module):
+    r"""
+    \\( \log \frac{1}{n} \sum_i p_i \\) of the members' probabilities.
+
+    Args:
+        heads (`Sequence[nn.Linear]`): The members' output embeddings.
+        sizes (`Sequence[int]`): The sizes of what they project.
+    """
+
+    def __init__(self, heads: Sequence[nn.Linear], sizes: Sequence[int]):
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        self.sizes = list(sizes)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """A copy of their matrices as one, of shape `(vocab_size, sum of sizes)`."""
+        return torch.cat([head.weight for head in self.heads], 1)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(..., sum of sizes)`): The members' readouts, side by side.
+
+        Returns:
+            `torch.Tensor` of shape `(..., vocab_size)`, at least float32.
+        """
+        logits = [head(part) for head, part in zip(self.heads, hidden_states.split(self.sizes, -1), strict=True)]
+        dtype = torch.promote_types(logits[0].dtype, torch.float32)
+        log_probs = torch.stack([each.to(logits[0].device, dtype).log_softmax(-1) for each in logits])
+        return log_probs.logsumexp(0) - math.log(len(logits))
 
 
 class EnsembleCache(LayeredCache):
@@ -72,11 +169,16 @@ class EnsembleCache(LayeredCache):
             member.reset()
 
 
-class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, AttentionGenerationMixin, GenerationMixin):
+class AttentionEnsembleForConditionalGeneration(
+    AttentionConditionalGenerationModel, AttentionGenerationMixin, GenerationMixin
+):
     r"""
     Models of one vocabulary that generate as one: at each step the next token has the mean of the probabilities that
     the members give it, \\( p(y) = \frac{1}{n} \sum_i p_i(y) \\). Captioners or sequence-to-sequence models; they may
     differ in every size and option of encoder and decoder. `from_members` makes one.
+
+    Members are best trained one by one. Trained as it is, an ensemble lowers the loss of the mean; smoothing and
+    penalty are the first member's.
 
     Args:
         config ([`AttentionEnsembleConfig`]): The configuration.
@@ -84,10 +186,16 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
 
     config_class = AttentionEnsembleConfig
     base_model_prefix = ""
+    # Each member has its own.
+    _tied_weights_keys = None
 
     def __init__(self, config: AttentionEnsembleConfig):
+        attn_implementation = config._attn_implementation
         super().__init__(config)
-        members = [DECLARATIONS[each.model_type].generating_class()(each) for each in config.member_configs()]
+        configs = config.member_configs()
+        for each in configs if attn_implementation is not None else ():
+            each._attn_implementation = attn_implementation
+        members = [DECLARATIONS[each.model_type].generating_class()(each) for each in configs]
         self.members = nn.ModuleList(members)
         self.main_input_name = members[0].main_input_name
         self.input_modalities = members[0].input_modalities
@@ -108,7 +216,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         """
         ensemble = cls(AttentionEnsembleConfig(members=[model.config.to_dict() for model in models]))
         for member, model in zip(ensemble.members, models, strict=True):
-            member.load_state_dict(model.state_dict())
+            member.to(model.dtype).load_state_dict(model.state_dict())
         ensemble.generation_config = copy.deepcopy(models[0].generation_config)
         return ensemble.eval()
 
@@ -120,13 +228,43 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         }
 
     def get_encoder(self, modality: str | None = None) -> EnsembleEncoder:
-        return EnsembleEncoder([member.get_encoder() for member in self.members])
+        return EnsembleEncoder([member.get_encoder(modality) for member in self.members])
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.members[0].get_input_embeddings()
+    def get_input_embeddings(self) -> EnsembleEmbedding:
+        return EnsembleEmbedding([member.get_input_embeddings() for member in self.members])
 
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.members[0].get_output_embeddings()
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """
+        Gives each member its part of a table.
+
+        Args:
+            value (`nn.Embedding` or [`EnsembleEmbedding`]): The members' embeddings side by side.
+        """
+        parts = self.get_input_embeddings().split(value.weight.detach())
+        for member, part in zip(self.members, parts, strict=True):
+            table = nn.Embedding.from_pretrained(part.clone(), freeze=not value.weight.requires_grad)
+            member.set_input_embeddings(table)
+        self.tie_weights()
+
+    def get_output_embeddings(self) -> EnsembleHead:
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Refused: what comes out is no product with one matrix."""
+        raise NotImplementedError("Set the output embeddings of `members`, one by one.")
+
+    def resize_token_embeddings(self, *args, **kwargs) -> EnsembleEmbedding:
+        """As [`~transformers.PreTrainedModel.resize_token_embeddings`], of every member."""
+        return self._resize("resize_token_embeddings", *args, **kwargs)
+
+    def resize_source_token_embeddings(self, *args, **kwargs) -> EnsembleEmbedding:
+        """As [`AttentionSeq2SeqForConditionalGeneration.resize_source_token_embeddings`], of every member."""
+        return self._resize("resize_source_token_embeddings", *args, **kwargs)
+
+    def _resize(self, method: str, *args, **kwargs) -> EnsembleEmbedding:
+        tables = EnsembleEmbedding([getattr(member, method)(*args, **kwargs) for member in self.members])
+        self.config.take_members([member.config.to_dict() for member in self.members])
+        return tables
 
     def make_cache(self) -> EnsembleCache:
         return EnsembleCache(len(self.members))
@@ -138,22 +276,85 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
     def _prepare_model_inputs(self, inputs, bos_token_id, model_kwargs):
         return self.members[0]._prepare_model_inputs(inputs, bos_token_id, model_kwargs)
 
+    @property
+    def lm_head(self) -> EnsembleHead:
+        """The members' output embeddings as one."""
+        sizes = [member.config.readout_size for member in self.members]
+        return EnsembleHead([member.lm_head for member in self.members], sizes)
+
+    def model(
+        self,
+        encoder_outputs: EnsembleEncoderOutput | None = None,
+        cache: EnsembleCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **inputs: Any,
+    ) -> AttentionModelOutput:
+        """
+        The members without their output embeddings as one. The arguments are those of their `forward`.
+
+        Returns:
+            [`AttentionModelOutput`]: `last_hidden_state` is their readouts, side by side; `cross_attentions`, a tuple
+            of one tensor of shape `(rows, 1, target, positions)`, is the mean over heads and members.
+        """
+        if encoder_outputs is not None and not isinstance(encoder_outputs, EnsembleEncoderOutput):
+            raise ValueError(
+                "`encoder_outputs` of an ensemble must be what its encoder gives, an EnsembleEncoderOutput, got "
+                f"{type(encoder_outputs).__name__}."
+            )
+        use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
+        if use_cache and cache is None:
+            cache = self.make_cache()
+        each = [{} for _ in self.members]
+        if encoder_outputs is not None:
+            _hand_out(each, "encoder_outputs", encoder_outputs.members)
+        if cache is not None:
+            _hand_out(each, "cache", cache.members)
+        if inputs_embeds is not None:
+            _hand_out(each, "inputs_embeds", self.get_input_embeddings().split(inputs_embeds))
+        if decoder_inputs_embeds is not None:
+            tables = EnsembleEmbedding([member.model.decoder.embed_tokens for member in self.members])
+            _hand_out(each, "decoder_inputs_embeds", tables.split(decoder_inputs_embeds))
+        outputs = [
+            member.model(**inputs, **own, use_cache=use_cache) for member, own in zip(self.members, each, strict=True)
+        ]
+        return AttentionModelOutput(
+            last_hidden_state=torch.cat([output.last_hidden_state for output in outputs], -1),
+            **{CACHE_NAME: cache},
+            decoder_attentions=outputs[0].decoder_attentions,
+            cross_attentions=None if outputs[0].cross_attentions is None else _mean_maps(outputs),
+            encoder_last_hidden_state=outputs[0].encoder_last_hidden_state,
+            memory_mask=outputs[0].memory_mask,
+        )
+
     @takes_cache
     @can_return_tuple
     def forward(
         self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: EnsembleEncoderOutput | None = None,
         cache: EnsembleCache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
-        **inputs,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        region_features: torch.FloatTensor | None = None,
+        region_mask: torch.Tensor | None = None,
+        region_boxes: torch.FloatTensor | None = None,
+        **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """
-        The arguments of the members' forward.
+        The arguments of the members' forward: of captioners, the image's, of sequence-to-sequence models, the
+        source's. Embeddings, `inputs_embeds` and `decoder_inputs_embeds`, are those of all members side by side.
 
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)` are the
@@ -161,58 +362,42 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
             positions)`, is the mean over heads and members.
 
         Raises:
-            RuntimeError: In training mode: train the members.
             ValueError:
                 Where neither decoder inputs nor labels are given, or maps are asked for and the members' have not the
                 same positions.
         """
-        if self.training:
-            raise RuntimeError(
-                "An ensemble does not train: train its members one by one. `eval()` leaves training mode."
-            )
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        use_cache = (self.config.use_cache and labels is None) if use_cache is None else use_cache
-        if decoder_input_ids is None:
-            if labels is None:
-                raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
-            decoder_input_ids = self.members[0].prepare_decoder_input_ids_from_labels(labels)
-        if use_cache and cache is None:
-            cache = self.make_cache()
-        num_members = len(self.members)
-        outputs = [
-            member(
-                **inputs,
-                decoder_input_ids=decoder_input_ids,
-                decoder_attention_mask=decoder_attention_mask,
-                encoder_outputs=memory,
-                cache=member_cache,
-                use_cache=use_cache,
-                output_attentions=output_attentions,
-                return_dict=True,
-                logits_to_keep=logits_to_keep,
-            )
-            for member, memory, member_cache in zip(
-                self.members,
-                [None] * num_members if encoder_outputs is None else encoder_outputs.members,
-                [None] * num_members if cache is None else cache.members,
-                strict=True,
-            )
-        ]
-        log_probs = torch.stack([output.logits.float().log_softmax(-1) for output in outputs])
-        logits = log_probs.logsumexp(0) - math.log(num_members)
-        loss = None
-        if labels is not None:
-            loss = F.nll_loss(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
-        return Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            **{CACHE_NAME: cache},
-            decoder_attentions=() if output_attentions else None,
-            cross_attentions=_mean_maps(outputs) if output_attentions else None,
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "inputs_embeds": inputs_embeds,
+            "pixel_values": pixel_values,
+            "region_features": region_features,
+            "region_mask": region_mask,
+            "region_boxes": region_boxes,
+        }
+        return self.run(
+            labels,
+            logits_to_keep,
+            num_items_in_batch,
+            decoder_input_ids,
+            decoder_inputs_embeds,
+            use_cache,
+            output_attentions,
+            token_weights,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            cache=cache,
+            **{name: value for name, value in inputs.items() if value is not None},
         )
 
 
-def _mean_maps(outputs: list[Seq2SeqLMOutput]) -> tuple[torch.Tensor, ...]:
+def _hand_out(arguments: list[dict[str, Any]], name: str, values: Sequence[Any]) -> None:
+    """Puts each member's value among its arguments."""
+    for own, value in zip(arguments, values, strict=True):
+        own[name] = value
+
+
+def _mean_maps(outputs: list[AttentionModelOutput]) -> tuple[torch.Tensor, ...]:
     maps = [output.cross_attentions[0].mean(1, keepdim=True) for output in outputs if output.cross_attentions]
     if len({weights.shape for weights in maps}) > 1:
         raise ValueError(

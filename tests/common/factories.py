@@ -80,8 +80,8 @@ class ModelFactory:
             for name, parameter in model.named_parameters():
                 scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9
                 parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * scale)
-            # So that sentences end neither at once nor all at the same step.
-            model.lm_head.bias[END] = self.end_bias
+        # So that sentences end neither at once nor all at the same step.
+        set_bias(model, END, self.end_bias)
         return model.eval()
 
     def to_double(self, model: PreTrainedModel, inputs: dict) -> tuple[PreTrainedModel, dict]:
@@ -255,6 +255,14 @@ def _params(factory: ModelFactory, chosen: list[dict] | None) -> list:
         )
         for number, settings in enumerate([*few, *rest])
     ]
+
+
+@torch.no_grad()
+def set_bias(model: PreTrainedModel, tokens: int | list[int], value: float) -> None:
+    """Makes tokens likely or unlikely, in every output embedding of a model."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("lm_head.bias"):
+            parameter[tokens] = value
 
 
 def to_dtype(inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:

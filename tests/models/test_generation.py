@@ -13,6 +13,7 @@ from common.factories import (
     over_encoder_decoders,
     over_models,
     prompt_length,
+    set_bias,
     take,
     to_dtype,
 )
@@ -198,8 +199,7 @@ def test_no_beams_are_refused(factory):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_padding_and_unknown_are_never_generated(factory, strategy):
     model = factory.make_model()
-    with torch.no_grad():
-        model.lm_head.bias[[PAD, UNKNOWN]] = 30.0
+    set_bias(model, [PAD, UNKNOWN], 30.0)
     inputs = factory.make_inputs(1 if strategy in ONE_SEQUENCE else 3)
     for more in ({}, {"generation_config": GenerationConfig(max_new_tokens=NEW_TOKENS)}):
         sequences = generate(factory, model, inputs, strategy, **more).sequences
@@ -212,8 +212,7 @@ def test_padding_and_unknown_are_never_generated(factory, strategy):
 def test_one_token_for_the_end_and_for_padding_or_unknown_words(factory, name):
     """As tokenizers have it that know but one special token: it ends a sentence none the less."""
     model = factory.make_model(**{name: END})
-    with torch.no_grad():
-        model.lm_head.bias[END] = 30.0
+    set_bias(model, END, 30.0)
     inputs = factory.make_inputs(2)
     outputs = generate(factory, model, inputs, "greedy")
     assert len(outputs.scores) == 1 and (outputs.sequences[:, -1] == END).all()
@@ -297,8 +296,7 @@ def test_streamer(factory, strategy):
 @over_models
 def test_number_of_new_tokens(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
-    with torch.no_grad():
-        model.lm_head.bias[END] = -30
+    set_bias(model, END, -30.0)
     prompt, given = prompt_length(model, inputs), generation_inputs(model, inputs)
     assert model.generate(**given).shape == (2, model.generation_config.max_length)
     assert model.generate(**given, max_new_tokens=4).shape == (2, prompt + 5)
@@ -365,7 +363,7 @@ def test_features_that_are_no_numbers_are_reported(factory, value):
 def test_a_weight_that_is_no_number_is_reported(factory, strategy):
     model, inputs = factory.make_model(), factory.make_inputs(1)
     with torch.no_grad():
-        model.model.decoder.readout.weight[0, 0] = torch.nan
+        next(weight for name, weight in model.named_parameters() if name.endswith("readout.weight"))[0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         generate(factory, model, inputs, strategy)
 

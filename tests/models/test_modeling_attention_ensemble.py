@@ -2,11 +2,21 @@
 
 import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import test_alignment
+import test_arguments
+import test_cache
+import test_devices
+import test_generation
+import test_loss
+import test_modeling_attention
+import test_recomputation
+import test_versions
 import torch
-from common.factories import END, FACTORIES, START, ModelFactory
+from common.factories import END, FACTORIES, START, ModelFactory, set_bias, suite_of
 from common.remote_code import run_without_the_package
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -20,8 +30,41 @@ from transformers import (
 from hf_attention import AttentionEnsembleConfig, AttentionEnsembleForConditionalGeneration, attention_maps
 
 
+@dataclass(frozen=True)
+class EnsembleFactory(ModelFactory):
+    """Ensembles of two models of the sizes asked for, with weights of their own."""
+
+    def make_config(self, **settings) -> AttentionEnsembleConfig:
+        return AttentionEnsembleConfig(members=[super().make_config(**settings).to_dict()] * 2)
+
+    def make_model(self, **settings) -> AttentionEnsembleForConditionalGeneration:
+        model = AttentionEnsembleForConditionalGeneration(self.make_config(**settings))
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9
+                parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * scale)
+        set_bias(model, END, self.end_bias)
+        return model.eval()
+
+
 KINDS = {factory.name: factory for factory in FACTORIES if factory.name in ("captioner", "seq2seq")}
 AUTO_CLASSES = {"captioner": AutoModelForImageTextToText, "seq2seq": AutoModelForSeq2SeqLM}
+OVER_MODELS = [EnsembleFactory(**vars(factory)) for factory in KINDS.values()]
+OVER_CONFIGURATIONS = [{"attention_type": "scaled_dot", "num_attention_heads": 2}, {"tie_word_embeddings": True}]
+globals().update(
+    suite_of(
+        test_alignment,
+        test_arguments,
+        test_cache,
+        test_devices,
+        test_generation,
+        test_loss,
+        test_modeling_attention,
+        test_recomputation,
+        test_versions,
+    )
+)
 MAPS = {"output_attentions": True, "return_dict_in_generate": True}
 
 
@@ -41,7 +84,7 @@ def make_members(factory: ModelFactory) -> list[PreTrainedModel]:
 
 
 @pytest.fixture(params=KINDS)
-def factory(request: pytest.FixtureRequest) -> ModelFactory:
+def kind(request: pytest.FixtureRequest) -> ModelFactory:
     return KINDS[request.param]
 
 
@@ -52,8 +95,8 @@ def mean_log_probs(members: list[PreTrainedModel], inputs: dict, tokens: torch.L
 
 
 @torch.no_grad()
-def test_forward_is_the_mean_of_the_probabilities(factory: ModelFactory) -> None:
-    members, inputs = make_members(factory), factory.make_inputs(3)
+def test_forward_is_the_mean_of_the_probabilities(kind: ModelFactory) -> None:
+    members, inputs = make_members(kind), kind.make_inputs(3)
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
     labels = torch.tensor([[5, 6, END], [7, END, -100], [8, 9, 10]])
     output = ensemble(**inputs, labels=labels, output_attentions=True)
@@ -68,8 +111,8 @@ def test_forward_is_the_mean_of_the_probabilities(factory: ModelFactory) -> None
 
 
 @torch.no_grad()
-def test_greedy_search_equals_a_loop_without_cache(factory: ModelFactory) -> None:
-    members, inputs = make_members(factory), factory.make_inputs(3)
+def test_greedy_search_equals_a_loop_without_cache(kind: ModelFactory) -> None:
+    members, inputs = make_members(kind), kind.make_inputs(3)
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
     tokens = torch.full((3, 1), START)
     ended = torch.zeros(3, dtype=torch.bool)
@@ -84,9 +127,9 @@ def test_greedy_search_equals_a_loop_without_cache(factory: ModelFactory) -> Non
 
 
 @torch.no_grad()
-def test_a_wide_beam_finds_the_most_likely_sentence(factory: ModelFactory) -> None:
+def test_a_wide_beam_finds_the_most_likely_sentence(kind: ModelFactory) -> None:
     """Every sentence of up to three words is scored one by one."""
-    members, inputs = make_members(factory), factory.make_inputs(1)
+    members, inputs = make_members(kind), kind.make_inputs(1)
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
     words = range(END + 1, ensemble.config.vocab_size)
     candidates = []
@@ -117,10 +160,10 @@ def test_a_wide_beam_finds_the_most_likely_sentence(factory: ModelFactory) -> No
     ids=str,
 )
 @torch.no_grad()
-def test_maps_are_those_of_the_teacher_forced_pass(factory: ModelFactory, strategy: dict) -> None:
+def test_maps_are_those_of_the_teacher_forced_pass(kind: ModelFactory, strategy: dict) -> None:
     alone = "prompt_lookup_num_tokens" in strategy or "assistant_model" in strategy
-    inputs = factory.make_inputs(1 if alone else 3)
-    members = make_members(factory)
+    inputs = kind.make_inputs(1 if alone else 3)
+    members = make_members(kind)
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
     if "assistant_model" in strategy:
         strategy = {"assistant_model": members[0]}
@@ -136,8 +179,8 @@ def test_maps_are_those_of_the_teacher_forced_pass(factory: ModelFactory, strate
 
 
 @torch.no_grad()
-def test_an_ensemble_of_one_is_the_model(factory: ModelFactory) -> None:
-    model, inputs = factory.make_model(), factory.make_inputs(3)
+def test_an_ensemble_of_one_is_the_model(kind: ModelFactory) -> None:
+    model, inputs = kind.make_model(), kind.make_inputs(3)
     ensemble = AttentionEnsembleForConditionalGeneration.from_members([model])
     for settings in ({}, {"num_beams": 3}):
         settings |= {"max_new_tokens": 8, "do_sample": False}
@@ -145,12 +188,12 @@ def test_an_ensemble_of_one_is_the_model(factory: ModelFactory) -> None:
 
 
 @torch.no_grad()
-def test_saved_and_loaded_by_the_auto_class(factory: ModelFactory, tmp_path) -> None:
-    members, inputs = make_members(factory), factory.make_inputs(2)
+def test_saved_and_loaded_by_the_auto_class(kind: ModelFactory, tmp_path) -> None:
+    members, inputs = make_members(kind), kind.make_inputs(2)
     members[0].generation_config.num_beams = 2
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
     ensemble.save_pretrained(tmp_path)
-    loaded, info = AUTO_CLASSES[factory.name].from_pretrained(tmp_path, output_loading_info=True)
+    loaded, info = AUTO_CLASSES[kind.name].from_pretrained(tmp_path, output_loading_info=True)
     assert type(loaded) is AttentionEnsembleForConditionalGeneration
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert loaded.generation_config.num_beams == 2
@@ -199,8 +242,14 @@ def test_what_does_not_go_together_is_refused() -> None:
         ensemble.from_members([seq2seq.make_model(), captioner.make_model()])
     with pytest.raises(ValueError, match="must be one of .* got 'bert'"):
         AttentionEnsembleConfig(members=[{"model_type": "bert"}])
-    with pytest.raises(RuntimeError, match="does not train"):
-        ensemble.from_members([seq2seq.make_model()]).train()(**seq2seq.make_inputs(1), labels=torch.tensor([[5]]))
+    both = ensemble.from_members([seq2seq.make_model(), seq2seq.make_model(embedding_size=5)])
+    with pytest.raises(ValueError, match="side by side, of 11 numbers, got 6"):
+        both(**seq2seq.make_inputs(1), decoder_inputs_embeds=torch.zeros(1, 2, 6))
+    inputs = seq2seq.make_inputs(1)
+    with pytest.raises(ValueError, match="what its encoder gives, an EnsembleEncoderOutput, got EncoderOutput"):
+        both(encoder_outputs=both.members[0].get_encoder()(**inputs), decoder_input_ids=torch.tensor([[START]]))
+    with pytest.raises(NotImplementedError, match="one by one"):
+        both.set_output_embeddings(torch.nn.Linear(2, 2))
 
 
 def test_tied_members_stay_tied(tmp_path: Path) -> None:
