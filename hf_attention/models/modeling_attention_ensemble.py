@@ -200,6 +200,7 @@ class AttentionEnsembleForConditionalGeneration(
         self.main_input_name = members[0].main_input_name
         self.input_modalities = members[0].input_modalities
         self.post_init()
+        self.set_generation_defaults(members[0].generation_config.max_length)
 
     @classmethod
     def from_members(cls, models: Sequence[Member]) -> Self:
@@ -282,6 +283,7 @@ class AttentionEnsembleForConditionalGeneration(
         sizes = [member.config.readout_size for member in self.members]
         return EnsembleHead([member.lm_head for member in self.members], sizes)
 
+    @can_return_tuple
     def model(
         self,
         encoder_outputs: EnsembleEncoderOutput | None = None,
@@ -303,6 +305,11 @@ class AttentionEnsembleForConditionalGeneration(
                 "`encoder_outputs` of an ensemble must be what its encoder gives, an EnsembleEncoderOutput, got "
                 f"{type(encoder_outputs).__name__}."
             )
+        if cache is not None and len(getattr(cache, "members", ())) != len(self.members):
+            raise ValueError(
+                f"`cache` (`past_key_values`) must be an `EnsembleCache` of {len(self.members)} members, as "
+                f"`make_cache()` gives it, got {type(cache).__name__}."
+            )
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = self.make_cache()
@@ -317,7 +324,8 @@ class AttentionEnsembleForConditionalGeneration(
             tables = EnsembleEmbedding([member.model.decoder.embed_tokens for member in self.members])
             _hand_out(each, "decoder_inputs_embeds", tables.split(decoder_inputs_embeds))
         outputs = [
-            member.model(**inputs, **own, use_cache=use_cache) for member, own in zip(self.members, each, strict=True)
+            member.model(**inputs, **own, use_cache=use_cache, return_dict=True)
+            for member, own in zip(self.members, each, strict=True)
         ]
         return AttentionModelOutput(
             last_hidden_state=torch.cat([output.last_hidden_state for output in outputs], -1),

@@ -62,6 +62,11 @@ class EnsembleEncoderOutput(ModelOutput):
         """The first member's memory."""
         return self.members[0].last_hidden_state
 
+    @property
+    def memory_mask(self) -> torch.Tensor | None:
+        """Of the first member's memory."""
+        return self.members[0].memory_mask
+
 
 @dataclass
 class AttentionDecoderOutput(ModelOutput):

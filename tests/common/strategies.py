@@ -47,7 +47,8 @@ def generate(factory: ModelFactory, model: PreTrainedModel, inputs: dict, strate
     elif "assistant_model" in settings:
         assistant = factory.make_model(rnn_type="gru", attention_type="general")
         # Near enough to the model to be right at times.
-        assistant.lm_head.bias.copy_(model.lm_head.bias)
+        biases = {name: value for name, value in model.state_dict().items() if name.endswith("lm_head.bias")}
+        assistant.load_state_dict(biases, strict=False)
         settings["assistant_model"] = assistant
     kwargs = {"max_new_tokens": NEW_TOKENS, "output_attentions": True, "output_scores": True, **settings, **kwargs}
     words = (kwargs.pop(name, None) for name in ("decoder_input_ids", "decoder_attention_mask"))

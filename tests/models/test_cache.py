@@ -28,7 +28,7 @@ def test_cropped_tokens_have_never_been(factory, settings):
     model, inputs = factory.to_double(factory.make_model(**settings), factory.make_inputs(2))
     tokens, other = make_tokens(rows=2, length=7), make_tokens(rows=2, length=4)[:, 1:]
     for dropped in range(6):
-        cache = RecurrentCache()
+        cache = model.make_cache()
         step(model, inputs, cache, tokens[:, :1])
         cache.activate_past_recording()
         step(model, inputs, cache, tokens[:, 1:6])
@@ -42,7 +42,7 @@ def test_cropped_tokens_have_never_been(factory, settings):
 @over_models
 def test_all_tokens_can_be_taken_back(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
-    tokens, cache = make_tokens(rows=2, length=4), RecurrentCache()
+    tokens, cache = make_tokens(rows=2, length=4), model.make_cache()
     cache.activate_past_recording()
     expected = step(model, inputs, cache, tokens)
     cache.crop(-4 - prompt_length(model, inputs))
@@ -53,7 +53,7 @@ def test_all_tokens_can_be_taken_back(factory):
 @over_models
 def test_tokens_that_were_not_recorded_cannot_be_taken_back(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
-    tokens, cache = make_tokens(rows=2, length=4), RecurrentCache()
+    tokens, cache = make_tokens(rows=2, length=4), model.make_cache()
     step(model, inputs, cache, tokens)
     assert not cache.is_croppable
     with pytest.raises(RuntimeError, match="activate_past_recording"):
@@ -71,7 +71,7 @@ def test_tokens_to_keep_are_tokens_to_take_back():
     """transformers until 5.13 says how many tokens stay, later ones say how many go."""
     factory = FACTORIES[0]
     model, inputs, tokens = factory.make_model(), factory.make_inputs(2), make_tokens(rows=2, length=6)
-    caches = RecurrentCache(), RecurrentCache()
+    caches = model.make_cache(), model.make_cache()
     for cache, crop in zip(caches, (-2, 4), strict=True):
         cache.activate_past_recording()
         step(model, inputs, cache, tokens)
@@ -92,7 +92,7 @@ def test_rows_of_a_cache_move(factory, settings, recorded):
     tokens = make_tokens(rows=3, length=5)
 
     def cached() -> RecurrentCache:
-        cache = RecurrentCache()
+        cache = model.make_cache()
         if recorded:
             cache.activate_past_recording()
         step(model, inputs, cache, tokens[:, :4])
@@ -118,7 +118,7 @@ def test_rows_of_a_cache_move(factory, settings, recorded):
     assert_close(step(model, repeat(inputs, 2), cache, six), expected[:, -1:], **CLOSE)
 
     # Beams of one item change places, and their memory is the same.
-    shared, cache = take(inputs, 1), RecurrentCache()
+    shared, cache = take(inputs, 1), model.make_cache()
     step(model, shared, cache, tokens[:, :4])
     order = torch.tensor([1, 1, 0])
     cache.reorder_cache(order)
@@ -129,11 +129,11 @@ def test_rows_of_a_cache_move(factory, settings, recorded):
 @over_models
 def test_a_reset_cache_is_new(factory):
     model, inputs = factory.make_model(), factory.make_inputs(2)
-    tokens, cache = make_tokens(rows=2, length=3), RecurrentCache()
+    tokens, cache = make_tokens(rows=2, length=3), model.make_cache()
     expected = step(model, inputs, cache, tokens)
     cache.reset()
     assert cache.get_seq_length() == 0
-    assert cache.state is None
+    assert all(layer.state is None for layer in cache.layers)
     other = factory.make_inputs(3)
     step(model, other, cache, make_tokens(rows=3, length=2))
     cache.reset()
@@ -142,12 +142,14 @@ def test_a_reset_cache_is_new(factory):
 
 @over_models
 def test_the_state_does_not_grow(factory):
-    model, inputs, cache = factory.make_model(coverage=True), factory.make_inputs(2), RecurrentCache()
+    model, inputs = factory.make_model(coverage=True), factory.make_inputs(2)
+    cache = model.make_cache()
     sizes = []
     for token in make_tokens(rows=2, length=5).split(1, 1):
         step(model, inputs, cache, token)
         held = []
-        cache.state.map(lambda tensor, held=held: held.append(tensor.numel()))
+        for layer in cache.layers:
+            layer.state.map(lambda tensor, held=held: held.append(tensor.numel()))
         sizes.append(sum(held))
     assert len(set(sizes)) == 1
-    assert len(cache.layers[0].past_states) == 1
+    assert all(len(layer.past_states) == 1 for layer in cache.layers)

@@ -50,8 +50,11 @@ class EnsembleFactory(ModelFactory):
 
 KINDS = {factory.name: factory for factory in FACTORIES if factory.name in ("captioner", "seq2seq")}
 AUTO_CLASSES = {"captioner": AutoModelForImageTextToText, "seq2seq": AutoModelForSeq2SeqLM}
-OVER_MODELS = [EnsembleFactory(**vars(factory)) for factory in KINDS.values()]
-OVER_CONFIGURATIONS = [{"attention_type": "scaled_dot", "num_attention_heads": 2}, {"tie_word_embeddings": True}]
+OVER_MODELS = [EnsembleFactory(**{**vars(factory), "end_bias": 3.5}) for factory in KINDS.values()]
+OVER_CONFIGURATIONS = [
+    {"attention_type": "scaled_dot", "num_attention_heads": 2},
+    {"attention_type": "additive", "tie_word_embeddings": True},
+]
 globals().update(
     suite_of(
         test_alignment,
