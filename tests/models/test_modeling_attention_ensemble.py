@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import test_modeling_attention
 import test_recomputation
 import test_versions
 import torch
+from common import tiny_captioner
 from common.factories import END, FACTORIES, START, ModelFactory, set_bias, suite_of
 from common.remote_code import run_without_the_package
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -24,10 +26,17 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
-from hf_attention import AttentionEnsembleConfig, AttentionEnsembleForConditionalGeneration, attention_maps
+from hf_attention import (
+    AttentionEnsembleConfig,
+    AttentionEnsembleForConditionalGeneration,
+    AttentionSeq2SeqTokenizer,
+    attention_maps,
+)
 
 
 @dataclass(frozen=True)
@@ -203,8 +212,8 @@ def test_saved_and_loaded_by_the_auto_class(kind: ModelFactory, tmp_path) -> Non
     assert torch.equal(loaded.generate(**inputs), ensemble.generate(**inputs))
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    vocabulary = ["<pad>", "<unk>", "<s>", "</s>", *"abcdefghi"]
+def make_tokenizer(words: Sequence[str] = "abcdefghi") -> PreTrainedTokenizerFast:
+    vocabulary = ["<pad>", "<unk>", "<s>", "</s>", *words]
     tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
@@ -255,17 +264,108 @@ def test_what_does_not_go_together_is_refused() -> None:
         both.set_output_embeddings(torch.nn.Linear(2, 2))
 
 
-def test_tied_members_stay_tied(tmp_path: Path) -> None:
-    ensemble = AttentionEnsembleForConditionalGeneration.from_members(
-        [FACTORIES[0].make_model(tie_word_embeddings=True), FACTORIES[0].make_model()]
-    )
+@pytest.mark.parametrize("settings", [{}, {"source_vocab_size": None, "share_encoder_decoder_embeddings": True}])
+def test_tied_members_stay_tied(kind: ModelFactory, settings: dict, tmp_path: Path) -> None:
+    if settings and kind.name == "captioner":
+        pytest.skip("a captioner reads no words")
+    settings = {**settings, "embedding_size": 6, "encoder_embedding_size": 6} if settings else {}
+    members = [kind.make_model(tie_word_embeddings=True, **settings), kind.make_model(**settings)]
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
+    assert ensemble.num_parameters() == sum(member.num_parameters() for member in members)
     ensemble.save_pretrained(tmp_path)
-    loaded, info = AttentionEnsembleForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
+    loaded, info = AUTO_CLASSES[kind.name].from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
     heads = [member.lm_head.weight is member.model.decoder.embed_tokens.weight for member in loaded.members]
     assert heads == [True, False]
+    if settings:
+        assert all(
+            member.get_encoder().embed_tokens.weight is member.model.decoder.embed_tokens.weight
+            for member in loaded.members
+        )
     for name, tensor in ensemble.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+@torch.no_grad()
+def test_embeddings_of_all_members_side_by_side(kind: ModelFactory) -> None:
+    members, inputs = make_members(kind), kind.make_inputs(2)
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
+    tokens = torch.tensor([[START, 5, 6], [START, 7, 8]])
+    expected = ensemble(**inputs, decoder_input_ids=tokens).logits
+    embeddings = torch.cat([member.model.decoder.embed_tokens(tokens) for member in members], -1)
+    torch.testing.assert_close(ensemble(**inputs, decoder_inputs_embeds=embeddings).logits, expected)
+    if kind.name == "captioner":
+        return
+    table = ensemble.get_input_embeddings()
+    assert (table.num_embeddings, table.embedding_dim) == (13, 3 * 6 - 1)
+    sources = {"inputs_embeds": table(inputs["input_ids"]), "attention_mask": inputs["attention_mask"]}
+    torch.testing.assert_close(ensemble(**sources, decoder_input_ids=tokens).logits, expected)
+    assert torch.equal(ensemble.generate(**sources, max_new_tokens=5), ensemble.generate(**inputs, max_new_tokens=5))
+    new = torch.nn.Embedding(13, table.embedding_dim)
+    sources["inputs_embeds"] = new(inputs["input_ids"])
+    ensemble.set_input_embeddings(new)
+    results = [ensemble(**given, decoder_input_ids=tokens).logits for given in (inputs, sources)]
+    torch.testing.assert_close(*results)
+
+
+@torch.no_grad()
+def test_resized_for_more_tokens(kind: ModelFactory, tmp_path: Path) -> None:
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(make_members(kind))
+    ensemble.resize_token_embeddings(17)
+    if kind.name == "seq2seq":
+        ensemble.resize_source_token_embeddings(15)
+        assert ensemble.get_input_embeddings().num_embeddings == 15
+    assert ensemble.config.vocab_size == 17
+    assert ensemble.get_output_embeddings().weight.shape[0] == 17
+    ensemble.save_pretrained(tmp_path)
+    loaded = AUTO_CLASSES[kind.name].from_pretrained(tmp_path)
+    inputs, tokens = kind.make_inputs(2), torch.tensor([[START, 16], [START, 5]])
+    logits = [model(**inputs, decoder_input_ids=tokens).logits for model in (ensemble, loaded)]
+    assert logits[0].shape == (2, 2, 17)
+    torch.testing.assert_close(*logits)
+
+
+def test_the_last_logits_beside_a_loss(kind: ModelFactory) -> None:
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(make_members(kind))
+    inputs, labels = kind.make_inputs(2), torch.tensor([[5, 6, END], [7, END, -100]])
+    whole, last = (ensemble(**inputs, labels=labels, logits_to_keep=kept) for kept in (0, 1))
+    torch.testing.assert_close(last.loss, whole.loss)
+    torch.testing.assert_close(last.logits, whole.logits[:, -1:])
+    torch.testing.assert_close(ensemble(**inputs, labels=labels, num_items_in_batch=10).loss, whole.loss * 5 / 10)
+
+
+def test_the_implementation_of_attention_reaches_the_backbones(tmp_path: Path) -> None:
+    AttentionEnsembleForConditionalGeneration.from_members([tiny_captioner.make_model()] * 2).save_pretrained(tmp_path)
+    for wanted in ("eager", "sdpa"):
+        loaded = AutoModelForImageTextToText.from_pretrained(tmp_path, attn_implementation=wanted)
+        for member in loaded.members:
+            assert member.model.encoder.backbone.config._attn_implementation == wanted
+
+
+def test_a_source_vocabulary_larger_than_the_target_s(tmp_path: Path) -> None:
+    members = [KINDS["seq2seq"].make_model(source_vocab_size=30) for _ in range(2)]
+    AttentionEnsembleForConditionalGeneration.from_members(members).save_pretrained(tmp_path)
+    words = [*"abcdefghi", *(f"w{number}" for number in range(17))]
+    tokenizer = AttentionSeq2SeqTokenizer.from_tokenizers(make_tokenizer(words), make_tokenizer())
+    tokenizer.save_pretrained(tmp_path)
+    assert pipeline("translation", model=str(tmp_path))("a w16", min_new_tokens=2, max_new_tokens=4)
+
+
+def test_trainer_evaluates_and_trains_it(kind: ModelFactory, tmp_path: Path) -> None:
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(make_members(kind))
+    inputs = kind.make_inputs(3)
+    rows = [
+        {name: value[row] for name, value in inputs.items()} | {"labels": torch.tensor([5, END])} for row in range(3)
+    ]
+    arguments = TrainingArguments(str(tmp_path), num_train_epochs=1, report_to="none", use_cpu=True)
+    trainer = Trainer(ensemble, arguments, train_dataset=rows, eval_dataset=rows)
+    expected = ensemble(**inputs).loss.item()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-4)
+    before = [member.lm_head.weight.clone() for member in ensemble.members]
+    trainer.train()
+    assert not any(
+        torch.equal(member.lm_head.weight, old) for member, old in zip(ensemble.members, before, strict=True)
+    )
 
 
 def test_a_member_s_field_of_a_newer_version_is_refused(tmp_path: Path) -> None:
