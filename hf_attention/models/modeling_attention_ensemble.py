@@ -175,7 +175,7 @@ class AttentionEnsembleForConditionalGeneration(AttentionPreTrainedModel, Attent
         if decoder_input_ids is None:
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
-            decoder_input_ids = self.members[0].prepare_decoder_input_ids_from_labels(labels)
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         if use_cache and cache is None:
             cache = self.make_cache()
         num_members = len(self.members)

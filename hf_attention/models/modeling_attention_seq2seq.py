@@ -38,9 +38,7 @@ class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
         embeddings = super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         encoder = self.get_encoder()
         if self.config.share_encoder_decoder_embeddings:
-            encoder.embed_tokens = nn.Embedding.from_pretrained(
-                embeddings.weight, freeze=False, padding_idx=self.config.pad_token_id
-            )
+            encoder.embed_tokens = nn.Embedding.from_pretrained(embeddings.weight, freeze=False)
             self.tie_weights()
         elif self.config.source_vocab_size is None:
             encoder.embed_tokens = self._get_resized_embeddings(
