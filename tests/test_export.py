@@ -138,7 +138,7 @@ def generate_greedily(
     for _ in range(max_new_tokens):
         outputs, state = take_step(step, tokens, state)
         logits = outputs["logits"]
-        logits[:, model.generation_config.suppress_tokens] = -torch.inf
+        logits[:, model.suppressed_tokens()] = -torch.inf
         new = logits.argmax(-1).masked_fill(is_done, model.config.pad_token_id)
         tokens, is_done = torch.cat([tokens, new[:, None]], 1), is_done | (new == model.config.eos_token_id)
         maps.append(outputs.get("attentions"))
@@ -155,7 +155,7 @@ def test_tokens_and_maps_of_onnx_runtime(make_example: Callable[[], Example], tm
     encoder, step = Session(tmp_path / "encoder.onnx"), Session(tmp_path / "decoder_step.onnx")
     for given in (inputs, *of_other_sizes(inputs, fixed_axes(model))):
         state = encoder(given)
-        start = torch.full((len(state["hidden"]), 1), model.config.decoder_start_token_id)
+        start = torch.full((len(state["hidden"]), 1), model.config.bos_token_id)
         tokens, maps = generate_greedily(model, step, start, state, max_new_tokens=8)
         expected = model.generate(
             **given, max_new_tokens=8, do_sample=False, output_attentions=True, return_dict_in_generate=True

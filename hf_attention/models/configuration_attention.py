@@ -5,12 +5,31 @@ from typing import ClassVar
 
 from .attention import ATTENTION_CLASSES, ATTENTION_TYPES
 from .configuration_remote_code import RemoteCodeConfig
-from .versions import strict
+from .versions import PreTrainedConfig, strict
 
 
 RNN_TYPES = ("lstm", "gru")
 ATTENTION_ORDERS = ("before_rnn", "after_rnn")
 READOUT_ACTIVATIONS = ("tanh", "maxout", None)
+SPECIAL_TOKEN_IDS = ("pad_token_id", "unk_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+
+
+def check_token_ids(config: PreTrainedConfig, vocab_size: int) -> None:
+    """
+    Refuses special tokens that lie outside a vocabulary.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]): Has the special tokens.
+        vocab_size (`int`): The size of the vocabulary.
+
+    Raises:
+        ValueError: Where one lies outside.
+    """
+    for name in SPECIAL_TOKEN_IDS:
+        tokens = getattr(config, name, None)
+        for token in tokens if isinstance(tokens, list) else [tokens]:
+            if token is not None and not 0 <= token < vocab_size:
+                raise ValueError(f"`{name}` must lie in [0, vocab_size={vocab_size}), got {token}.")
 
 
 @strict
@@ -90,14 +109,15 @@ class AttentionDecoderConfig(RemoteCodeConfig):
             Weights are drawn uniformly from `[-initializer_range, initializer_range]`.
         pad_token_id (`int`, *optional*, defaults to 0):
             Padding; never generated.
-        unk_token_id (`int`, *optional*, defaults to 1):
-            Unknown token; never generated.
+        unk_token_id (`int`, *optional*):
+            Unknown token; never generated. It has no default, as nothing brings it into line with a tokenizer: `Trainer`
+            does so with padding, beginning and end alone.
         bos_token_id (`int`, *optional*, defaults to 2):
             Beginning of the sentence.
-        eos_token_id (`int`, *optional*, defaults to 3):
-            End of the sentence.
-        decoder_start_token_id (`int`, *optional*, defaults to 2):
-            The token that the decoder is started with.
+        eos_token_id (`int` or `list[int]`, *optional*, defaults to 3):
+            End of the sentence. `None`: nothing ends one but its length.
+        decoder_start_token_id (`int`, *optional*):
+            The token that the decoder is started with. `None`: `bos_token_id`, whatever that is by then.
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "encoder_last_hidden_state"]
@@ -166,11 +186,11 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     initializer_range: float | int = 0.1
     use_cache: bool = True
     is_encoder_decoder: bool = True
-    pad_token_id: int = 0
-    unk_token_id: int | None = 1
-    bos_token_id: int = 2
-    eos_token_id: int | list[int] = 3
-    decoder_start_token_id: int = 2
+    pad_token_id: int | None = 0
+    unk_token_id: int | None = None
+    bos_token_id: int | None = 2
+    eos_token_id: int | list[int] | None = 3
+    decoder_start_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
         if self.readout_size is None:
@@ -219,11 +239,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
             raise ValueError(
                 f"`doubly_stochastic_penalty` must not be negative, got {self.doubly_stochastic_penalty}."
             )
-        for name in ("pad_token_id", "unk_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
-            tokens = getattr(self, name)
-            for token in tokens if isinstance(tokens, list) else [tokens]:
-                if token is not None and not 0 <= token < self.vocab_size:
-                    raise ValueError(f"`{name}` must lie in [0, vocab_size={self.vocab_size}), got {token}.")
+        check_token_ids(self, self.vocab_size)
 
     def _check_combinations(self):
         kind = self.attention_type

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import Pipeline
 
-from .configuration_attention import AttentionDecoderConfig
+from .configuration_attention import SPECIAL_TOKEN_IDS, AttentionDecoderConfig
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .configuration_remote_code import RemoteCodeConfig
@@ -13,22 +13,14 @@ from .versions import strict
 
 MEMBER_CONFIGS = {config.model_type: config for config in (AttentionCaptionerConfig, AttentionSeq2SeqConfig)}
 # What the members must agree on: they read the same inputs and predict the same tokens.
-SHARED = (
-    "model_type",
-    "vocab_size",
-    "source_vocab_size",
-    "pad_token_id",
-    "unk_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "decoder_start_token_id",
-)
+SHARED = ("model_type", "vocab_size", "source_vocab_size", *SPECIAL_TOKEN_IDS)
 
 
 @strict
 class AttentionEnsembleConfig(RemoteCodeConfig):
     """
-    Configuration of [`AttentionEnsembleForConditionalGeneration`]. Vocabulary and special tokens are the members'.
+    Configuration of [`AttentionEnsembleForConditionalGeneration`]. The vocabulary is the members', and so are the
+    special tokens unless they are given.
 
     Args:
         members (`list[dict]`, *optional*):
@@ -63,9 +55,10 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
             # It refuses what it does not know, where a newer version has saved it.
             MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
         for name in SHARED[1:]:
-            kwargs.pop(name, None)
-            if name in first:
-                setattr(self, name, first[name])
+            value = kwargs.pop(name, None)
+            # Special tokens may have been changed since, by `Trainer` for one.
+            is_own = name in SPECIAL_TOKEN_IDS and value is not None
+            setattr(self, name, value if is_own else first.get(name))
         super().__post_init__(**kwargs)
 
     @property

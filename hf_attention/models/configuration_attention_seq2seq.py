@@ -125,7 +125,7 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
                     f"`encoder_embedding_size={self.encoder_embedding_size}` and "
                     f"`embedding_size={self.embedding_size}`."
                 )
-        if self.source_vocab_size is not None and self.source_vocab_size <= self.pad_token_id:
+        if None not in (self.source_vocab_size, self.pad_token_id) and self.source_vocab_size <= self.pad_token_id:
             raise ValueError(
                 f"`source_vocab_size` must exceed `pad_token_id={self.pad_token_id}`, got {self.source_vocab_size}."
             )

@@ -63,7 +63,7 @@ class RecurrentLMConfig(AttentionDecoderConfig):
     readout_activation: str | None = None
     readout_layer: bool | None = None
     is_encoder_decoder: bool = False
-    bos_token_id: int = 3
+    bos_token_id: int | None = 3
 
     def __post_init__(self, **kwargs):
         if self.attention_window < 1:

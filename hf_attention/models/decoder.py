@@ -50,7 +50,7 @@ class AttentionDecoder(nn.Module):
         context_size = 0 if self.attention is None else config.memory_size
         recurrent_input_size = context_size if self.attends_before else config.readout_size * config.input_feeding
 
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size)
         self.rnn = make_layers(
             config.rnn_type,
             config.embedding_size + recurrent_input_size,

@@ -1,11 +1,16 @@
 """What every generating model of this package adds to `GenerationMixin`."""
 
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteriaList
 from transformers.generation import GenerationMode
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 
 from .cache import RecurrentCache, check_cache
+from .stop_strings import StopAtStrings
 from .versions import (
     ASSISTANTS_ARE_CROPPED_TO_A_LENGTH,
     CACHE_NAME,
@@ -13,6 +18,9 @@ from .versions import (
     with_native_cache_name,
     with_stated_max_length,
 )
+
+
+logger = logging.get_logger(__name__)
 
 
 class AttentionGenerationMixin(GenerationMixin):
@@ -23,29 +31,77 @@ class AttentionGenerationMixin(GenerationMixin):
 
     def set_generation_defaults(self, max_length: int) -> None:
         """
-        Gives a new model's `generation_config` what these models need: a length, and never to generate the padding or
-        the unknown token, unless that token ends a sentence too.
+        Gives a new model's `generation_config` what these models need: a length.
 
         Args:
             max_length (`int`): The most tokens to generate, the start token included.
         """
-        ends = self.config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        never = [self.config.pad_token_id, self.config.unk_token_id]
         self.generation_config.max_length = max_length
-        self.generation_config.suppress_tokens = [token for token in never if token is not None and token not in ends]
+
+    def suppressed_tokens(self, generation_config: GenerationConfig | None = None, **kwargs) -> list[int]:
+        """
+        What `generate()`, called with these arguments, never generates: `suppress_tokens` where they or the model's
+        `generation_config` say so, else the padding and the unknown token, unless that token ends a sentence too. It
+        is told from the special tokens of the moment, whatever has changed them.
+
+        Args:
+            generation_config ([`~transformers.GenerationConfig`], *optional*): As of `generate()`.
+            kwargs: As of `generate()`.
+
+        Returns:
+            `list[int]`: Token ids.
+        """
+        asked = self._setting("suppress_tokens", generation_config, kwargs)
+        if asked is not None:
+            return list(asked)
+        ends = _as_ids(self._setting("eos_token_id", generation_config, kwargs))
+        never = _as_ids(self._setting("pad_token_id", generation_config, kwargs)) + _as_ids(self.config.unk_token_id)
+        return [token for token in dict.fromkeys(never) if token not in ends]
+
+    def derive_suppressed_tokens(self) -> None:
+        """
+        Of a checkpoint whose `generation_config` has `suppress_tokens` that earlier versions derived from its special
+        tokens: takes them out, so that they are told from the special tokens of the moment.
+        """
+        stored = set(self.generation_config.suppress_tokens or ())
+        ends = set(_as_ids(self.generation_config.eos_token_id))
+        derived = {self.config.pad_token_id, self.config.unk_token_id} | ends
+        if not stored or not stored <= derived:
+            return
+        if stored & ends:
+            logger.warning(
+                f"The checkpoint's `suppress_tokens={sorted(stored)}` hold what ends a text, {sorted(ends)}: they are "
+                "left out. Pass `suppress_tokens` to `generate()` where texts shall not end."
+            )
+        self.generation_config.suppress_tokens = None
+
+    def _setting(self, name: str, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
+        """What `generate()`, called with these arguments, goes by."""
+        if name in kwargs:
+            return kwargs[name]
+        value = getattr(generation_config, name, None)
+        return getattr(self.generation_config, name) if value is None else value
 
     def make_cache(self) -> RecurrentCache:
         """The empty cache that generation starts with."""
         return RecurrentCache()
 
-    def generate(self, *args, **kwargs):
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args,
+        **kwargs,
+    ) -> ModelOutput | torch.LongTensor:
         """
-        As [`~transformers.GenerationMixin.generate`]. Where attention weights are returned, the output also has
-        `generated_mask`, of shape `(sequences, generated tokens)`: False on the padding after a sequence has ended.
+        As [`~transformers.GenerationMixin.generate`]. Padding and unknown words are not generated, as
+        `suppressed_tokens` tells. Where attention weights are returned, the output also has `generated_mask`, of shape
+        `(sequences, generated tokens)`: False on the padding after a sequence has ended.
 
         Raises:
-            ValueError: Where `num_beams` is below 1, or the memory or the logits are not finite.
+            ValueError:
+                Where `num_beams` is below 1, `decoder_input_ids` begin with padding that no `decoder_attention_mask`
+                covers, or the memory or the logits are not finite.
         """
         num_beams = kwargs.get("num_beams")
         if num_beams is not None and num_beams < 1:  # transformers divides by it
@@ -54,34 +110,55 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         if kwargs.get("encoder_outputs") is not None:
             _check_encoder_outputs(kwargs["encoder_outputs"])
+        asked_config, asked = generation_config, dict(kwargs)
+        suppressed = self.suppressed_tokens(asked_config, **asked)
+        if generation_config is None:
+            kwargs["suppress_tokens"] = suppressed or None
+        else:  # generate() takes arguments beside a configuration, but warns
+            generation_config = copy.copy(generation_config)
+            generation_config.suppress_tokens = suppressed or None
+        stop_strings = self._setting("stop_strings", asked_config, asked)
+        if stop_strings is not None and kwargs.get("tokenizer") is not None:
+            criterion = StopAtStrings(kwargs["tokenizer"], stop_strings)
+            kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), criterion])
+            kwargs["stop_strings"] = None
+        if kwargs.get("decoder_input_ids") is not None:
+            kwargs["decoder_input_ids"] = self._with_start_in_front(asked_config, asked)
         with explaining_untested_versions():
-            if len(args) < 2:  # the second is the generation configuration
-                kwargs = with_stated_max_length(kwargs, self.generation_config)
-            outputs = super().generate(*args, **with_native_cache_name(kwargs))
+            kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
+            outputs = super().generate(
+                inputs, kwargs.pop("generation_config"), *args, **with_native_cache_name(kwargs)
+            )
         if not isinstance(outputs, ModelOutput):
             return outputs
         if CACHE_NAME != "cache" and outputs.past_key_values is not None:
             outputs["cache"] = outputs.past_key_values  # the output classes are transformers' own
         attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
         if attentions is not None:
-            generation_config = kwargs.get("generation_config") or self.generation_config
-
-            def token_id(name):
-                ids = kwargs.get(name, getattr(generation_config, name, None))
-                ids = getattr(self.generation_config, name) if ids is None else ids
-                return torch.as_tensor(ids, device=outputs.sequences.device)
-
-            # Beam search may go on for longer than the sequences that it returns.
-            beams = outputs.get("beam_indices")
-            num_tokens = len(attentions) if beams is None else beams.shape[1]
-            tokens = outputs.sequences[:, -num_tokens:]
-            is_end = torch.isin(tokens, token_id("eos_token_id"))
-            is_padding = is_end.cumsum(-1) > is_end.int()  # behind the first end
-            if not torch.isin(token_id("pad_token_id"), token_id("eos_token_id")).any():
-                # Behind the last token of a sequence that a stopping criterion ended.
-                is_padding |= (tokens == token_id("pad_token_id")).flip(-1).cumprod(-1).flip(-1).bool()
-            outputs["generated_mask"] = ~is_padding
+            ends = _as_ids(self._setting("eos_token_id", asked_config, asked))
+            pads = _as_ids(self._setting("pad_token_id", asked_config, asked))
+            outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs
+
+    def _with_start_in_front(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> torch.Tensor:
+        """
+        The `decoder_input_ids`. transformers puts the start token before them unless a row begins with it: where all
+        begin with padding, one more would be read, so it takes the place of padding, which is not.
+        """
+        tokens, mask = kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask")
+        start = self._setting("decoder_start_token_id", generation_config, kwargs)
+        start = self._setting("bos_token_id", generation_config, kwargs) if start is None else start
+        pad = self._setting("pad_token_id", generation_config, kwargs)
+        if tokens.shape[1] == 0 or not isinstance(start, int):
+            return tokens
+        if mask is not None and not mask[:, 0].any():
+            return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
+        if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
+            raise ValueError(
+                f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or, "
+                f"where it is to start the decoder, set `decoder_start_token_id={pad}`, which is {start}."
+            )
+        return tokens
 
     # generate() looks for `inputs_embeds` among these names.
     def prepare_inputs_for_generation(self, input_ids, *args, inputs_embeds=None, **kwargs):
@@ -148,6 +225,28 @@ class AttentionGenerationMixin(GenerationMixin):
                 "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
             )
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+
+
+def _as_ids(tokens: int | Sequence[int] | torch.Tensor | None) -> list[int]:
+    return [] if tokens is None else torch.as_tensor(tokens).flatten().tolist()
+
+
+def _generated_mask(outputs: ModelOutput, num_tokens: int, ends: list[int], pads: list[int]) -> torch.BoolTensor:
+    """False on what follows the end of a sequence."""
+    beams = outputs.get("beam_indices")
+    if beams is not None:  # beam search may go on for longer than the sequences that it returns
+        num_tokens = beams.shape[1]
+    tokens = outputs.sequences[:, -num_tokens:]
+
+    def is_among(ids: list[int]) -> torch.BoolTensor:
+        return torch.isin(tokens, torch.tensor(ids, dtype=tokens.dtype, device=tokens.device))
+
+    is_end = is_among(ends)
+    is_padding = is_end.cumsum(-1) > is_end.int()  # behind the first end
+    if not set(pads) & set(ends):
+        # Behind the last token of a sequence that a stopping criterion ended.
+        is_padding |= is_among(pads).flip(-1).cumprod(-1).flip(-1).bool()
+    return ~is_padding
 
 
 def _check_encoder_outputs(encoder_outputs: ModelOutput) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from typing_extensions import Self
 
 from .cache import RecurrentCache
-from .configuration_attention import AttentionDecoderConfig
+from .configuration_attention import AttentionDecoderConfig, check_token_ids
 from .loss import doubly_stochastic_loss
 from .outputs import AttentionModelOutput, EncoderOutput
 from .prediction import predict_tokens
@@ -20,6 +20,7 @@ from .recomputation import RecomputesRecurrences
 from .versions import (
     CACHE_NAME,
     BasePreTrainedModel,
+    PreTrainedConfig,
     Seq2SeqLMOutput,
     explaining_untested_versions,
     names_of_backbones,
@@ -74,12 +75,16 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
                     is_base_model = issubclass(cls, AttentionEncoderModel)
                     renamed = names_of_backbones(pretrained_model_name_or_path, is_base_model, **kwargs)
                     kwargs["key_mapping"] = {**renamed, **(kwargs.get("key_mapping") or {})} or None
-                return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+                loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except SafetensorError as error:
             raise ValueError(
                 f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
                 f"download it again: {error}"
             ) from error
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.can_generate():
+            model.derive_suppressed_tokens()
+        return loaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -90,8 +95,6 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         elif isinstance(module, nn.Embedding):
             weight = torch.empty_like(module.weight)
             nn.init.uniform_(weight, -self.config.initializer_range, self.config.initializer_range)
-            if module.padding_idx is not None:
-                weight[module.padding_idx] = 0
             init.copy_(module.weight, weight)
         elif isinstance(module, nn.LSTM | nn.GRU):
             bound = module.hidden_size**-0.5
@@ -106,18 +109,53 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`].
+
+        Raises:
+            ValueError: Where a special token of the configuration would be cut off.
+        """
+        if new_num_tokens is not None:
+            check_token_ids(self.config, new_num_tokens)
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         """
-        Shifts labels right: teacher forcing.
+        Shifts labels right: teacher forcing. The decoder is started as `generate()` starts it: with
+        `decoder_start_token_id`, or where that is `None` with `bos_token_id`.
 
         Args:
-            labels (`torch.LongTensor` of shape `(rows, target)`): Targets; -100 becomes padding.
+            labels (`torch.LongTensor` of shape `(rows, target)`):
+                Targets; -100 becomes padding, or where there is none the start token.
 
         Returns:
             `torch.LongTensor` of shape `(rows, target)`: The start token, then all labels but the last.
+
+        Raises:
+            ValueError: Where the configuration has no start token, or `generate()` would start with another.
         """
-        start = labels.new_full((labels.shape[0], 1), self.config.decoder_start_token_id)
-        return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == -100, self.config.pad_token_id)], 1)
+        start, pad = _start_token_id(self.config), self.config.pad_token_id
+        if start is None:
+            raise ValueError(
+                "The decoder has no token to start with: set `decoder_start_token_id` or `bos_token_id` in the "
+                "configuration."
+            )
+        generated_from = _start_token_id(self.generation_config) if self.can_generate() else start
+        if generated_from not in (None, start):
+            raise ValueError(
+                f"`config` starts the decoder with {start}, `generation_config` with {generated_from}: give "
+                "`decoder_start_token_id` (or where it is None `bos_token_id`) the same value in both, so that the "
+                "model generates as it is trained."
+            )
+        first = labels.new_full((labels.shape[0], 1), start)
+        return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, start if pad is None else pad)], 1)
+
+
+def _start_token_id(config: PreTrainedConfig | GenerationConfig) -> int | None:
+    return config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

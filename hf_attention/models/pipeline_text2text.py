@@ -1,7 +1,7 @@
 """The tasks `text2text-generation`, `summarization` and `translation`: a text for a text."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, ClassVar
 
 import torch
@@ -262,9 +262,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             overrides["forced_bos_token_id"] = language[0] if isinstance(language, list) else language
         if replace_unknown:
             # What shall be replaced must be generated first: the unknown token is let through.
-            suppressed = generate_kwargs.get("suppress_tokens", self.model.generation_config.suppress_tokens) or []
             unknown = self._target_tokenizer.unk_token_id
-            generate_kwargs["suppress_tokens"] = [id for id in suppressed if id != unknown]
+            overrides["suppress_tokens"] = [id for id in self._suppressed_tokens(generate_kwargs) if id != unknown]
         if return_maps or replace_unknown:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
         generate_kwargs = self.prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
@@ -295,6 +294,11 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         if source_words is not None:
             answers["source_words"] = source_words
         return answers
+
+    def _suppressed_tokens(self, generate_kwargs: dict[str, Any]) -> Sequence[int]:
+        if hasattr(self.model, "suppressed_tokens"):
+            return self.model.suppressed_tokens(**self.prepare_generate_kwargs(generate_kwargs))
+        return self.asked_for(generate_kwargs).get("suppress_tokens") or ()
 
     def postprocess(
         self,

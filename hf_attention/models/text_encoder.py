@@ -33,7 +33,6 @@ class TextEncoder(nn.Module):
         self.embed_tokens = nn.Embedding(
             config.vocab_size if config.source_vocab_size is None else config.source_vocab_size,
             config.encoder_embedding_size,
-            padding_idx=config.pad_token_id,
         )
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.rnn = (nn.LSTM if is_lstm else nn.GRU)(

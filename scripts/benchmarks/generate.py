@@ -42,7 +42,7 @@ class BareLoop:
     @torch.no_grad()
     def greedy(self, memory: torch.Tensor) -> torch.Tensor:
         cache = RecurrentCache()
-        tokens = [memory.new_full((memory.shape[0],), self.model.config.decoder_start_token_id, dtype=torch.long)]
+        tokens = [memory.new_full((memory.shape[0],), self.model.config.bos_token_id, dtype=torch.long)]
         for _ in range(self.num_tokens):
             tokens.append(self._next_logits(memory, tokens[-1], cache).argmax(-1))
         return torch.stack(tokens, 1)
@@ -51,7 +51,7 @@ class BareLoop:
     def beam(self, memory: torch.Tensor, num_beams: int) -> torch.Tensor:
         batch = memory.shape[0]
         cache = RecurrentCache()
-        sequences = memory.new_full((batch * num_beams, 1), self.model.config.decoder_start_token_id, dtype=torch.long)
+        sequences = memory.new_full((batch * num_beams, 1), self.model.config.bos_token_id, dtype=torch.long)
         scores = torch.full((batch, num_beams), -1e9)
         scores[:, 0] = 0  # all beams start alike: the first step goes on from one
         first_rows = torch.arange(batch).unsqueeze(1) * num_beams
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     with torch.no_grad():
         model.lm_head.weight *= 20  # no two words as likely as each other: the order of a sum would choose
         # Never the end, nor what generate() suppresses.
-        model.lm_head.bias[[config.pad_token_id, config.unk_token_id, config.bos_token_id, config.eos_token_id]] = -1e4
+        model.lm_head.bias[[config.pad_token_id, config.bos_token_id, config.eos_token_id]] = -1e4
     loop = BareLoop(model, args.tokens)
     functions, ratios = {}, {}
     for batch in args.batches:

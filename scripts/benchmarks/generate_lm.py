@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     with torch.no_grad():
         model.lm_head.weight *= 20  # no two words as likely as each other: the order of a sum would choose
         # Never the end, nor what generate() suppresses.
-        model.lm_head.bias[[config.pad_token_id, config.unk_token_id, config.eos_token_id]] = -1e4
+        model.lm_head.bias[[config.pad_token_id, config.eos_token_id]] = -1e4
     functions, ratios = {}, {}
     for batch in args.batches:
         prompt = torch.randint(4, args.vocabulary, (batch, args.prompt))

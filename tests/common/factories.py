@@ -29,7 +29,14 @@ PAD, UNKNOWN, START, END = range(4)
 VOCABULARY = 13
 POSITIONS = 5
 
-SIZES = {"vocab_size": VOCABULARY, "embedding_size": 6, "hidden_size": 8, "attention_size": 4, "memory_size": 7}
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "embedding_size": 6,
+    "hidden_size": 8,
+    "attention_size": 4,
+    "memory_size": 7,
+    "unk_token_id": UNKNOWN,
+}
 
 
 @dataclass(frozen=True)

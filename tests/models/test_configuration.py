@@ -131,7 +131,7 @@ def test_models_survive_saving(factory, tmp_path):
         ):
             assert name == other
             assert torch.equal(tensor, expected), name
-        assert loaded.generation_config.suppress_tokens == model.generation_config.suppress_tokens
+        assert loaded.suppressed_tokens() == model.suppressed_tokens()
 
 
 @over_models

@@ -35,7 +35,7 @@ def hand_computed(logits: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, 
 def test_training_loss_equals_a_computation_by_hand(factory, smoothing, penalty, settings):
     model = factory.make_model(label_smoothing=smoothing, doubly_stochastic_penalty=penalty, **settings)
     inputs = factory.make_inputs(2)  # two rows an item
-    start = torch.full((4, 1), model.config.decoder_start_token_id)
+    start = torch.full((4, 1), model.config.bos_token_id)
     tokens = torch.cat([start, LABELS[:, :-1].masked_fill(LABELS[:, :-1] == -100, model.config.pad_token_id)], 1)
     full = model(**repeat(inputs, 2), decoder_input_ids=tokens, output_attentions=True)
     mask = memory_mask(model, repeat(inputs, 2)).float()

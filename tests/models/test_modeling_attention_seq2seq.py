@@ -89,7 +89,7 @@ def assert_tied(model: AttentionSeq2SeqForConditionalGeneration, shared: bool, t
     assert (model.lm_head.weight is target.weight) == tied
     for table in (source, target):
         assert table.weight.shape == (table.num_embeddings, table.embedding_dim)
-        assert table.padding_idx == PAD
+        assert table.padding_idx is None  # the padding's number may change
 
 
 @pytest.fixture
@@ -433,7 +433,7 @@ def test_auto_classes(tmp_path):
     assert type(loaded) is AttentionSeq2SeqForConditionalGeneration
     assert_same(loaded, model)
     assert loaded.generation_config.max_length == 128
-    assert loaded.generation_config.suppress_tokens == [PAD, UNKNOWN]
+    assert loaded.suppressed_tokens() == [PAD, UNKNOWN]
 
 
 def test_half_precision_survives(tmp_path):

@@ -181,7 +181,7 @@ class SelfCriticalObjective(Objective):
 @contextmanager
 def tempered(model: PreTrainedModel, temperature: float) -> Iterator[None]:
     """Divides the model's logits by a temperature, wherever it makes them; what it never generates has none."""
-    never = torch.tensor(model.generation_config.suppress_tokens or [], dtype=torch.long, device=model.device)
+    never = torch.tensor(model.suppressed_tokens(), dtype=torch.long, device=model.device)
 
     def temper(module: nn.Module, inputs: tuple, logits: torch.Tensor) -> torch.Tensor:
         return logits.index_fill(-1, never, -torch.inf) / temperature
