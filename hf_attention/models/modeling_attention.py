@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig
+from .freezing import StartsFrozen
 from .loss import doubly_stochastic_loss
 from .outputs import AttentionModelOutput, EncoderOutput
 from .prediction import predict_tokens
@@ -67,12 +68,17 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
                     is_base_model = issubclass(cls, AttentionEncoderModel)
                     renamed = names_of_backbones(pretrained_model_name_or_path, is_base_model, **kwargs)
                     kwargs["key_mapping"] = {**renamed, **(kwargs.get("key_mapping") or {})} or None
-                return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+                loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except SafetensorError as error:
             raise ValueError(
                 f"The safetensors file of {str(pretrained_model_name_or_path)!r} is cut short or damaged, copy or "
                 f"download it again: {error}"
             ) from error
+        model = loaded[0] if kwargs.get("output_loading_info") else loaded
+        for module in model.modules():
+            if isinstance(module, StartsFrozen):
+                module.freeze()  # loading puts new parameters in place
+        return loaded
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -64,7 +64,7 @@ def main(description: str | None = None) -> None:
         model, processor = load_captioner(arguments)
     else:
         model, processor = make_captioner(arguments, run, partial(training_texts, arguments, train_set))
-    if not model.config.freeze_backbone:
+    if model.get_encoder().trains_part:
         model.get_encoder().backbone.to(memory_format=torch.channels_last)  # in which convolutions are faster
     set_generation(model, data)
 
