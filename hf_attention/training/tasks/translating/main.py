@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from ....extras import require_extra
 from ....metrics.translation.translation import translation_signatures
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from ...data.held_out import with_validation_split
 from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.batches import SizedBatches
@@ -108,6 +109,7 @@ def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | It
         return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
     splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
     files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
+    files = {name: paths for name, paths in files.items() if paths is not None}
     return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
 
 
@@ -127,6 +129,7 @@ def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[s
     """The rows of training, and the pairs by `train`, unless that is a stream, `validation` and, if asked, `test`."""
     data, streaming = arguments.data, arguments.streaming.streaming
     rows = load_rows(data, streaming)
+    rows = with_validation_split(rows, data.train_split, data.validation_split, data.test_split, arguments.held_out)
     train_rows = get_split(rows, data.train_split, data.max_train_samples)
 
     def evaluation_pairs(name: str) -> Dataset:
