@@ -60,6 +60,9 @@ class TextPairArguments:
     target_column: str | None = field(default=None, metadata={"help": "Column of the target sentences."})
     source_lang: str | None = field(default=None, metadata={"help": "Or: source language in a translation column."})
     target_lang: str | None = field(default=None, metadata={"help": "And the target language."})
+    bleu_tokenizer: str | None = field(
+        default=None, metadata={"help": "SacreBLEU's tokenizer for BLEU. Default: that of the target language."}
+    )
     drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
     train_split: str = "train"
     validation_split: str = "validation"

@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ....extras import require_extra
-from ....metrics.translation.translation import translation_signatures
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
 from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
@@ -79,7 +78,7 @@ def main(description: str | None = None) -> None:
     else:
         scores = validation(model)
     results = {
-        "signatures": translation_signatures() if data.task == "translation" else {},
+        "signatures": validation.signatures,
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
         "generation": settings,
@@ -159,7 +158,8 @@ def make_evaluator(
     if arguments.task == "chat":
         answers = pairs["train"]["target"]
         return ChatEvaluator(pairs[split], tokenizer, run.accelerator, *settings, training_answers=answers)
-    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings)
+    languages = {"tokenize": arguments.bleu_tokenizer, "language": arguments.target_lang}
+    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings, **languages)
 
 
 def training_batches(
