@@ -40,7 +40,8 @@ class AttentionVQAConfig(ImageMemoryConfig):
         question_encoder_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of any text encoder that `AutoModel` gives. `None`: a recurrent one, of the fields below.
         freeze_question_encoder (`bool`, *optional*, defaults to `False`):
-            Whether an encoder of `question_encoder_config` stays as it is in training.
+            Whether an encoder of `question_encoder_config` starts frozen. As with `freeze_backbone`, the
+            `requires_grad` that its parameters are given later stands.
         encoder_embedding_size (`int`, *optional*):
             Size of the question's word embeddings. Defaults to `embedding_size`.
         encoder_rnn_type (`str`, *optional*):

@@ -30,7 +30,9 @@ class ImageMemoryConfig(AttentionDecoderConfig):
             Whether regions become memory through a linear map, a ReLU and a layer norm. `False` attends to the
             features as they are, with `memory_size` equal to `region_size`.
         freeze_backbone (`bool`, *optional*, defaults to `True`):
-            Whether the backbone, its batch norms' statistics included, stays as it is in training.
+            Whether the backbone starts frozen, its batch norms' statistics included. The `requires_grad` that its
+            parameters are given later stands, and gradients follow it. A backbone none of whose parameters train stays
+            in evaluation mode, and so does a batch norm whose own parameters do not train.
         freeze_batch_norms (`bool`, *optional*, defaults to `False`):
             Whether the batch norms of a backbone that is trained keep their statistics, and use them in training too:
             for a pretrained backbone and small batches. (In transformers, MobileNet's batch norms forget all but the

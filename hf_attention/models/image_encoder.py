@@ -5,11 +5,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from .backbones import flatten_grid, grid_boxes, grid_shape, infer_region_shape, make_backbone, weights_dtype
+from .freezing import StartsFrozen
 from .outputs import EncoderOutput
 from .recording import is_recording
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(StartsFrozen):
     """
     Turns pixel values, or region features computed before, into a memory.
 
@@ -18,6 +19,8 @@ class ImageEncoder(nn.Module):
     """
 
     main_input_name = "pixel_values"
+    part_name = "backbone"
+    freezing_field = "freeze_backbone"
 
     def __init__(self, config):
         super().__init__()
@@ -39,21 +42,10 @@ class ImageEncoder(nn.Module):
             None if config.num_regions is None else nn.Embedding(config.num_regions, config.memory_size)
         )
         self.box_projection = nn.Linear(5, config.memory_size) if config.box_positions else None
-        self._freeze()
+        self.freeze()
 
-    def _freeze(self) -> None:
-        if self.backbone is not None and self.config.freeze_backbone:
-            self.backbone.eval().requires_grad_(False)
-        elif self.backbone is not None and self.config.freeze_batch_norms:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-
-    def train(self, mode: bool = True) -> "ImageEncoder":
-        """As any module's; a frozen backbone, or its frozen batch norms, stay in evaluation mode."""
-        super().train(mode)
-        self._freeze()  # here too: `from_pretrained` puts new parameters in place, then calls `eval`
-        return self
+    def keeps_statistics(self, batch_norm: nn.Module) -> bool:
+        return self.config.freeze_batch_norms or super().keeps_statistics(batch_norm)
 
     def extract_regions(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """
@@ -76,8 +68,7 @@ class ImageEncoder(nn.Module):
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
-            features = self.backbone(pixel_values=pixel_values.to(weights_dtype(self.backbone))).last_hidden_state
+        features = self.backbone(pixel_values=pixel_values.to(weights_dtype(self.backbone))).last_hidden_state
         backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
         regions = flatten_grid(features, backbone_config, image_size)
         if regions.shape[-1] != self.config.region_size:

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from .cache import RecurrentCache
 from .configuration_attention import AttentionDecoderConfig, check_token_ids
+from .freezing import StartsFrozen
 from .loss import doubly_stochastic_loss
 from .outputs import AttentionModelOutput, EncoderOutput
 from .prediction import predict_tokens
@@ -84,6 +85,9 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.can_generate():
             model.derive_suppressed_tokens()
+        for module in model.modules():
+            if isinstance(module, StartsFrozen):
+                module.freeze()  # loading puts new parameters in place
         return loaded
 
     @torch.no_grad()

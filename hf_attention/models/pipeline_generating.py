@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch.utils.data import IterableDataset
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -14,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.pipelines.base import load_assistant_model
+from transformers.utils import ModelOutput
 
 from .versions import with_stated_max_length
 
@@ -78,23 +80,21 @@ class GeneratingPipeline(Pipeline):
     answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
 
     @staticmethod
-    def generation_params(max_new_tokens: int | None, generate_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    def generation_params(generate_kwargs: dict[str, Any] | None, **arguments: Any) -> dict[str, Any]:
         """
-        The arguments of a call that go to `generate()`.
+        The arguments of a call that go to `generate()`, however they are given.
 
         Args:
-            max_new_tokens (`int`, *optional*): The most tokens to generate.
-            generate_kwargs (`dict`, *optional*): Further arguments.
+            generate_kwargs (`dict`, *optional*): Those in a `dict`.
+            arguments: Those beside it.
 
         Raises:
-            ValueError: Where both give the number of tokens.
+            ValueError: Where one is given both ways.
         """
         params = dict(generate_kwargs or {})
-        if max_new_tokens is not None:
-            if "max_new_tokens" in params:
-                raise ValueError("`max_new_tokens` is given twice: as an argument, and in `generate_kwargs`.")
-            params["max_new_tokens"] = max_new_tokens
-        return params
+        if twice := sorted(params.keys() & arguments.keys()):
+            raise ValueError(f"`{twice[0]}` is given twice: as an argument, and in `generate_kwargs`.")
+        return params | arguments
 
     def __init__(
         self,
@@ -138,12 +138,14 @@ class GeneratingPipeline(Pipeline):
         if "generation_config" not in generate_kwargs:
             generate_kwargs = {**self._generate_kwargs, **generate_kwargs}
         asked = self.asked_for(generate_kwargs)
-        added = {name: value for name, value in self.generation_defaults.items() if name not in asked}
+        added = {name: value for name, value in self.generation_defaults.items() if asked.get(name) is None}
         if asked.get("max_length") is not None:
             added.pop("max_new_tokens", None)  # it would win
         pad_token_id = getattr(self.tokenizer, "pad_token_id", None)
         if pad_token_id is not None and "pad_token_id" not in asked:
             added["pad_token_id"] = pad_token_id
+        if asked.get("output_scores"):
+            added["return_dict_in_generate"] = True  # or they would get lost
         added |= overrides
         assistant = {}
         if self.assistant_model is not None:
@@ -160,6 +162,38 @@ class GeneratingPipeline(Pipeline):
             config.update(**added)
             generate_kwargs = generate_kwargs | {"generation_config": config}
         return with_stated_max_length(generate_kwargs, self.model.generation_config)
+
+    def sequences_of(
+        self, outputs: torch.Tensor | ModelOutput, items: int, generate_kwargs: dict[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """
+        What was generated, one row an item, so that a batch falls apart into items however many sequences each has.
+
+        Args:
+            outputs (`torch.Tensor` or `ModelOutput`): What `generate()` returned.
+            items (`int`): The items of the batch.
+            generate_kwargs (`dict`): What it was called with.
+
+        Returns:
+            `dict`: `sequences`, of shape `(items, sequences, tokens)`, and with `output_scores=True` `scores`, of
+            shape `(items, sequences)`: those that beam search ranks by, or else the sum of the log-probabilities of
+            the generated tokens.
+        """
+        if isinstance(outputs, torch.Tensor):
+            return {"sequences": outputs.unflatten(0, (items, -1))}
+        answers = {"sequences": outputs.sequences.unflatten(0, (items, -1))}
+        scores = outputs.get("sequences_scores")
+        if scores is None and outputs.get("scores") is not None:
+            tokens = outputs.sequences[:, -len(outputs.scores) :]
+            steps = self.model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)
+            end = self.asked_for(generate_kwargs).get("eos_token_id")
+            if end is not None:
+                is_end = torch.isin(tokens, torch.as_tensor(end, device=tokens.device)).long()
+                steps = steps.masked_fill(is_end.cumsum(1) > is_end, 0)
+            scores = steps.sum(1)
+        if scores is not None:
+            answers["scores"] = scores.float().unflatten(0, (items, -1))
+        return answers
 
     def asked_for(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
         """

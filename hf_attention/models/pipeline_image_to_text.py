@@ -84,11 +84,11 @@ class ImageToTextPipeline(GeneratingPipeline):
 
     def _sanitize_parameters(
         self,
-        max_new_tokens: int | None = None,
         generate_kwargs: dict[str, Any] | None = None,
         prompt: str | None = None,
         timeout: float | None = None,
         output_attentions: bool | None = None,
+        **arguments: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params: dict[str, Any] = {}
         if prompt is not None:
@@ -98,7 +98,7 @@ class ImageToTextPipeline(GeneratingPipeline):
         if timeout is not None:
             preprocess_params["timeout"] = timeout
 
-        forward_params = self.generation_params(max_new_tokens, generate_kwargs)
+        forward_params = self.generation_params(generate_kwargs, **arguments)
         # Kept apart from the arguments of generate(), which may hold one of the same name.
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
@@ -113,10 +113,9 @@ class ImageToTextPipeline(GeneratingPipeline):
             inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or several of them):
                 A path, an `http(s)` address, an image in base64 or a PIL image; or a list, a tuple, a column of a
                 data set, a generator, another iterable or a torch `Dataset` of them.
-            max_new_tokens (`int`, *optional*):
-                At most so many tokens.
             generate_kwargs (`dict`, *optional*):
-                Goes to the model's `generate()` as it is.
+                Goes to the model's `generate()`, as do arguments that are not named here (`max_new_tokens`,
+                `num_beams`, ...).
             prompt (`str`, *optional*):
                 How the text begins, for models that can go on from there; for Pix2Struct the header of the picture.
             timeout (`float`, *optional*):
@@ -131,6 +130,8 @@ class ImageToTextPipeline(GeneratingPipeline):
             list of such lists; for anything else that yields images, an iterator over them. The keys of a `dict`:
 
             - **generated_text** (`str`): the text, special tokens left out.
+            - **score** (`float`, with `output_scores=True`): what beam search ranks the text by, or else the sum of
+              the log-probabilities of its tokens.
             - **attentions** (`torch.Tensor` of shape `(generated tokens, regions)`, with `output_attentions=True`):
               the weights with which each token's step looked at the regions of the image.
             - **tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows belong to, the closing
@@ -199,9 +200,7 @@ class ImageToTextPipeline(GeneratingPipeline):
         images = len(next(iter(model_inputs.values())))
         generate_kwargs = self.prepare_generate_kwargs(generate_kwargs)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
-        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
-        # One row an image, so that a batch falls apart into images however many sequences each of them has.
-        answers = {"sequences": sequences.unflatten(0, (images, -1)), **places}
+        answers = {**self.sequences_of(outputs, images, generate_kwargs), **places}
         if return_maps:
             try:
                 end = self.asked_for(generate_kwargs).get("eos_token_id")
@@ -220,6 +219,9 @@ class ImageToTextPipeline(GeneratingPipeline):
         records: list[dict[str, Any]] = [
             {"generated_text": self.tokenizer.decode(sequence, skip_special_tokens=True)} for sequence in sequences
         ]
+        if "scores" in model_outputs:
+            for record, score in zip(records, model_outputs["scores"].flatten().tolist(), strict=True):
+                record["score"] = score
         if "maps" in model_outputs:
             for record, sequence, weights in zip(records, sequences, model_outputs["maps"].flatten(0, 1), strict=True):
                 generated = sequence[len(sequence) - len(weights) :]

@@ -104,13 +104,14 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         stop_sequence: str | None = None,
         output_attentions: bool | None = None,
         replace_unknown: bool | None = None,
-        **generate_kwargs: Any,
+        generate_kwargs: dict[str, Any] | None = None,
+        **arguments: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params: dict[str, Any] = {}
         if truncation is not None:
             preprocess_params["truncation"] = truncation
 
-        forward_params = generate_kwargs
+        forward_params = self.generation_params(generate_kwargs, **arguments)
         if stop_sequence is not None:
             forward_params["eos_token_id"] = self._stop_token(stop_sequence)
 
@@ -168,8 +169,9 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 at (Luong et al. 2015, section 4.2). It is for vocabularies of words; pieces leave nothing unknown.
             batch_size (`int`, *optional*, defaults to 1):
                 How many sources go through the model at once.
-            kwargs:
-                All else goes to the model's `generate()` (`max_new_tokens`, `num_beams`, ...).
+            generate_kwargs (`dict`, *optional*):
+                Goes to the model's `generate()`, as do arguments that are not named here (`max_new_tokens`,
+                `num_beams`, ...).
 
         Returns:
             For one source, a list with a `dict` for each returned sequence. For a list, tuple or column a list with
@@ -179,6 +181,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
 
             - **{name}_text** (`str`): the text, special tokens left out.
             - **{name}_token_ids** (`torch.LongTensor`, with `return_tensors=True`): the tokens.
+            - **score** (`float`, with `output_scores=True`): what beam search ranks the text by, or else the sum of
+              the log-probabilities of its tokens.
             - **attentions** (`torch.FloatTensor` of shape `(generated tokens, source tokens)`, with
               `output_attentions=True`): the weights with which each token's step looked at the source.
             - **tokens**, **source_tokens** (`list[str]`, with `output_attentions=True`): the tokens that the rows and
@@ -275,9 +279,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             self.check_inputs(input_length, asked.get("min_length") or 0, max_length)
 
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
-        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
-        # One row a source, so that a batch falls apart into sources however many sequences each of them has.
-        answers = {"sequences": sequences.unflatten(0, (sources, -1))}
+        answers = self.sequences_of(outputs, sources, generate_kwargs)
         if return_maps or replace_unknown:
             try:
                 maps = attention_maps(outputs, asked.get("eos_token_id"))
@@ -322,6 +324,9 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             if return_tensors:
                 record[f"{self.return_name}_token_ids"] = sequence
             records.append(record)
+        if "scores" in model_outputs:
+            for record, score in zip(records, model_outputs["scores"].flatten().tolist(), strict=True):
+                record["score"] = score
         if "maps" in model_outputs:
             read = model_outputs["source_mask"].flatten().bool()
             source_tokens = self.tokenizer.convert_ids_to_tokens(model_outputs["source"].flatten()[read].tolist())

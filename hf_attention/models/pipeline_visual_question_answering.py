@@ -100,11 +100,18 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         truncation: bool | str | None = None,
         timeout: float | None = None,
         output_attentions: bool | None = None,
-        max_new_tokens: int | None = None,
         generate_kwargs: dict[str, Any] | None = None,
+        **arguments: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params = {"padding": padding, "truncation": truncation, "timeout": timeout}
-        forward_params = self.generation_params(max_new_tokens, generate_kwargs)
+        forward_params = self.generation_params(generate_kwargs, **arguments)
+        # A limit, which only a longer answer would meet, is let pass.
+        unexpected = sorted(forward_params.keys() - {"max_new_tokens"})
+        if unexpected and not self.model.can_generate():
+            raise TypeError(
+                f"visual-question-answering got an unexpected argument `{unexpected[0]}`: a "
+                f"{type(self.model).__name__} does not generate."
+            )
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
@@ -137,10 +144,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 Seconds to wait for an image from the web. By default for ever.
             output_attentions (`bool`, *optional*, defaults to `False`):
                 Whether each answer tells where the model looked.
-            max_new_tokens (`int`, *optional*):
-                At most so many tokens of a generated answer.
             generate_kwargs (`dict`, *optional*):
-                Goes to a generating model's `generate()`.
+                Goes to a generating model's `generate()`, as do arguments that are not named here (`max_new_tokens`,
+                `num_beams`, ...).
             batch_size (`int`, *optional*, defaults to 1):
                 How many questions go through the model at once.
 
@@ -149,8 +155,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             (for a generator or a data set, an iterator) of such lists, question by question. The keys:
 
             - **answer** (`str`): the answer.
-            - **score** (`float`, of known answers): a softmax where the model's `problem_type` is
-              `"single_label_classification"`, else a sigmoid.
+            - **score** (`float`): of known answers, a softmax where the model's `problem_type` is
+              `"single_label_classification"`, else a sigmoid. Of a generated answer, with `output_scores=True`, what
+              beam search ranks it by, or else the sum of the log-probabilities of its tokens.
             - **attentions** (`torch.Tensor`, with `output_attentions=True`): where a model with known answers looked,
               of shape `(glimpses, regions)`; a generating one, of shape `(generated tokens, regions)`.
             - **word_attentions** (`torch.Tensor` of shape `(generated tokens, words)`, likewise, of a generating
@@ -260,13 +267,12 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             return answers
         if return_maps:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
-        outputs = self.model.generate(**model_inputs, **self.prepare_generate_kwargs(generate_kwargs))
-        sequences = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
-        # One row a question, so that a batch falls apart into questions however many answers each of them has.
-        rows = (len(model_inputs["input_ids"]), -1)
-        answers = {"sequences": sequences.unflatten(0, rows), **places}
+        generate_kwargs = self.prepare_generate_kwargs(generate_kwargs)
+        outputs = self.model.generate(**model_inputs, **generate_kwargs)
+        questions = len(model_inputs["input_ids"])
+        answers = {**self.sequences_of(outputs, questions, generate_kwargs), **places}
         if return_maps:
-            answers["maps"] = attention_maps(outputs).unflatten(0, rows)
+            answers["maps"] = attention_maps(outputs).unflatten(0, (questions, -1))
             answers |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
         return answers
 
@@ -293,6 +299,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         records: list[dict[str, Any]] = [
             {"answer": self.tokenizer.decode(sequence, skip_special_tokens=True).strip()} for sequence in sequences
         ]
+        if "scores" in model_outputs:
+            for record, score in zip(records, model_outputs["scores"].flatten().tolist(), strict=True):
+                record["score"] = score
         if "maps" in model_outputs:
             is_word = model_outputs["attention_mask"][0].bool()
             words = self.tokenizer.convert_ids_to_tokens(model_outputs["input_ids"][0][is_word].tolist())

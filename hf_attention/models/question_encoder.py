@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
+from .freezing import StartsFrozen
 from .text_encoder import TextEncoder
 
 
@@ -26,31 +27,23 @@ class RecurrentQuestionEncoder(TextEncoder):
         return words, states[0][:, -1].flatten(1)
 
 
-class PretrainedQuestionEncoder(nn.Module):
+class PretrainedQuestionEncoder(StartsFrozen):
     """Any text encoder of `AutoModel`: its last hidden states, and their mean as the question's vector."""
+
+    part_name = "encoder"
+    freezing_field = "freeze_question_encoder"
 
     def __init__(self, config):
         super().__init__()
         self.config = config
         self.encoder = AutoModel.from_config(config.question_encoder_config)
-        self._freeze()
-
-    def _freeze(self) -> None:
-        if self.config.freeze_question_encoder:
-            self.encoder.eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "PretrainedQuestionEncoder":
-        """As any module's; a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        self._freeze()
-        return self
+        self.freeze()
 
     def forward(
         self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As [`RecurrentQuestionEncoder.forward`]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_question_encoder):
-            words = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        words = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if attention_mask is None:
             return words, words.mean(1)
         mask = attention_mask.to(words.dtype).unsqueeze(-1)

@@ -89,7 +89,7 @@ def test_accumulated_batches_equal_a_large_one(problem_type: str, tmp_path: Path
             max_grad_norm=0.0,
         )
         # Batch norms know the batch.
-        trainer.model.get_encoder().image_encoder.config.freeze_backbone = True
+        trainer.model.get_encoder().image_encoder.backbone.requires_grad_(False)
         trainer.train()
         weights.append(trainer.model.classifier.weight.detach().clone())
     torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)

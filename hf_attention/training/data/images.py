@@ -149,7 +149,7 @@ def make_source(
         features_dir (`str` or `Path`, *optional*):
             Where features are stored; by default under HF_HOME.
     """
-    if not encoder.config.freeze_backbone:
+    if encoder.trains_part:
         return PixelSource(dataset, column, image_processor)
 
     def stored(mirrored: bool):

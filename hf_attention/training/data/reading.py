@@ -1,6 +1,7 @@
 """Reading data sets: splits, columns, texts and images, with errors that name what is wrong."""
 
 import csv
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 # The column of dictionaries, one text a language, that translation data sets on the Hub have.
 TRANSLATION_COLUMN = "translation"
+# Where a dictionary has the text of an answer or a caption.
+TEXT_KEYS = ("answer", "caption", "raw")
+# The options that leave out rows without a text.
+DROPPING = {"answer_column": "drop_unanswered", "captions_column": "drop_uncaptioned"}
 
 
 def load_splits(
@@ -222,8 +227,8 @@ def check_images(dataset: Dataset, column: str, argument: str = "image_column") 
 
 def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
     """
-    The texts of each row, from a column of strings or of lists of strings. Blank ones are left out, and a warning
-    says how many.
+    The texts of each row, from a column of strings, or of lists of strings or of dictionaries that hold one (VQAv2's
+    answers, COCO's captions: `TEXT_KEYS`). Blank ones are left out, and a warning says how many.
 
     Raises:
         ValueError: If the column is missing or holds something else, or a row has no text.
@@ -231,19 +236,69 @@ def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
     check_column(dataset, column, argument)
     rows, blank = [], 0
     for number, value in enumerate(dataset[column]):
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        texts = _texts(value, f"`{argument}` is {column!r}, whose row {number}")
+        rows.append([text for text in texts if text])
+        blank += len(texts) - len(rows[-1])
+        if not rows[-1]:
+            flag = DROPPING[argument]
             raise ValueError(
-                f"`{argument}` is {column!r}, whose row {number} is {value!r}: neither a string nor a list of strings."
+                f"Row {number} of the column {column!r} (`{argument}`) has no text. `{flag}` leaves such rows out."
             )
-        blank += sum(not text.strip() for text in texts)
-        texts = [text.strip() for text in texts if text.strip()]
-        if not texts:
-            raise ValueError(f"Row {number} of the column {column!r} (`{argument}`) has no text.")
-        rows.append(texts)
     if blank:
         logger.warning("Left out %d texts of the column %r that are empty or white space.", blank, column)
     return rows
+
+
+def drop_textless(dataset: Dataset, column: str, argument: str) -> Dataset:
+    """
+    The rows of which a column has a text, as [`text_lists`] reads it; a warning says how many the others are.
+
+    Raises:
+        ValueError: If the column is missing or holds something else, or no row is left.
+    """
+    check_column(dataset, column, argument)
+    values = enumerate(dataset[column])
+    kept = [row for row, value in values if any(_texts(value, f"`{argument}` is {column!r}, whose row {row}"))]
+    if not kept:
+        raise ValueError(f"None of the {len(dataset)} rows has a text in the column {column!r} (`{argument}`).")
+    if len(kept) == len(dataset):
+        return dataset
+    logger.warning("Left out %d of %d rows: %r has no text.", len(dataset) - len(kept), len(dataset), column)
+    return dataset.select(kept)
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    """The texts that a value of a column holds, without white space at the ends, empty where one is missing."""
+    if isinstance(value, dict):  # older data sets turn a list of dictionaries inside out
+        value = next((value[key] for key in TEXT_KEYS if isinstance(value.get(key), list)), value)
+    values = value if isinstance(value, list) else [value]
+    texts = [
+        next((each[key] for key in TEXT_KEYS if key in each), each) if isinstance(each, dict) else each
+        for each in values
+    ]
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise ValueError(f"{where} is {value!r}: neither a string nor a list of strings.")
+    return ["" if text is None else text.strip() for text in texts]
+
+
+def running_texts(dataset: Dataset, column: str, drop_missing: bool = False) -> list[str]:
+    """
+    The texts of a column as they are, blank ones too; with `drop_missing` without the rows that have none, which a
+    warning counts.
+
+    Raises:
+        ValueError: If the column is missing, or a row holds no string.
+    """
+    check_column(dataset, column, "text_column")
+    values = dataset[column]
+    texts = [text for text in values if text is not None or not drop_missing]
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            hint = " `drop_missing` leaves such rows out." if text is None else ""
+            raise ValueError(f"`text_column` is {column!r}, whose row {number} is {text!r}, not a string.{hint}")
+    if len(texts) < len(dataset):
+        logger.warning("Left out %d of %d rows: %r has no text.", len(dataset) - len(texts), len(dataset), column)
+    return texts
 
 
 def text_pairs(
@@ -376,3 +431,17 @@ def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
     if image is None:
         raise ValueError(f"Row {row} has no image.")
     return image
+
+
+def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
+    """What tells the images of a split apart: a column, their bytes, their files, or (made on the way) their rows."""
+    if image_id_column is not None:
+        check_column(dataset, image_id_column, "image_id_column")
+        return list(dataset[image_id_column])
+    encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
+
+    def key(row: int, image: Mapping[str, Any]) -> Any:
+        # Of an image that lies in the data set itself, the path is but a name, and another may have the same.
+        return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
+
+    return [key(row, entry[image_column]) for row, entry in enumerate(encoded)]

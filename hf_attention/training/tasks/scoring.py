@@ -1,7 +1,7 @@
 """The scores of a finished model, of this package or any other: `scripts/evaluate_model.py`."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ from transformers import (
 
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
-from ...metrics.translation.translation import translation_signatures
 from ...metrics.words import METRIC_TOKENIZER
+from ..data.columns import with_usual_names
 from ..data.images import PixelSource
-from ..data.reading import check_column, check_images, get_split, load_splits, text_lists, text_pairs
+from ..data.reading import check_images, drop_textless, get_split, load_splits, running_texts, text_lists, text_pairs
 from ..publish.model_card import add_eval_results, eval_results
 from .answering.evaluation import AnsweringEvaluator
 from .answering.questions import read_questions
@@ -62,9 +62,9 @@ class EvaluationArguments:
         """What reads for the model: its tokenizer or processor."""
         return auto_class.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
 
-    def load_split(self) -> Dataset:
-        """The rows to evaluate on."""
-        splits = load_splits(self.dataset_name, self.dataset_config_name)
+    def load_split(self, *columns: str) -> Dataset:
+        """The rows to evaluate on; `columns` may have another of their usual names."""
+        splits = with_usual_names(load_splits(self.dataset_name, self.dataset_config_name), *columns)
         return get_split(splits, self.split, self.max_eval_samples)
 
 
@@ -73,6 +73,7 @@ class PerplexityArguments(EvaluationArguments):
     """A causal language model and a text."""
 
     text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
+    drop_missing: bool = field(default=False, metadata={"help": "Leave out rows without a text, and say how many."})
     separator: str | None = field(
         default=None, metadata={"help": "Join the texts by this, in place of an end-of-sentence token behind each."}
     )
@@ -99,6 +100,9 @@ class CaptionsArguments(GenerationArguments):
 
     image_column: str = field(default="image", metadata={"help": "Column of the images."})
     captions_column: str = field(default="captions", metadata={"help": "Column of captions, one or several a row."})
+    drop_uncaptioned: bool = field(
+        default=False, metadata={"help": "Leave out images without a caption, and say how many."}
+    )
 
 
 @dataclass
@@ -109,6 +113,10 @@ class TranslationArguments(GenerationArguments):
     target_column: str | None = field(default=None, metadata={"help": "Column of the targets."})
     source_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
     target_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
+    bleu_tokenizer: str | None = field(
+        default=None, metadata={"help": "SacreBLEU's tokenizer for BLEU. Default: that of the target language."}
+    )
+    drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
 
 
 @dataclass
@@ -118,32 +126,42 @@ class AnswersArguments(GenerationArguments):
     image_column: str = field(default="image", metadata={"help": "Column of the images."})
     question_column: str = field(default="question", metadata={"help": "Column of the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
+    drop_unanswered: bool = field(
+        default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
+    )
     question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
 
 
-def text(arguments: PerplexityArguments) -> dict[str, float]:
+# Scores, and how each of them is computed, where there is more to say than its name.
+Scores = tuple[dict[str, float], dict[str, str]]
+
+
+def text(arguments: PerplexityArguments) -> Scores:
     """The perplexity of a text."""
     accelerator = Accelerator()
     tokenizer = arguments.load_beside(AutoTokenizer)
     model = arguments.load(AutoModelForCausalLM, accelerator)
-    split = arguments.load_split()
-    check_column(split, arguments.text_column, "text_column")
-    texts = list(split[arguments.text_column])
+    split = arguments.load_split(arguments.text_column)
+    texts = running_texts(split, arguments.text_column, arguments.drop_missing)
     options = ("segment_length", "columns", "reset_state", "context", "separator")
-    return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options})
+    return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options}), {}
 
 
-def captions(arguments: CaptionsArguments) -> dict[str, float]:
+def captions(arguments: CaptionsArguments) -> Scores:
     """CIDEr, BLEU and ROUGE-L of captions."""
-    accelerator, processor, split = Accelerator(), arguments.load_beside(AutoProcessor), arguments.load_split()
+    accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    split = arguments.load_split(arguments.image_column, arguments.captions_column)
     check_images(split, arguments.image_column)
+    if arguments.drop_uncaptioned:
+        split = drop_textless(split, arguments.captions_column, "captions_column")
     source = PixelSource(split, arguments.image_column, processor.image_processor)
     references = text_lists(split, arguments.captions_column, "captions_column")
     evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.eval_batch_size)
-    return evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
+    scores = evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
+    return scores, dict.fromkeys(scores, METRIC_TOKENIZER)
 
 
-def translation(arguments: TranslationArguments) -> dict[str, float]:
+def translation(arguments: TranslationArguments) -> Scores:
     """BLEU and chrF of translations."""
     accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
     pairs = text_pairs(
@@ -152,24 +170,32 @@ def translation(arguments: TranslationArguments) -> dict[str, float]:
         target_column=arguments.target_column,
         source_lang=arguments.source_lang,
         target_lang=arguments.target_lang,
+        drop_unpaired=arguments.drop_unpaired,
     )
-    evaluate = TranslationEvaluator(pairs, tokenizer, accelerator, arguments.eval_batch_size)
-    return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator))
+    evaluate = TranslationEvaluator(
+        pairs,
+        tokenizer,
+        accelerator,
+        arguments.eval_batch_size,
+        tokenize=arguments.bleu_tokenizer,
+        language=arguments.target_lang,
+    )
+    return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator)), evaluate.signatures
 
 
-def answers(arguments: AnswersArguments) -> dict[str, float]:
+def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    columns = (arguments.image_column, arguments.question_column, arguments.answer_column)
     questions = read_questions(
-        arguments.load_split(),
-        arguments.image_column,
-        arguments.question_column,
-        arguments.answer_column,
+        arguments.load_split(*columns),
+        *columns,
         question_pattern=arguments.question_pattern,
+        drop_unanswered=arguments.drop_unanswered,
     )
     source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
     evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.eval_batch_size)
-    return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator))
+    return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator)), {}
 
 
 class Evaluation(NamedTuple):
@@ -180,35 +206,24 @@ class Evaluation(NamedTuple):
         arguments (`type`):
             The arguments that it takes.
         evaluate (`Callable`):
-            Takes them, and returns scores.
+            Takes them, and returns scores and signatures.
         task (`str`):
             The task of such models on the Hub.
         module (`str`, *optional*):
             What it needs of the extra `metrics`.
-        signatures (`Callable`):
-            Takes scores, and says how each was computed.
     """
 
     arguments: type[EvaluationArguments]
-    evaluate: Callable[[Any], dict[str, float]]
+    evaluate: Callable[[Any], Scores]
     task: str
     module: str | None = None
-    signatures: Callable[[Mapping[str, float]], dict[str, str]] = lambda scores: {}
 
 
 EVALUATIONS = {
     "answers": Evaluation(AnswersArguments, answers, "visual-question-answering"),
-    "captions": Evaluation(
-        CaptionsArguments,
-        captions,
-        "image-to-text",
-        "pycocoevalcap",
-        lambda scores: dict.fromkeys(scores, METRIC_TOKENIZER),
-    ),
+    "captions": Evaluation(CaptionsArguments, captions, "image-to-text", "pycocoevalcap"),
     "perplexity": Evaluation(PerplexityArguments, text, "text-generation"),
-    "translation": Evaluation(
-        TranslationArguments, translation, "translation", "sacrebleu", lambda scores: translation_signatures()
-    ),
+    "translation": Evaluation(TranslationArguments, translation, "translation", "sacrebleu"),
 }
 
 
@@ -229,7 +244,7 @@ def main(description: str | None = None) -> None:
     arguments = evaluation.arguments(**values)
     if evaluation.module is not None:
         require_extra("metrics", evaluation.module)
-    scores = evaluation.evaluate(arguments)
+    scores, signatures = evaluation.evaluate(arguments)
     print(json.dumps(scores))
     if arguments.model_card is not None:
         results = eval_results(
@@ -238,7 +253,7 @@ def main(description: str | None = None) -> None:
             arguments.dataset_name,
             arguments.dataset_config_name,
             arguments.split,
-            evaluation.signatures(scores),
+            signatures,
         )
         add_eval_results(arguments.model_card, results, Path(arguments.model).name)
     if arguments.json is not None:

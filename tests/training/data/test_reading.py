@@ -11,10 +11,12 @@ from PIL import Image as PILImage
 
 from hf_attention.training.data.reading import (
     check_images,
+    drop_textless,
     get_split,
     load_splits,
     load_text_splits,
     read_image,
+    running_texts,
     text_lists,
     text_pairs,
 )
@@ -46,6 +48,29 @@ def test_texts_are_a_list_or_one_string() -> None:
     several = Dataset.from_dict({"text": [["a dog", " ", "a cat "]]})
     assert text_lists(one, "text", "captions_column") == [["a dog"]]
     assert text_lists(several, "text", "captions_column") == [["a dog", "a cat"]]
+
+
+def test_rows_without_text_are_left_out_where_that_is_asked(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Dataset.from_dict({"captions": [["a dog", None], None, ["a cat"], [" "], []]})
+    with pytest.raises(ValueError, match="Row 1 .*`drop_uncaptioned`"):
+        text_lists(dataset, "captions", "captions_column")
+    with caplog.at_level("WARNING"):
+        kept = drop_textless(dataset, "captions", "captions_column")
+    assert "Left out 3 of 5 rows" in caplog.text
+    assert text_lists(kept, "captions", "captions_column") == [["a dog"], ["a cat"]]
+    with pytest.raises(ValueError, match="None of the 1 rows"):
+        drop_textless(dataset.select([1]), "captions", "captions_column")
+    coco = Dataset.from_dict({"captions": [[{"id": 1, "caption": "a dog "}, {"id": 2, "caption": "two"}]]})
+    assert text_lists(coco, "captions", "captions_column") == [["a dog", "two"]]
+    with pytest.raises(ValueError, match="row 0 is 3: neither"):
+        text_lists(Dataset.from_dict({"captions": [3]}), "captions", "captions_column")
+
+
+def test_running_texts_are_left_as_they_are() -> None:
+    dataset = Dataset.from_dict({"text": [" a dog\n", "", None, "a cat"]})
+    with pytest.raises(ValueError, match="row 2 is None.*`drop_missing`"):
+        running_texts(dataset, "text")
+    assert running_texts(dataset, "text", drop_missing=True) == [" a dog\n", "", "a cat"]
 
 
 def test_splits_load_from_a_saved_folder(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value
 
 from hf_attention.training.tasks.answering.labels import (
     answer_labels,
@@ -11,7 +11,7 @@ from hf_attention.training.tasks.answering.labels import (
     answer_vocabulary,
     leave_out_absent_answers,
 )
-from hf_attention.training.tasks.answering.questions import read_questions, split_by_image
+from hf_attention.training.tasks.answering.questions import read_questions
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +52,25 @@ def test_questions_share_images(rows: Dataset) -> None:
         read_questions(blank, "image", "question", "answer")
 
 
-def test_split_by_image() -> None:
-    ids = [f"image{number % 20}" for number in range(90)]
-    rows, held_out = split_by_image(ids, 0.25, seed=3)
-    assert sorted([*rows, *held_out]) == list(range(90))
-    assert not {ids[row] for row in rows} & {ids[row] for row in held_out}
-    assert len({ids[row] for row in held_out}) == 5
-    assert split_by_image(ids, 0.25, seed=3) == (rows, held_out) != split_by_image(ids, 0.25, seed=4)
-    with pytest.raises(ValueError, match="one side empty"):
-        split_by_image(ids, 0.01)
+@pytest.mark.parametrize("kind", ["List", "Sequence"])
+def test_answers_of_vqa_v2(kind: str) -> None:
+    """A dictionary for each annotator, as the Hub's VQAv2 has it; of the test questions there are none."""
+    annotator = {"answer": Value("string"), "answer_confidence": Value("string"), "answer_id": Value("int64")}
+    feature = [annotator] if kind == "List" else {name: List(value) for name, value in annotator.items()}
+    features = Features({"image": Value("string"), "question": Value("string"), "answers": feature})
+    given = [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": number}
+        for number, answer in enumerate(["net", "net ", "the net"], 1)
+    ]
+    if kind == "Sequence":
+        given = {name: [each[name] for each in given] for name in annotator}
+    rows = {"image": ["a"] * 2, "question": ["what is this?", "where?"], "answers": [given, None]}
+    dataset = Dataset.from_dict(rows, features=features)
+    columns = ("image", "question", "answers", "image")
+    with pytest.raises(ValueError, match="Row 1 .*`answer_column`.*`drop_unanswered`"):
+        read_questions(dataset, *columns)
+    questions = read_questions(dataset, *columns, drop_unanswered=True)
+    assert questions.answers == [["net", "net", "the net"]] and questions.texts == ["what is this?"]
 
 
 def test_answer_vocabulary() -> None:

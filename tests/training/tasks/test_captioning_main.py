@@ -12,7 +12,7 @@ import pytest
 import torch
 from common.scores import check_card_picture, evaluate_model
 from common.scripts import SCRIPTS, command_line, logged, run_script
-from datasets import DatasetDict, Image
+from datasets import Dataset, DatasetDict, Image
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
@@ -310,3 +310,29 @@ def test_two_processes_take_the_steps_of_one(folder: Path, train_captioner: Call
         )
     scores = [json.loads((tmp_path / name / "results.json").read_text())["validation"] for name in ("one", "two")]
     assert scores[0] == pytest.approx(scores[1], abs=1)
+
+
+def test_a_data_set_as_others_have_it(
+    scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training split alone, a row for each caption, columns of other names, and captions that are missing."""
+    rows = [
+        {"photo": row["image"], "text": None if number == 3 else row["captions"][number % 2]}
+        for row in scenes["train"].select(range(12))
+        for number in range(4)
+    ]
+    DatasetDict(train=Dataset.from_list(rows).cast_column("photo", Image())).save_to_disk(tmp_path / "others")
+    options = {"dataset_name": tmp_path / "others", "backbone": folder / "backbone", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match="`drop_uncaptioned`"):
+        train_captioner(**options, output_dir=tmp_path / "run")
+    options |= {"drop_uncaptioned": True, "validation_fraction": 0.25}
+    train_captioner(**options, output_dir=tmp_path / "run")
+    for said in (
+        "no column 'image': took the column 'photo'",
+        "no column 'captions': took the column 'text'",
+        "holding out 12 of the 48 rows",
+        "Left out 9 of 36 rows",
+    ):
+        assert said in caplog.text
+    options = {"dataset_name": tmp_path / "others", "split": "train", "drop_uncaptioned": True}
+    assert "cider" in evaluate_model("captions", tmp_path / "run", **options)

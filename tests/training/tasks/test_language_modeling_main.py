@@ -195,3 +195,17 @@ def test_scores_of_another_model(train_lm: Callable, folder: Path, tmp_path: Pat
     for options in ({"context": 21}, {"columns": 2}):
         with pytest.raises(ValueError, match=next(iter(options))):
             evaluate_model("perplexity", other, dataset_name=folder, **options)
+
+
+def test_a_data_set_as_others_have_it(
+    folder: Path, train_lm: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training split alone, a column of another name, and texts that are missing."""
+    texts = [*load_from_disk(folder)["train"]["text"], None]
+    DatasetDict(train=Dataset.from_dict({"sentence": [None, *texts]})).save_to_disk(tmp_path / "others")
+    options = {"dataset_name": tmp_path / "others", "num_train_epochs": 1}
+    with pytest.raises(ValueError, match="`drop_missing`"):
+        train_lm(**options, output_dir=tmp_path / "run")
+    results = train_lm(**options, drop_missing=True, output_dir=tmp_path / "run")
+    assert "took the column 'sentence'" in caplog.text and "holding out 16 of the 162 rows" in caplog.text
+    assert results["validation"]["tokens"] == sum(len(text.split()) + 1 for text in texts[-16:] if text)

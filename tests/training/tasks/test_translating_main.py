@@ -108,6 +108,14 @@ def test_files_and_separate_vocabularies(
     assert answer["translation_text"] and set(answer["translation_text"].split()) <= words
 
 
+def test_files_of_training_alone(
+    folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [folder / "train.en", folder / f"train.{TOY_LANGUAGE}"]
+    train_seq2seq(train_files=files, output_dir=tmp_path, num_train_epochs=1)
+    assert "holding out 16 of the 160 rows" in caplog.text
+
+
 def test_chat(
     sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

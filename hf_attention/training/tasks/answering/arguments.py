@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
+from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -65,6 +66,9 @@ class QuestionDataArguments:
     answer_column: str = field(
         default="answer", metadata={"help": "Column of the answers: a string, or one for each annotator."}
     )
+    drop_unanswered: bool = field(
+        default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
+    )
     question_pattern: str | None = field(
         default=None, metadata={"help": "Regular expression; what it matches is cut out of the questions."}
     )
@@ -73,8 +77,6 @@ class QuestionDataArguments:
         default=None, metadata={"help": "Default: the questions about some of the training images."}
     )
     test_split: str = "test"
-    validation_fraction: float = field(default=0.1, metadata={"help": "How many of the training images these are."})
-    validation_seed: int = field(default=0, metadata={"help": "Chooses them."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training questions."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many of other splits."})
     max_answers: int | None = field(default=None, metadata={"help": "Know only so many answers, the most frequent."})
@@ -111,6 +113,7 @@ class Arguments(NamedTuple):
 
     loop: LoopArguments
     data: QuestionDataArguments
+    held_out: HeldOutArguments
     model: AnsweringModelArguments
     tokenizer: TokenizerArguments
     fields: AnsweringFieldsArguments

@@ -7,8 +7,10 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ....models.processing_attention_vqa import AttentionVQAProcessor
+from ...data.columns import with_usual_names
+from ...data.held_out import HeldOutArguments, divide
 from ...data.images import PixelSource, RegionSource, make_source
-from ...data.reading import check_images, drop_bad_images, get_split, load_splits, read_image
+from ...data.reading import check_images, drop_bad_images, get_split, image_ids, load_splits, read_image
 from ...loop.run import Run
 from ...loop.train import train
 from ...options import parse_arguments
@@ -18,7 +20,7 @@ from .examples import AnsweringDataset, AnsweringObjective, BlindSource, answeri
 from .labels import answer_labels, answer_vocabulary
 from .model import load_answering_model, make_answering_model
 from .picture import draw_answer
-from .questions import Questions, image_ids, mirrored_text, read_questions, split_by_image
+from .questions import Questions, mirrored_text, read_questions
 
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def main(description: str | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = Run(arguments.loop, arguments.hub)
 
-    questions = load_questions(data, arguments.loop.eval_samples(data.max_eval_samples))
+    questions = load_questions(data, arguments.held_out, arguments.loop.eval_samples(data.max_eval_samples))
     answers = answer_vocabulary(questions["train"].answers, data.max_answers, data.min_answer_count)
     if arguments.model.model_name_or_path is not None:
         model, processor = load_answering_model(arguments)
@@ -86,17 +88,23 @@ def main(description: str | None = None) -> None:
     run.finish(model, processor, "visual-question-answering", arguments, results, draw)
 
 
-def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | None) -> dict[str, Questions]:
+def load_questions(
+    arguments: QuestionDataArguments, held_out: HeldOutArguments, max_eval_samples: int | None
+) -> dict[str, Questions]:
     """The questions of each split that the run needs, by `train`, `validation` and `test`."""
-    splits = load_splits(arguments.dataset_name, arguments.dataset_config_name)
+    splits = with_usual_names(
+        load_splits(arguments.dataset_name, arguments.dataset_config_name),
+        arguments.image_column,
+        arguments.question_column,
+        arguments.answer_column,
+    )
     parts = {"train": get_split(splits, arguments.train_split)}
     check_images(parts["train"], arguments.image_column)
     if arguments.validation_split is not None:
         parts["validation"] = get_split(splits, arguments.validation_split)
     else:
-        ids = image_ids(parts["train"], arguments.image_column, arguments.image_id_column)
-        rows = split_by_image(ids, arguments.validation_fraction, arguments.validation_seed)
-        parts["train"], parts["validation"] = map(parts["train"].select, rows)
+        ids = partial(image_ids, image_column=arguments.image_column, image_id_column=arguments.image_id_column)
+        parts["train"], parts["validation"] = divide(parts["train"], held_out, ids)
     if arguments.do_test:
         parts["test"] = get_split(splits, arguments.test_split)
 
@@ -115,6 +123,7 @@ def load_questions(arguments: QuestionDataArguments, max_eval_samples: int | Non
             arguments.answer_column,
             arguments.image_id_column,
             arguments.question_pattern,
+            arguments.drop_unanswered,
         )
 
     return {name: read(name) for name in parts}

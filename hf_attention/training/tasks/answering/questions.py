@@ -1,15 +1,13 @@
 """Questions about shared images."""
 
-import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from datasets import Dataset, Image
+from datasets import Dataset
 
-from ...data.reading import check_column, text_lists
+from ...data.reading import check_column, drop_textless, image_ids, text_lists
 
 
 # What left and right become in a mirrored image.
@@ -53,6 +51,7 @@ def read_questions(
     answer_column: str,
     image_id_column: str | None = None,
     question_pattern: str | None = None,
+    drop_unanswered: bool = False,
 ) -> Questions:
     """
     Reads the questions of a split and finds out which of them share an image.
@@ -61,17 +60,22 @@ def read_questions(
         dataset (`Dataset`):
             One row for each question.
         image_column, question_column, answer_column (`str`):
-            Its columns. Answers are one string, or a list with one for each annotator.
+            Its columns. Answers are one string, or a list with one for each annotator: a string, or a dictionary that
+            has it as `answer`.
         image_id_column (`str`, *optional*):
             A column that is equal where the image is. By default, images of the same bytes, or from the same file, are
             the same.
         question_pattern (`str`, *optional*):
             A regular expression; what it matches is cut out of the questions.
+        drop_unanswered (`bool`, *optional*, defaults to `False`):
+            Leaves out the questions that have no answer, and logs a warning that says how many they are.
 
     Raises:
         ValueError: If a column is missing, a question or answer has no text, or the pattern leaves nothing of it.
     """
     check_column(dataset, question_column, "question_column")
+    if drop_unanswered:
+        dataset = drop_textless(dataset, answer_column, "answer_column")
     texts = []
     for row, text in enumerate(dataset[question_column]):
         if not isinstance(text, str) or not text.strip():
@@ -90,20 +94,6 @@ def read_questions(
     return Questions(dataset.select(first), image, texts, text_lists(dataset, answer_column, "answer_column"))
 
 
-def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
-    """What tells the images of a split apart: a column, their bytes, their files, or (made on the way) their rows."""
-    if image_id_column is not None:
-        check_column(dataset, image_id_column, "image_id_column")
-        return list(dataset[image_id_column])
-    encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
-
-    def key(row: int, image: Mapping[str, Any]) -> Any:
-        # Of an image that lies in the data set itself, the path is but a name, and another may have the same.
-        return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
-
-    return [key(row, entry[image_column]) for row, entry in enumerate(encoded)]
-
-
 def mirrored_text(text: str) -> str:
     """The text of a mirrored image: left and right change places."""
 
@@ -112,32 +102,3 @@ def mirrored_text(text: str) -> str:
         return word.upper() if match[0].isupper() else word.capitalize() if match[0][0].isupper() else word
 
     return re.sub(r"\b(left|right)\b", swapped, text, flags=re.IGNORECASE)
-
-
-def split_by_image(ids: Sequence[Any], fraction: float, seed: int = 0) -> tuple[list[int], list[int]]:
-    """
-    Holds out a share of the images, each with all its questions.
-
-    Args:
-        ids (`Sequence`):
-            What tells the image of each row apart.
-        fraction (`float`):
-            Share of the images to hold out, above 0 and below 1.
-        seed (`int`, *optional*, defaults to 0):
-            Chooses the images.
-
-    Returns:
-        `tuple[list[int], list[int]]`: The other rows, and those that are held out.
-
-    Raises:
-        ValueError: If one side would be empty.
-    """
-    distinct = list(dict.fromkeys(ids))
-    count = round(fraction * len(distinct))
-    if not 0 < count < len(distinct):
-        raise ValueError(f"A share of {fraction} of {len(distinct)} images leaves one side empty.")
-    held_out = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:count]}
-    rows: tuple[list[int], list[int]] = ([], [])
-    for row, key in enumerate(ids):
-        rows[key in held_out].append(row)
-    return rows

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from ....metrics.captioning.captioning import METRICS
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ...data.arguments import StreamingArguments, TokenizerArguments
+from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -40,6 +41,9 @@ class CaptionDataArguments:
     image_column: str = field(default="image", metadata={"help": "Column of the images."})
     captions_column: str = field(
         default="captions", metadata={"help": "Column of the captions: a list of strings, or one string."}
+    )
+    drop_uncaptioned: bool = field(
+        default=False, metadata={"help": "Leave out images without a caption, and say how many."}
     )
     train_split: str = "train"
     validation_split: str = "validation"
@@ -129,6 +133,7 @@ class Arguments(NamedTuple):
 
     loop: LoopArguments
     data: CaptionDataArguments
+    held_out: HeldOutArguments
     streaming: StreamingArguments
     model: BackboneArguments
     tokenizer: TokenizerArguments

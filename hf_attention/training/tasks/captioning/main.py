@@ -14,8 +14,19 @@ from ....extras import require_extra
 from ....metrics.words import METRIC_TOKENIZER, metric_words
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
+from ...data.columns import with_usual_names
+from ...data.held_out import with_validation_split
 from ...data.images import PixelSource, RegionSource, make_source
-from ...data.reading import check_images, drop_bad_images, get_split, load_splits, read_image, text_lists
+from ...data.reading import (
+    check_images,
+    drop_bad_images,
+    drop_textless,
+    get_split,
+    image_ids,
+    load_splits,
+    read_image,
+    text_lists,
+)
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.evaluation import tune_generation
 from ...loop.objective import Objective
@@ -64,7 +75,7 @@ def main(description: str | None = None) -> None:
         model, processor = load_captioner(arguments)
     else:
         model, processor = make_captioner(arguments, run, partial(training_texts, arguments, train_set))
-    if not model.config.freeze_backbone:
+    if model.get_encoder().trains_part:
         model.get_encoder().backbone.to(memory_format=torch.channels_last)  # in which convolutions are faster
     set_generation(model, data)
 
@@ -122,6 +133,15 @@ def read_splits(
     """Training (the rows of a stream, if it is one), validation and, where asked for, test."""
     data, streaming = arguments.data, arguments.streaming.streaming
     splits = load_splits(data.dataset_name, data.dataset_config_name, streaming)
+    splits = with_usual_names(splits, data.image_column, data.captions_column)
+    splits = with_validation_split(
+        splits,
+        data.train_split,
+        data.validation_split,
+        data.test_split,
+        arguments.held_out,
+        ids=partial(image_ids, image_column=data.image_column),
+    )
 
     def evaluation_set(name: str) -> CaptionedImages:
         rows = get_split(splits, name, arguments.loop.eval_samples(data.max_eval_samples))
@@ -136,8 +156,10 @@ def read_splits(
 
 
 def read_captions(rows: Dataset, arguments: CaptionDataArguments) -> CaptionedImages:
-    """The images of a split, of which bad ones are left out if asked, and their captions."""
+    """The images of a split and their captions; bad images, and those without captions, are left out if asked."""
     check_images(rows, arguments.image_column)
+    if arguments.drop_uncaptioned:
+        rows = drop_textless(rows, arguments.captions_column, "captions_column")
     if arguments.skip_bad_images:
         rows = drop_bad_images(rows, arguments.image_column)
     return CaptionedImages(rows, text_lists(rows, arguments.captions_column, "captions_column"))
@@ -147,6 +169,8 @@ def training_texts(arguments: Arguments, train_set: CaptionedImages | IterableDa
     """What the tokenizer is trained on: all captions, or of a stream the first."""
     if arguments.streaming.streaming:
         rows = first_rows(train_set, arguments.streaming.tokenizer_rows)
+        if arguments.data.drop_uncaptioned:
+            rows = drop_textless(rows, arguments.data.captions_column, "captions_column")
         return chain.from_iterable(text_lists(rows, arguments.data.captions_column, "captions_column"))
     return chain.from_iterable(train_set.captions)
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ...data.arguments import TokenizerArguments
+from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -61,6 +62,7 @@ class TextArguments:
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})
+    drop_missing: bool = field(default=False, metadata={"help": "Leave out rows without a text, and say how many."})
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
@@ -102,6 +104,7 @@ class Arguments(NamedTuple):
 
     loop: LoopArguments
     data: TextArguments
+    held_out: HeldOutArguments
     pretrained: PretrainedArguments
     tokenizer: TokenizerArguments
     model: LanguageModelArguments

@@ -9,7 +9,9 @@ from transformers import PreTrainedModel
 
 from ....metrics.perplexity.perplexity import TextPerplexity
 from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
-from ...data.reading import check_column, get_split, load_splits
+from ...data.columns import with_usual_names
+from ...data.held_out import with_validation_split
+from ...data.reading import get_split, load_splits, running_texts
 from ...loop.nt_asgd import NTASGD
 from ...loop.run import Run
 from ...loop.train import train
@@ -35,7 +37,15 @@ def main(description: str | None = None) -> None:
     run = Run(loop, arguments.hub)
     accelerator = run.accelerator
 
-    splits = load_splits(data.dataset_name, data.dataset_config_name)
+    splits = with_usual_names(load_splits(data.dataset_name, data.dataset_config_name), data.text_column)
+    splits = with_validation_split(
+        splits,
+        data.train_split,
+        data.validation_split,
+        data.test_split,
+        arguments.held_out,
+        is_running_text=not data.reset_state,
+    )
     texts = load_texts(splits, data.train_split, data, data.max_train_samples)
     if arguments.pretrained.model_name_or_path is not None:
         name = arguments.pretrained.model_name_or_path
@@ -88,9 +98,7 @@ def check_arguments(arguments: Arguments) -> None:
 
 def load_texts(splits: DatasetDict, name: str, arguments: TextArguments, max_samples: int | None) -> list[str]:
     """The texts of a split, in their order."""
-    split = get_split(splits, name, max_samples)
-    check_column(split, arguments.text_column, "text_column")
-    return list(split[arguments.text_column])
+    return running_texts(get_split(splits, name, max_samples), arguments.text_column, arguments.drop_missing)
 
 
 def with_averaged_weights(

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ...data.arguments import StreamingArguments, TokenizerArguments
+from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -51,12 +52,17 @@ class TextPairArguments:
         default=None,
         metadata={"help": "Instead: a JSON-lines, CSV or TSV file, or two plain ones, a sentence a line."},
     )
-    validation_files: list[str] | None = field(default=None, metadata={"help": "The same for validation."})
+    validation_files: list[str] | None = field(
+        default=None, metadata={"help": "The same for validation. Default: some of train_files."}
+    )
     test_files: list[str] | None = field(default=None, metadata={"help": "The same for the test."})
     source_column: str | None = field(default=None, metadata={"help": "Column of the source sentences."})
     target_column: str | None = field(default=None, metadata={"help": "Column of the target sentences."})
     source_lang: str | None = field(default=None, metadata={"help": "Or: source language in a translation column."})
     target_lang: str | None = field(default=None, metadata={"help": "And the target language."})
+    bleu_tokenizer: str | None = field(
+        default=None, metadata={"help": "SacreBLEU's tokenizer for BLEU. Default: that of the target language."}
+    )
     drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
     train_split: str = "train"
     validation_split: str = "validation"
@@ -96,8 +102,6 @@ class TextPairArguments:
             raise ValueError("Give either `dataset_name` or `train_files`.")
         if self.task == "chat" and self.tune_generation:
             raise ValueError("`tune_generation` chooses by a score of generated texts: `task='chat'` has none.")
-        if self.train_files is not None and self.validation_files is None:
-            raise ValueError("`train_files` needs `validation_files` beside it.")
         if self.do_test and self.train_files is not None and self.test_files is None:
             raise ValueError("`do_test` needs `test_files` beside `train_files`.")
         if self.train_files is not None and len(self.train_files) == 2 and self.source_column is None:
@@ -113,6 +117,7 @@ class Arguments(NamedTuple):
 
     loop: LoopArguments
     data: TextPairArguments
+    held_out: HeldOutArguments
     streaming: StreamingArguments
     tokenizer: TokenizerArguments
     model: Seq2SeqModelArguments

@@ -8,7 +8,8 @@ from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
 from ....metrics.chat import chat_metrics
-from ....metrics.translation.translation import translation_metrics
+from ....metrics.languages import bleu_tokenizer
+from ....metrics.translation.translation import translation_metrics, translation_signatures
 from ...loop.evaluation import texts_of_rows
 from .examples import TextPairDataset
 
@@ -45,6 +46,8 @@ class TextPairEvaluator:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.max_source_length = max_source_length
+        # How each score is computed, where there is a standard way of saying it.
+        self.signatures: dict[str, str] = {}
 
     @torch.no_grad()
     def texts(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
@@ -87,10 +90,25 @@ class TextPairEvaluator:
 
 
 class TranslationEvaluator(TextPairEvaluator):
-    """Scores translations by [`translation_metrics`]; the arguments are the base's."""
+    """
+    Scores translations by [`translation_metrics`].
+
+    Args:
+        tokenize (`str`, *optional*):
+            SacreBLEU's tokenizer for BLEU. By default that of the language: [`bleu_tokenizer`].
+        language (`str`, *optional*):
+            Code of the target language. By default it is told by the script of the targets.
+
+    The others are the base's.
+    """
+
+    def __init__(self, *args, tokenize: str | None = None, language: str | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tokenize = tokenize or bleu_tokenizer(self.targets, language)
+        self.signatures = translation_signatures(self.tokenize)
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
-        return translation_metrics(self.texts(model, **generate_kwargs), self.targets)
+        return translation_metrics(self.texts(model, **generate_kwargs), self.targets, self.tokenize)
 
 
 class ChatEvaluator(TextPairEvaluator):

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ....extras import require_extra
-from ....metrics.translation.translation import translation_signatures
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from ...data.held_out import with_validation_split
 from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.batches import SizedBatches
@@ -78,7 +78,7 @@ def main(description: str | None = None) -> None:
     else:
         scores = validation(model)
     results = {
-        "signatures": translation_signatures() if data.task == "translation" else {},
+        "signatures": validation.signatures,
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
         "generation": settings,
@@ -108,6 +108,7 @@ def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | It
         return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
     splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
     files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
+    files = {name: paths for name, paths in files.items() if paths is not None}
     return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
 
 
@@ -127,6 +128,7 @@ def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[s
     """The rows of training, and the pairs by `train`, unless that is a stream, `validation` and, if asked, `test`."""
     data, streaming = arguments.data, arguments.streaming.streaming
     rows = load_rows(data, streaming)
+    rows = with_validation_split(rows, data.train_split, data.validation_split, data.test_split, arguments.held_out)
     train_rows = get_split(rows, data.train_split, data.max_train_samples)
 
     def evaluation_pairs(name: str) -> Dataset:
@@ -156,7 +158,8 @@ def make_evaluator(
     if arguments.task == "chat":
         answers = pairs["train"]["target"]
         return ChatEvaluator(pairs[split], tokenizer, run.accelerator, *settings, training_answers=answers)
-    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings)
+    languages = {"tokenize": arguments.bleu_tokenizer, "language": arguments.target_lang}
+    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings, **languages)
 
 
 def training_batches(
