@@ -117,14 +117,29 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
         """
-        As [`~transformers.PreTrainedModel.resize_token_embeddings`].
+        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the tokens that are read, those that the
+        decoder reads, and the output.
 
         Raises:
             ValueError: Where a special token of the configuration would be cut off.
         """
         if new_num_tokens is not None:
             check_token_ids(self.config, new_num_tokens)
+        decoder = self.get_decoder()
+        table = getattr(decoder, "embed_tokens", None)
+        if table is not None and table.weight is not self.get_input_embeddings().weight:
+            decoder.embed_tokens = self.resized_table(table, new_num_tokens, pad_to_multiple_of, mean_resizing)
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    def resized_table(self, table: nn.Embedding, *args) -> nn.Embedding:
+        """
+        A table of embeddings with another number of tokens, to be trained where the old one is.
+
+        Args:
+            table (`nn.Embedding`): The old one.
+            args: The arguments of `resize_token_embeddings`.
+        """
+        return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         """
@@ -156,33 +171,6 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
             )
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, start if pad is None else pad)], 1)
-
-
-def _start_token_id(config: PreTrainedConfig | GenerationConfig) -> int | None:
-    return config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
-
-    def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """
-        As [`~transformers.PreTrainedModel.resize_token_embeddings`], for the tokens that are read, those that the
-        decoder reads, and the output.
-        """
-        decoder = self.get_decoder()
-        table = getattr(decoder, "embed_tokens", None)
-        if table is not None and table.weight is not self.get_input_embeddings().weight:
-            decoder.embed_tokens = self.resized_table(table, new_num_tokens, pad_to_multiple_of, mean_resizing)
-        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-
-    def resized_table(self, table: nn.Embedding, *args) -> nn.Embedding:
-        """
-        A table of embeddings with another number of tokens, to be trained where the old one is.
-
-        Args:
-            table (`nn.Embedding`): The old one.
-            args: The arguments of `resize_token_embeddings`.
-        """
-        return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
 
 
 class AttentionEncoderModel(AttentionPreTrainedModel):
@@ -361,3 +349,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
         )
+
+
+def _start_token_id(config: PreTrainedConfig | GenerationConfig) -> int | None:
+    return config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id

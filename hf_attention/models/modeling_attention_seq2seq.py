@@ -6,6 +6,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.utils import can_return_tuple
 
 from .cache import RecurrentCache
+from .configuration_attention import check_token_ids
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .declaration import declare
 from .decoder import AttentionDecoder
@@ -39,6 +40,8 @@ class AttentionSeq2SeqPreTrainedModel(AttentionPreTrainedModel):
         """
         if self.config.source_vocab_size is None:
             return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        if new_num_tokens is not None:
+            check_token_ids(self.config, new_num_tokens)
         decoder, head = self.get_decoder(), self.get_output_embeddings()
         table = self.resized_table(decoder.embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing)
         decoder.embed_tokens, self.config.vocab_size = table, table.num_embeddings
