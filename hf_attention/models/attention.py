@@ -115,8 +115,9 @@ class Attention(nn.Module):
             `(batch, heads, queries, positions)` and at least float32: each row sums to 1 over the unmasked positions
             and is zero on the masked ones.
         """
-        weights = masked_softmax(self.score(query, memory.keys, coverage), memory.mask)
-        return torch.matmul(weights.to(memory.values.dtype), memory.values), weights.unsqueeze(1)
+        weights = masked_softmax(self.score(query, memory.keys, coverage), memory.mask).unsqueeze(1)
+        # Of what is returned, so that it has a gradient.
+        return torch.matmul(weights.squeeze(1).to(memory.values.dtype), memory.values), weights
 
     def look(
         self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None

@@ -10,6 +10,7 @@ from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
 from .memory import ProjectedMemory
 from .outputs import AttentionDecoderOutput
+from .recording import is_exporting
 from .recurrence import layers_by_step, make_layers, run_layers
 from .versions import takes_cache
 
@@ -146,6 +147,7 @@ class AttentionDecoder(nn.Module):
         cache: RecurrentCache | None = None,
         output_attentions: bool = False,
         initial_states: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
     ) -> AttentionDecoderOutput:
         """
         Runs over new target tokens, one or many.
@@ -165,9 +167,13 @@ class AttentionDecoder(nn.Module):
             cache ([`RecurrentCache`], *optional*):
                 Where to go on from; updated in place. `past_key_values` is another name of it.
             output_attentions (`bool`, *optional*, defaults to `False`):
-                Whether to return the attention weights.
+                Whether to return the attention weights. A loss has a gradient with respect to them where all steps run
+                at once over a memory a row; those of a loop are gathered behind it.
             initial_states (`torch.Tensor` of shape `(batch, states, hidden_size)`, *optional*):
                 The states to start from, where the encoder gives them.
+            output_hidden_states (`bool`, *optional*, defaults to `False`):
+                Whether to return the embeddings and the states of every layer. Those of several layers come step by
+                step, which takes longer.
 
         Returns:
             [`AttentionDecoderOutput`]
@@ -211,15 +217,20 @@ class AttentionDecoder(nn.Module):
 
         record_past = cache is not None and cache.record_past
         recurs_on_attention = self.attends_before or self.config.input_feeding or self.config.coverage
-        if recurs_on_attention or attention_mask is not None or record_past:
-            readout, weights, states = self._run_steps(inputs_embeds, state, projected, attention_mask, record_past)
+        # What runs at once keeps the states of lower layers to itself.
+        needs_lower_layers = output_hidden_states and self.config.num_hidden_layers > 1
+        if recurs_on_attention or attention_mask is not None or record_past or needs_lower_layers:
+            readout, weights, states, layers = self._run_steps(
+                inputs_embeds, state, projected, attention_mask, record_past, output_hidden_states
+            )
         else:
-            readout, weights, states = self._run_at_once(inputs_embeds, state, projected)
+            readout, weights, states, layers = self._run_at_once(inputs_embeds, state, projected)
         if cache is not None:
             cache.update(states, length)
         return AttentionDecoderOutput(
             last_hidden_state=self.readout_dropout(readout),
             cross_attentions=(weights,) if output_attentions and weights is not None else None,
+            hidden_states=(inputs_embeds, *layers) if output_hidden_states else None,
         )
 
     def _read_out(
@@ -245,8 +256,11 @@ class AttentionDecoder(nn.Module):
 
     def _run_at_once(
         self, inputs_embeds: torch.Tensor, state: DecoderState, projected: ProjectedMemory | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
-        """Nothing waits for the attention: all steps of the RNN, then all queries together."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState], list[torch.Tensor]]:
+        """
+        Nothing waits for the attention: all steps of the RNN, then all queries together. The last that is returned is
+        the states of the top layer.
+        """
         rows, length = inputs_embeds.shape[:2]
         output, hidden, cell = run_layers(self.rnn, inputs_embeds, state.hidden, state.cell)
         state = state._replace(hidden=hidden, cell=cell)
@@ -256,10 +270,14 @@ class AttentionDecoder(nn.Module):
                 past = state.past.followed_by(self._as_past(output))
                 projected = past.windows(self.config.attention_window)
                 state = state._replace(past=past.last(self.config.attention_window))
-            context, weights = self.attention.look(output.flatten(0, 1), projected)
-            context = context.unflatten(0, (rows, length))
-            weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
-        return self._read_out(output, context, inputs_embeds, self.hidden_dropout), weights, [state]
+            if not is_exporting() and len(projected.keys) == rows:  # what is exported takes any number of rows
+                # The weights as they are used, so that they have a gradient.
+                context, weights = self.attention(output, projected)
+            else:
+                context, weights = self.attention.look(output.flatten(0, 1), projected)
+                context = context.unflatten(0, (rows, length))
+                weights = weights.unflatten(0, (rows, length)).transpose(1, 2)
+        return self._read_out(output, context, inputs_embeds, self.hidden_dropout), weights, [state], [output]
 
     def _run_steps(
         self,
@@ -268,8 +286,12 @@ class AttentionDecoder(nn.Module):
         projected: ProjectedMemory | None,
         attention_mask: torch.Tensor | None,
         record_past: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState]]:
-        """Step by step, as the papers write it."""
+        output_hidden_states: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[DecoderState], list[torch.Tensor]]:
+        """
+        Step by step, as the papers write it. The last that is returned is the states of each layer, where they are
+        asked for.
+        """
         config = self.config
         rows, length = inputs_embeds.shape[:2]
         recurrence = layers_by_step(self.rnn, inputs_embeds)
@@ -298,13 +320,15 @@ class AttentionDecoder(nn.Module):
                 past = past.followed_by(self._as_past(hidden[-1].unsqueeze(1))).last(config.attention_window)
             new_state = DecoderState(hidden, cell, readout, coverage, past)
             state = new_state if is_token is None else new_state.where(is_token, state)
-            outputs.append((hidden[-1], context, weights, readout))
+            outputs.append((hidden, context, weights, readout))
             if record_past:
                 states.append(state)
         all_hidden, contexts, weights, readouts = zip(*outputs, strict=True)
         weights = None if self.attention is None else torch.stack(weights, 2)
+        by_layer = zip(*all_hidden, strict=True) if output_hidden_states else [[hidden[-1] for hidden in all_hidden]]
+        layers = [torch.stack(hidden, 1) for hidden in by_layer]
         if config.input_feeding:
-            return torch.stack(readouts, 1), weights, states or [state]
+            return torch.stack(readouts, 1), weights, states or [state], layers
         context = None if self.attention is None else torch.stack(contexts, 1)
-        hidden = torch.stack(all_hidden, 1)
-        return self._read_out(hidden, context, inputs_embeds, self.hidden_dropout), weights, states or [state]
+        readout = self._read_out(layers[-1], context, inputs_embeds, self.hidden_dropout)
+        return readout, weights, states or [state], layers

@@ -190,9 +190,9 @@ class AttentionGenerationMixin(GenerationMixin):
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         generator = super()._get_candidate_generator(generation_config, *args, **kwargs)
-        if generation_config.output_attentions:
+        if generation_config.output_attentions or generation_config.output_hidden_states:
             # Of candidates accepted in the first step, which reads the prompt too, transformers returns attention
-            # weights of the prompt (`_split_model_outputs` counts them from its start): drop that step's candidates.
+            # weights and states of the prompt (`_split_model_outputs` counts from its start): drop its candidates.
             get_candidates = generator.get_candidates
 
             def drop_candidates(input_ids, *args, **kwargs):

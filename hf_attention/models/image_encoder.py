@@ -62,13 +62,21 @@ class ImageEncoder(StartsFrozen):
         """
         return self._extract(pixel_values)[0]
 
-    def _extract(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-        """The features of the regions, and the rows and columns of the grid that they are."""
+    def _extract(
+        self, pixel_values: torch.Tensor, output_hidden_states: bool = False
+    ) -> tuple[torch.Tensor, tuple[int, int], tuple[torch.Tensor, ...] | None]:
+        """
+        The features of the regions, the rows and columns of the grid that they are, and the backbone's hidden states.
+        """
         if self.backbone is None:
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
-        features = self.backbone(pixel_values=pixel_values.to(weights_dtype(self.backbone))).last_hidden_state
+        outputs = self.backbone(
+            pixel_values=pixel_values.to(weights_dtype(self.backbone)),
+            **({"output_hidden_states": True} if output_hidden_states else {}),
+        )
+        features = outputs.last_hidden_state
         backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
         regions = flatten_grid(features, backbone_config, image_size)
         if regions.shape[-1] != self.config.region_size:
@@ -76,7 +84,7 @@ class ImageEncoder(StartsFrozen):
                 f"The backbone gives each region {regions.shape[-1]} features, but the configuration says "
                 f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
             )
-        return regions, grid_shape(features, backbone_config, image_size)
+        return regions, grid_shape(features, backbone_config, image_size), outputs.get("hidden_states")
 
     def forward(
         self,
@@ -85,9 +93,10 @@ class ImageEncoder(StartsFrozen):
         region_mask: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
         normalize: bool = False,
+        output_hidden_states: bool = False,
         return_dict: bool = True,
         **kwargs,
-    ) -> EncoderOutput:
+    ) -> EncoderOutput | tuple:
         """
         Args:
             pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`, *optional*):
@@ -101,6 +110,9 @@ class ImageEncoder(StartsFrozen):
                 `region_features`; those of a grid are known.
             normalize (`bool`, *optional*, defaults to `False`):
                 Whether each region's features are first scaled to length 1.
+            output_hidden_states (`bool`, *optional*, defaults to `False`):
+                Whether to return what the backbone gives as its own, or the features of the regions where it gives
+                none or there is none, and the memory.
 
         Returns:
             [`EncoderOutput`]
@@ -111,8 +123,9 @@ class ImageEncoder(StartsFrozen):
         """
         if (pixel_values is None) == (region_features is None):
             raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
+        hidden_states = None
         if region_features is None:
-            region_features, grid = self._extract(pixel_values)
+            region_features, grid, hidden_states = self._extract(pixel_values, output_hidden_states)
             if self.box_projection is not None and region_boxes is None:
                 region_boxes = grid_boxes(*grid).to(region_features.device).expand(region_features.shape[0], -1, -1)
         if region_features.ndim != 3 or region_features.shape[-1] != self.config.region_size:
@@ -129,6 +142,8 @@ class ImageEncoder(StartsFrozen):
             rows = (~has_region).nonzero().flatten().tolist()
             raise ValueError(f"The images {rows} of the batch are masked as a whole: there is nothing to attend to.")
 
+        if output_hidden_states and hidden_states is None:
+            hidden_states = (region_features,)
         if normalize:
             region_features = F.normalize(region_features, dim=-1)
         if self.config.project_regions:
@@ -152,5 +167,6 @@ class ImageEncoder(StartsFrozen):
             area = (right - left) * (bottom - top)
             boxes = self.box_projection(torch.cat([region_boxes, area.unsqueeze(-1)], -1).to(memory.dtype))
             memory = memory + boxes.to(memory.device)
-        output = EncoderOutput(last_hidden_state=memory, memory_mask=region_mask)
-        return output if return_dict else output.to_tuple()
+        hidden_states = (*hidden_states, memory) if output_hidden_states else None
+        output = EncoderOutput(last_hidden_state=memory, memory_mask=region_mask, hidden_states=hidden_states)
+        return output if return_dict else output.all_fields()

@@ -1,7 +1,5 @@
 """An image and a question about it as the memory that a decoder attends to, and as one vector."""
 
-from dataclasses import fields
-
 import torch
 from torch import nn
 
@@ -53,6 +51,7 @@ class AttentionVQAEncoder(RecomputesRecurrences):
         region_mask: torch.Tensor | None = None,
         region_boxes: torch.Tensor | None = None,
         output_attentions: bool = False,
+        output_hidden_states: bool = False,
         return_dict: bool = True,
         **kwargs,
     ) -> AttentionVQAModelOutput | tuple:
@@ -67,6 +66,8 @@ class AttentionVQAEncoder(RecomputesRecurrences):
                 0 where a token is padding.
             output_attentions (`bool`, *optional*, defaults to `False`):
                 Whether to return a map for each glimpse.
+            output_hidden_states (`bool`, *optional*, defaults to `False`):
+                Whether to return the hidden states of the question encoder, and of the image encoder.
 
         Returns:
             [`AttentionVQAModelOutput`]
@@ -86,14 +87,23 @@ class AttentionVQAEncoder(RecomputesRecurrences):
                 f"Every image needs as many questions as the next: got {questions} questions and {images} images."
             )
         image = self.image_encoder(
-            pixel_values, region_features, region_mask, region_boxes, normalize=self.config.normalize_regions
+            pixel_values,
+            region_features,
+            region_mask,
+            region_boxes,
+            normalize=self.config.normalize_regions,
+            output_hidden_states=output_hidden_states,
         )
         regions = image.last_hidden_state
-        read = {"input_ids": input_ids, "attention_mask": attention_mask}
+        read = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "output_hidden_states": output_hidden_states,
+        }
         if self.reads_by_recurrence:
-            words, question = self.run_recurrence(self.question_encoder, **read)
+            words, question, hidden_states = self.run_recurrence(self.question_encoder, **read)
         else:
-            words, question = self.question_encoder(**read)
+            words, question, hidden_states = self.question_encoder(**read)
 
         joint = maps = None
         if self.question_attention is not None:
@@ -105,14 +115,15 @@ class AttentionVQAEncoder(RecomputesRecurrences):
         output = AttentionVQAModelOutput(
             last_hidden_state=regions,
             memory_mask=region_mask,
+            hidden_states=hidden_states,
             pooler_output=joint,
             attentions=maps if output_attentions else None,
             is_region=torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device),
+            image_hidden_states=image.hidden_states,
         )
         if self.word_projection is not None:
             output = self._add_words(output, self.word_projection(words), attention_mask)
-        # A plain tuple keeps its None: a field is not to be taken for the one before it.
-        return output if return_dict else tuple(output.get(field.name) for field in fields(output))
+        return output if return_dict else output.all_fields()
 
     def _add_words(
         self, output: AttentionVQAModelOutput, words: torch.Tensor, attention_mask: torch.Tensor | None

@@ -199,7 +199,7 @@ class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences)
         """
         if encoder_outputs is None:
             return self.encoder(**encoder_inputs)
-        return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs[:3])
+        return encoder_outputs if isinstance(encoder_outputs, dict) else EncoderOutput(*encoder_outputs[:4])
 
     def run(
         self,
@@ -211,6 +211,7 @@ class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences)
         cache: RecurrentCache | None,
         use_cache: bool | None,
         output_attentions: bool | None,
+        output_hidden_states: bool | None = None,
     ) -> AttentionModelOutput:
         """
         `forward`, once the subclass has sorted its arguments.
@@ -234,16 +235,22 @@ class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences)
                 labels.
             output_attentions (`bool`, *optional*):
                 Whether to return the attention weights as `cross_attentions`, a tuple of one tensor of shape `(rows,
-                heads, target, positions)`.
+                heads, target, positions)`, and those of the encoder where it has any.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the embeddings and the states of every layer: `encoder_hidden_states`, as in
+                [`EncoderOutput`], and `decoder_hidden_states`, as in [`AttentionDecoderOutput`].
 
         Returns:
             [`AttentionModelOutput`]
         """
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RecurrentCache()
-        encoder_outputs = self.encode(encoder_inputs, encoder_outputs)
+        returned = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        encoder_outputs = self.encode({**encoder_inputs, **returned}, encoder_outputs)
         memory_mask = encoder_outputs.get("memory_mask")
         outputs = self.run_recurrence(
             self.decoder,
@@ -253,16 +260,19 @@ class AttentionEncoderDecoderModel(AttentionEncoderModel, RecomputesRecurrences)
             inputs_embeds=decoder_inputs_embeds,
             attention_mask=decoder_attention_mask,
             cache=cache,
-            output_attentions=output_attentions,
+            **returned,
             initial_states=encoder_outputs.get("initial_states"),
         )
         return AttentionModelOutput(
             last_hidden_state=outputs.last_hidden_state,
             **{CACHE_NAME: cache},
+            decoder_hidden_states=outputs.hidden_states,
             # Empty rather than None: assisted decoding goes over them.
             decoder_attentions=() if output_attentions else None,
             cross_attentions=(outputs.cross_attentions or ()) if output_attentions else None,
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.get("hidden_states") if output_hidden_states else None,
+            encoder_attentions=encoder_outputs.get("attentions") if output_attentions else None,
             memory_mask=memory_mask if output_attentions and self.config.doubly_stochastic_penalty > 0 else None,
         )
 
@@ -285,6 +295,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         use_cache: bool | None,
         output_attentions: bool | None,
         token_weights: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
         **inputs,
     ) -> Seq2SeqLMOutput:
         """
@@ -303,7 +314,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
                 What the loss of each label counts: the advantages of a policy gradient. With them only the loss is
                 returned, and smoothed in training only. `Trainer` takes every argument whose name has "label" in it
                 for a label that must be there.
-            decoder_input_ids, decoder_inputs_embeds, use_cache, output_attentions, inputs:
+            decoder_input_ids, decoder_inputs_embeds, use_cache, output_attentions, output_hidden_states, inputs:
                 As the `forward` of `model` takes them.
 
         Returns:
@@ -324,6 +335,7 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=False if use_cache is None and labels is not None else use_cache,
             output_attentions=output_attentions or is_penalised,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         penalty = None
@@ -345,9 +357,12 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             loss=loss,
             logits=logits,
             **{CACHE_NAME: outputs.cache},
+            decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions if output_attentions else None,
             cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
 
 

@@ -64,6 +64,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> AttentionModelOutput | tuple:
         """
@@ -87,6 +88,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
             cache,
             use_cache,
             output_attentions,
+            output_hidden_states,
         )
 
 
@@ -173,6 +175,7 @@ class AttentionCaptionerForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         token_weights: torch.Tensor | None = None,
@@ -198,6 +201,7 @@ class AttentionCaptionerForConditionalGeneration(
             use_cache,
             output_attentions,
             token_weights,
+            output_hidden_states,
             pixel_values=pixel_values,
             region_features=region_features,
             region_mask=region_mask,

@@ -110,7 +110,10 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         if outputs.get("memory_mask") is None and encoder_inputs["attention_mask"] is not None:
             # Another's encoder output, such as a `BaseModelOutput`, has no mask of its own.
             return EncoderOutput(
-                outputs.last_hidden_state, encoder_inputs["attention_mask"], outputs.get("initial_states")
+                outputs.last_hidden_state,
+                encoder_inputs["attention_mask"],
+                outputs.get("initial_states"),
+                outputs.get("hidden_states"),
             )
         return outputs
 
@@ -128,6 +131,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> AttentionModelOutput | tuple:
         """
@@ -147,6 +151,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
             cache,
             use_cache,
             output_attentions,
+            output_hidden_states,
         )
 
 
@@ -188,6 +193,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         token_weights: torch.Tensor | None = None,
@@ -213,6 +219,7 @@ class AttentionSeq2SeqForConditionalGeneration(
             use_cache,
             output_attentions,
             token_weights,
+            output_hidden_states,
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,

@@ -166,10 +166,12 @@ class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
         region_mask: torch.Tensor | None = None,
         region_boxes: torch.FloatTensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> AttentionVQAModelOutput | tuple:
         """
-        The arguments of [`AttentionVQAEncoder.forward`]; `output_attentions` defaults to the configuration's.
+        The arguments of [`AttentionVQAEncoder.forward`]; `output_attentions` and `output_hidden_states` default to the
+        configuration's.
 
         Returns:
             [`AttentionVQAModelOutput`]
@@ -182,6 +184,9 @@ class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
             region_mask=region_mask,
             region_boxes=region_boxes,
             output_attentions=self.config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=(
+                self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+            ),
         )
 
 
@@ -215,6 +220,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         region_boxes: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         num_items_in_batch: int | torch.Tensor | None = None,
         **kwargs,
     ) -> SequenceClassifierOutput | tuple:
@@ -234,7 +240,8 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `logits` of shape `(batch, num_labels)`;
-            `attentions`, a tuple of one tensor of shape `(batch, regions)` for each glimpse.
+            `attentions`, a tuple of one tensor of shape `(batch, regions)` for each glimpse; `hidden_states`, those of
+            the question.
 
         Raises:
             ValueError: Where labels are of a wrong shape, or no known answers.
@@ -247,6 +254,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
             region_mask=region_mask,
             region_boxes=region_boxes,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         logits = self.classifier(self.joint_dropout(outputs.pooler_output))
@@ -255,7 +263,9 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
             label_smoothing = self.config.label_smoothing if self.training else 0.0
             loss, num_questions = summed_answer_loss(logits, labels, self.config.problem_type, label_smoothing)
             loss = loss / (num_questions if num_items_in_batch is None else num_items_in_batch)
-        return SequenceClassifierOutput(loss=loss, logits=logits, attentions=outputs.attentions)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 class AttentionVQAGeneratingModel(_ReadsQuestions, AttentionEncoderDecoderModel):
@@ -290,6 +300,7 @@ class AttentionVQAGeneratingModel(_ReadsQuestions, AttentionEncoderDecoderModel)
         decoder_inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> AttentionModelOutput | tuple:
         """
@@ -316,6 +327,7 @@ class AttentionVQAGeneratingModel(_ReadsQuestions, AttentionEncoderDecoderModel)
             cache,
             use_cache,
             output_attentions,
+            output_hidden_states,
         )
 
 
@@ -364,6 +376,7 @@ class AttentionVQAForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         token_weights: torch.Tensor | None = None,
@@ -390,6 +403,7 @@ class AttentionVQAForConditionalGeneration(
             use_cache,
             output_attentions,
             token_weights,
+            output_hidden_states,
             input_ids=input_ids,
             attention_mask=attention_mask,
             pixel_values=pixel_values,

@@ -52,6 +52,7 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel, RecomputesRecurrences):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast | tuple:
         """
@@ -70,11 +71,16 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel, RecomputesRecurrences):
             output_attentions (`bool`, *optional*):
                 Whether to return the attention weights as `attentions`: a tuple of one tensor of shape `(batch, heads,
                 tokens, attention_window)`, whose last position is the state just before the step; or an empty one.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the embeddings and the states of every layer as `hidden_states`, as in
+                [`AttentionDecoderOutput`].
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPast`]
         """
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         use_cache = (self.config.use_cache and not self.training) if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RecurrentCache()
@@ -85,10 +91,12 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel, RecomputesRecurrences):
             attention_mask=attention_mask,
             cache=cache,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
         return BaseModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             **{CACHE_NAME: cache},
+            hidden_states=outputs.hidden_states,
             attentions=(outputs.cross_attentions or ()) if output_attentions else None,
         )
 
@@ -121,6 +129,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         token_weights: torch.Tensor | None = None,
@@ -160,6 +169,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             inputs_embeds=inputs_embeds,
             use_cache=False if use_cache is None and targets is not None else use_cache,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         loss, logits = predict_tokens(
@@ -176,6 +186,7 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             loss=loss,
             logits=logits,
             **{CACHE_NAME: outputs.cache},
+            hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
 

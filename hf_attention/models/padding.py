@@ -25,11 +25,12 @@ def take_steps(sequences: torch.Tensor, order: torch.LongTensor) -> torch.Tensor
 
 def read_around_padding(
     rnn: nn.LSTM | nn.GRU, words: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+) -> tuple[list[torch.Tensor], torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
     """
-    As [`~hf_attention.models.recurrence.read_padded`], without packed sequences, which cannot be exported. Whether a
-    step is padding is one more feature of what a layer reads, which keeps cells, and the states of a GRU, as they are:
-    it shuts an LSTM's input gate and opens its forget gate, or opens a GRU's update gate.
+    As [`~hf_attention.models.recurrence.read_padded`], with the states of every layer, and without packed sequences,
+    which cannot be exported. Whether a step is padding is one more feature of what a layer reads, which keeps cells,
+    and the states of a GRU, as they are: it shuts an LSTM's input gate and opens its forget gate, or opens a GRU's
+    update gate.
     """
     is_lstm, size, dtype = rnn.mode == "LSTM", rnn.hidden_size, words.dtype
     directions = 2 if rnn.bidirectional else 1
@@ -37,7 +38,7 @@ def read_around_padding(
     of_gates = torch.tensor([-OPENS, OPENS, 0, 0] if is_lstm else [0, OPENS, 0], dtype=dtype, device=words.device)
     column = of_gates.repeat_interleave(size).unsqueeze(1)
     zeros = words.new_zeros(directions, words.shape[0], size)
-    finals = []
+    all_states, finals = [], []
     for layer in range(rnn.num_layers):
         if layer > 0:
             words = F.dropout(words, rnn.dropout, rnn.training)
@@ -62,5 +63,6 @@ def read_around_padding(
             final[0] = torch.cat([last.unsqueeze(0), final[0][1:]])
         finals.append(final)
         words = states.masked_fill(is_padding, 0)
+        all_states.append(words)
     final = tuple(torch.cat(kind) for kind in zip(*finals, strict=True))
-    return words, final if is_lstm else final[0]
+    return all_states, final if is_lstm else final[0]

@@ -43,14 +43,14 @@ class QuestionAttention(nn.Module):
         """
         mask = None if region_mask is None else region_mask.bool()[:, None, None]
         joint, maps = self.look(question.unflatten(0, (regions.shape[0], -1)), regions, mask)
-        return joint.flatten(0, 1), tuple(weights.flatten(0, 1) for weights in maps)
+        return joint.flatten(0, 1), maps
 
     def look(
         self, question: torch.Tensor, regions: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """
         As `forward`, with the questions of each image, `(images, questions, question_size)`, and a mask `(images, 1,
-        1, regions)`; the joint vectors and maps are of shape `(images, questions, ...)`.
+        1, regions)`; the joint vectors are of shape `(images, questions, joint_size)`.
         """
         raise NotImplementedError
 
@@ -83,8 +83,8 @@ class StackedAttention(QuestionAttention):
         joint, maps = question, []
         for hop in self.hops:
             hidden = self.dropout((hop["region"](regions).unsqueeze(1) + hop["question"](joint).unsqueeze(2)).tanh())
-            [weights] = _attend(hop["score"](hidden), mask).unbind(2)
-            joint = joint + torch.bmm(weights.to(regions.dtype), regions)
+            [weights] = _attend(hop["score"](hidden), mask)
+            joint = joint + _sum_regions(weights, regions)
             maps.append(weights)
         return joint, tuple(maps)
 
@@ -107,9 +107,9 @@ class GlimpseAttention(QuestionAttention):
     def look(self, question, regions, mask):
         regions = self.dropout(regions)
         hidden = (self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2)).relu()
-        weights = _attend(self.score(self.dropout(hidden)), mask)
-        seen = torch.matmul(weights.to(regions.dtype), regions.unsqueeze(1)).flatten(2)
-        return self.joint(self.dropout(torch.cat([seen, question], -1))).relu(), weights.unbind(2)
+        maps = _attend(self.score(self.dropout(hidden)), mask)
+        seen = [_sum_regions(weights, regions) for weights in maps]
+        return self.joint(self.dropout(torch.cat([*seen, question], -1))).relu(), maps
 
 
 class TopDownAttention(QuestionAttention):
@@ -134,8 +134,8 @@ class TopDownAttention(QuestionAttention):
     def look(self, question, regions, mask):
         regions = self.dropout(regions)
         hidden = gated_tanh(self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2))
-        [weights] = _attend(self.score(self.dropout(hidden)), mask).unbind(2)
-        seen = torch.bmm(weights.to(regions.dtype), regions)
+        [weights] = _attend(self.score(self.dropout(hidden)), mask)
+        seen = _sum_regions(weights, regions)
         joint = gated_tanh(self.question(question)) * gated_tanh(self.seen(seen))
         return gated_tanh(self.joint(self.dropout(joint))), (weights,)
 
@@ -163,9 +163,14 @@ class NoAttention(QuestionAttention):
         return self.joint(self.dropout(joint)).tanh(), ()
 
 
-def _attend(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """From scores (images, questions, regions, glimpses) to weights (images, questions, glimpses, regions)."""
-    return masked_softmax(scores.transpose(2, 3), mask)
+def _attend(scores: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """From scores (images, questions, regions, glimpses) to a map (images * questions, regions) for each glimpse."""
+    return masked_softmax(scores.transpose(2, 3), mask).flatten(0, 1).unbind(1)
+
+
+def _sum_regions(weights: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+    """The sum that a map says, (images, questions, size): of the map that is returned, so that it has a gradient."""
+    return torch.bmm(weights.unflatten(0, (regions.shape[0], -1)).to(regions.dtype), regions)
 
 
 QUESTION_ATTENTION_CLASSES = {

@@ -12,19 +12,23 @@ class RecurrentQuestionEncoder(TextEncoder):
     """An LSTM or GRU: the states of the words, and the last ones as the question's vector."""
 
     def forward(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...] | None]:
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, words)`): The question's tokens.
             attention_mask (`torch.Tensor` of shape `(batch, words)`, *optional*): 0 where a token is padding.
+            output_hidden_states (`bool`, *optional*, defaults to `False`): Whether to return those of every layer.
 
         Returns:
-            `tuple`: the words' states, of shape `(batch, words, question_size)`, and the question's vector, of shape
-            `(batch, question_size)`.
+            `tuple`: the words' states, of shape `(batch, words, question_size)`, the question's vector, of shape
+            `(batch, question_size)`, and where they are asked for the embeddings and the states of every layer.
         """
-        words, states = self.read(input_ids, attention_mask)
-        return words, states[0][:, -1].flatten(1)
+        words, states, hidden_states = self.read(input_ids, attention_mask, output_hidden_states=output_hidden_states)
+        return words, states[0][:, -1].flatten(1), hidden_states
 
 
 class PretrainedQuestionEncoder(StartsFrozen):
@@ -40,14 +44,22 @@ class PretrainedQuestionEncoder(StartsFrozen):
         self.freeze()
 
     def forward(
-        self, input_ids: torch.LongTensor, attention_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...] | None]:
         """As [`RecurrentQuestionEncoder.forward`]."""
-        words = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        outputs = self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            **({"output_hidden_states": True} if output_hidden_states else {}),
+        )
+        words, hidden_states = outputs.last_hidden_state, outputs.get("hidden_states")
         if attention_mask is None:
-            return words, words.mean(1)
+            return words, words.mean(1), hidden_states
         mask = attention_mask.to(words.dtype).unsqueeze(-1)
-        return words, (words * mask).sum(1) / mask.sum(1)
+        return words, (words * mask).sum(1) / mask.sum(1), hidden_states
 
     @property
     def embed_tokens(self) -> nn.Embedding:

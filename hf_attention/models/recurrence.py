@@ -118,7 +118,8 @@ def read_padded(
         of these and the cells.
     """
     if is_exporting() and type(rnn) in (nn.LSTM, nn.GRU):  # not a quantised one
-        return read_around_padding(rnn, words, lengths.to(words.device))
+        all_states, final = read_around_padding(rnn, words, lengths.to(words.device))
+        return all_states[-1], final
     packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
     states, final = rnn(packed)
     return pad_packed_sequence(states, batch_first=True, total_length=words.shape[1])[0], final

@@ -5,7 +5,7 @@ from torch import nn
 
 from .dropout import Dropout
 from .outputs import EncoderOutput
-from .padding import take_steps
+from .padding import read_around_padding, take_steps
 from .recording import is_recording
 from .recurrence import read_padded
 
@@ -56,6 +56,7 @@ class TextEncoder(nn.Module):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
         return_dict: bool = True,
         **kwargs,
     ) -> EncoderOutput | tuple:
@@ -67,25 +68,27 @@ class TextEncoder(nn.Module):
                 0 where a token is padding.
             inputs_embeds (`torch.Tensor` of shape `(batch, source, encoder_embedding_size)`, *optional*):
                 Their embeddings in place of `input_ids`.
+            output_hidden_states (`bool`, *optional*, defaults to `False`):
+                Whether to return the embeddings and the states of every layer.
 
         Returns:
             [`EncoderOutput`]
 
         Raises:
             ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or a source is empty, or all
-                padding.
+                padding, or the states of every layer are asked for and its weights are not at hand.
         """
-        memory, states = self.read(input_ids, attention_mask, inputs_embeds)
-        outputs = (memory, attention_mask, self._start_decoder(states))
-        # A plain tuple keeps its None: the third is not to be taken for the second.
-        return EncoderOutput(*outputs) if return_dict else outputs
+        memory, states, hidden_states = self.read(input_ids, attention_mask, inputs_embeds, output_hidden_states)
+        output = EncoderOutput(memory, attention_mask, self._start_decoder(states), hidden_states)
+        return output if return_dict else output.all_fields()
 
     def read(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        output_hidden_states: bool = False,
+    ) -> tuple[torch.Tensor, list[torch.Tensor], tuple[torch.Tensor, ...] | None]:
         """
         The states, of every token and the last ones. The arguments are those of `forward`.
 
@@ -93,7 +96,8 @@ class TextEncoder(nn.Module):
             `tuple`: the top layer's states, of shape `(batch, source, directions * encoder_hidden_size)`, the
             embeddings behind them where there is a skip connection; and the last states of all layers, of shape
             `(batch, layers, directions, encoder_hidden_size)`; for an LSTM whose states the decoder takes over
-            (`initial_state="copied_states"`) a second such tensor, the cells.
+            (`initial_state="copied_states"`) a second such tensor, the cells; and where they are asked for, the
+            embeddings and the states of every layer.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the encoder.")
@@ -105,7 +109,7 @@ class TextEncoder(nn.Module):
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         with_cells = self.config.initial_state == "copied_states"
         if attention_mask is None:
-            memory, final = self.rnn(inputs_embeds)
+            all_states, final = self._run(inputs_embeds, None, with_cells, output_hidden_states)
         else:
             if attention_mask.shape != (batch, length):
                 raise ValueError(
@@ -118,17 +122,37 @@ class TextEncoder(nn.Module):
                 raise ValueError(f"The sources {rows} of the batch are padding as a whole: there is nothing to read.")
             steps = torch.arange(length, device=is_token.device)
             order = torch.where(is_token, steps, steps + length).argsort(1)  # tokens first, wherever the padding lies
-            memory, final = read_padded(self.rnn, take_steps(inputs_embeds, order), lengths, with_cells)
-            memory = take_steps(memory, order.argsort(1))
-        if self.config.encoder_skip_connection:
-            if attention_mask is not None:
+            if self.config.encoder_skip_connection:
                 inputs_embeds = inputs_embeds.masked_fill(~is_token.unsqueeze(-1), 0)
+            words = take_steps(inputs_embeds, order)
+            all_states, final = self._run(words, lengths, with_cells, output_hidden_states)
+            all_states = [take_steps(states, order.argsort(1)) for states in all_states]
+        memory = all_states[-1]
+        if self.config.encoder_skip_connection:
             memory = torch.cat([memory, inputs_embeds], -1)
         kinds = final if isinstance(final, tuple) else (final,)
         kinds = kinds if with_cells else kinds[:1]
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
-        layers = self.config.encoder_num_hidden_layers
-        return memory, [kind.unflatten(0, (layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+        final = [kind.unflatten(0, (self.rnn.num_layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+        return memory, final, (inputs_embeds, *all_states) if output_hidden_states else None
+
+    def _run(
+        self, words: torch.Tensor, lengths: torch.Tensor | None, with_cells: bool, every_layer: bool
+    ) -> tuple[list[torch.Tensor], torch.Tensor | tuple[torch.Tensor, torch.Tensor]]:
+        """
+        What the last steps leave, behind the states of the top layer, or of every layer. Words before `lengths` count.
+        """
+        if not every_layer or self.rnn.num_layers == 1:
+            states, final = self.rnn(words) if lengths is None else read_padded(self.rnn, words, lengths, with_cells)
+            return [states], final
+        if type(self.rnn) not in (nn.LSTM, nn.GRU) or any(weight.is_meta for weight in self.rnn.all_weights[0]):
+            raise ValueError(
+                "`output_hidden_states` of an encoder of several layers reads their weights: it does not work where "
+                "these are quantised or offloaded."
+            )
+        if lengths is None:
+            lengths = torch.full(words.shape[:1], words.shape[1])
+        return read_around_padding(self.rnn, words, lengths.to(words.device))
 
     def _start_decoder(self, states: list[torch.Tensor]) -> torch.Tensor | None:
         if self.config.initial_state == "copied_states":

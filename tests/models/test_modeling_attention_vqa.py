@@ -281,7 +281,7 @@ def test_a_pretrained_text_encoder(frozen: bool, tmp_path: Path) -> None:
     ids, mask = torch.tensor([[4, 5, 6], [7, 8, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
     pixel_values = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        words, vector = model.get_encoder().question_encoder(ids, mask)
+        words, vector, _ = model.get_encoder().question_encoder(ids, mask)
         alone = bert(ids[1:, :2]).last_hidden_state
         assert_close(words[1, :2], alone[0])
         assert_close(vector[1], alone[0].mean(0))

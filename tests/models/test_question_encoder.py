@@ -19,7 +19,7 @@ def test_the_question_is_read_word_by_word(rnn_type: str, bidirectional: bool) -
     encoder = model.get_encoder().question_encoder
     weights = dict(encoder.named_parameters())
     ids, mask = (make_questions(4)[name] for name in ("input_ids", "attention_mask"))
-    _, vectors = encoder(ids, mask)
+    _, vectors, _ = encoder(ids, mask)
     for row, vector in enumerate(vectors):
         words = encoder.embed_tokens.weight[ids[row][mask[row].bool()]]
         expected = []

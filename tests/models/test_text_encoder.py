@@ -151,7 +151,8 @@ def test_an_rnn_with_a_hook_is_called():
 def test_a_tuple_holds_the_same():
     encoder = make_encoder()
     output = encoder(input_ids=TOKENS, attention_mask=MASK)
-    memory, mask, starts = encoder(input_ids=TOKENS, attention_mask=MASK, return_dict=False)
+    memory, mask, starts, nothing = encoder(input_ids=TOKENS, attention_mask=MASK, return_dict=False)
+    assert nothing is None
     assert memory.equal(output.last_hidden_state) and mask.equal(MASK) and starts.equal(output.initial_states)
 
 
