@@ -1,8 +1,9 @@
 """Several models of one vocabulary that generate as one."""
 
 import copy
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -45,11 +46,15 @@ class EnsembleEncoder(nn.Module):
             inputs_embeds (`torch.Tensor` of shape `(batch, source, sizes)`, *optional*):
                 The members' embeddings side by side, as an [`EnsembleEmbedding`] gives them.
         """
-        if inputs_embeds is None:
-            return EnsembleEncoderOutput(tuple(encoder(**kwargs) for encoder in self.encoders))
-        parts = EnsembleEmbedding([encoder.embed_tokens for encoder in self.encoders]).split(inputs_embeds)
+        each = [kwargs] * len(self.encoders)
+        if inputs_embeds is not None:
+            parts = EnsembleEmbedding([encoder.embed_tokens for encoder in self.encoders]).split(inputs_embeds)
+            each = [{**kwargs, "inputs_embeds": part} for part in parts]
+        members = tuple(encoder(**own) for encoder, own in zip(self.encoders, each, strict=True))
         return EnsembleEncoderOutput(
-            tuple(encoder(inputs_embeds=part, **kwargs) for encoder, part in zip(self.encoders, parts, strict=True))
+            members,
+            hidden_states=_in_turn(member.get("hidden_states") for member in members),
+            attentions=_in_turn(member.get("attentions") for member in members),
         )
 
 
@@ -298,7 +303,8 @@ class AttentionEnsembleForConditionalGeneration(
 
         Returns:
             [`AttentionModelOutput`]: `last_hidden_state` is their readouts, side by side; `cross_attentions`, a tuple
-            of one tensor of shape `(rows, 1, target, positions)`, is the mean over heads and members.
+            of one tensor of shape `(rows, 1, target, positions)`, is the mean over heads and members; hidden states are
+            those of all members in turn.
         """
         if encoder_outputs is not None and not isinstance(encoder_outputs, EnsembleEncoderOutput):
             raise ValueError(
@@ -330,9 +336,12 @@ class AttentionEnsembleForConditionalGeneration(
         return AttentionModelOutput(
             last_hidden_state=torch.cat([output.last_hidden_state for output in outputs], -1),
             **{CACHE_NAME: cache},
+            decoder_hidden_states=_in_turn(output.decoder_hidden_states for output in outputs),
             decoder_attentions=outputs[0].decoder_attentions,
             cross_attentions=None if outputs[0].cross_attentions is None else _mean_maps(outputs),
             encoder_last_hidden_state=outputs[0].encoder_last_hidden_state,
+            encoder_hidden_states=_in_turn(output.encoder_hidden_states for output in outputs),
+            encoder_attentions=_in_turn(output.encoder_attentions for output in outputs),
             memory_mask=outputs[0].memory_mask,
         )
 
@@ -351,6 +360,7 @@ class AttentionEnsembleForConditionalGeneration(
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | torch.LongTensor = 0,
         num_items_in_batch: int | torch.Tensor | None = None,
         token_weights: torch.Tensor | None = None,
@@ -367,7 +377,7 @@ class AttentionEnsembleForConditionalGeneration(
         Returns:
             [`~transformers.modeling_outputs.Seq2SeqLMOutput`]: `logits` of shape `(rows, target, vocab_size)` are the
             log-probabilities of the mean; `cross_attentions`, a tuple of one tensor of shape `(rows, 1, target,
-            positions)`, is the mean over heads and members.
+            positions)`, is the mean over heads and members; hidden states are those of all members in turn.
 
         Raises:
             ValueError:
@@ -392,6 +402,7 @@ class AttentionEnsembleForConditionalGeneration(
             use_cache,
             output_attentions,
             token_weights,
+            output_hidden_states,
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             cache=cache,
@@ -403,6 +414,12 @@ def _hand_out(arguments: list[dict[str, Any]], name: str, values: Sequence[Any])
     """Puts each member's value among its arguments."""
     for own, value in zip(arguments, values, strict=True):
         own[name] = value
+
+
+def _in_turn(each: Iterable[tuple | None]) -> tuple | None:
+    """What the members return, one behind the other, where all return it."""
+    each = list(each)
+    return None if None in each else tuple(itertools.chain(*each))
 
 
 def _mean_maps(outputs: list[AttentionModelOutput]) -> tuple[torch.Tensor, ...]:

@@ -70,9 +70,13 @@ class EnsembleEncoderOutput(ModelOutput):
     """
     Args:
         members (`tuple` of [`EncoderOutput`]): Each member's memory. All beams of an item share it.
+        hidden_states (`tuple` of `torch.FloatTensor`, *optional*): Those of all members in turn.
+        attentions (`tuple` of `torch.FloatTensor`, *optional*): Those of all members in turn.
     """
 
     members: tuple[EncoderOutput, ...] | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
     @property
     def last_hidden_state(self) -> torch.FloatTensor:

@@ -376,3 +376,18 @@ def test_a_member_s_field_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="does not know .'new_gate'.*saved by hf_attention 99.0"):
         AttentionEnsembleForConditionalGeneration.from_pretrained(tmp_path)
+
+
+@torch.no_grad()
+def test_hidden_states_of_all_members_in_turn(kind: ModelFactory) -> None:
+    members, inputs = make_members(kind), kind.make_inputs(2)
+    ensemble = AttentionEnsembleForConditionalGeneration.from_members(members)
+    given = {**inputs, "decoder_input_ids": torch.tensor([[START, 5], [START, 6]]), "output_hidden_states": True}
+    outputs, each = ensemble(**given), [member(**given) for member in members]
+    for name in ("encoder_hidden_states", "decoder_hidden_states"):
+        torch.testing.assert_close(outputs[name], tuple(itertools.chain(*(output[name] for output in each))))
+    generated = ensemble.generate(
+        **inputs, max_new_tokens=3, min_new_tokens=3, output_hidden_states=True, return_dict_in_generate=True
+    )
+    assert len(generated.decoder_hidden_states) == 3
+    torch.testing.assert_close(generated.encoder_hidden_states, outputs.encoder_hidden_states)
