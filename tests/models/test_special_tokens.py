@@ -96,7 +96,7 @@ class Examples(Dataset):
 def arguments(folder: Path, of: type[TrainingArguments] = TrainingArguments, **more) -> TrainingArguments:
     return of(
         output_dir=str(folder),
-        max_steps=300,
+        max_steps=500,
         per_device_train_batch_size=8,
         learning_rate=5e-3,
         lr_scheduler_type="constant",
