@@ -37,6 +37,7 @@ from .models.pipeline_text2text import SummarizationPipeline, Text2TextGeneratio
 from .models.pipeline_visual_question_answering import VisualQuestionAnsweringPipeline
 from .models.processing_attention_captioner import AttentionCaptionerProcessor
 from .models.processing_attention_vqa import AttentionVQAProcessor
+from .models.special_tokens import name_special_tokens, special_token_ids
 from .models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 
 
@@ -73,7 +74,9 @@ __all__ = [
     "attention_maps",
     "declare",
     "fast",
+    "name_special_tokens",
     "register",
+    "special_token_ids",
 ]
 
 register()

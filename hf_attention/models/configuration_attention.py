@@ -32,6 +32,17 @@ def check_token_ids(config: PreTrainedConfig, vocab_size: int) -> None:
                 raise ValueError(f"`{name}` must lie in [0, vocab_size={vocab_size}), got {token}.")
 
 
+def start_token_id(config: PreTrainedConfig) -> int | None:
+    """
+    The token that a decoder is started with.
+
+    Args:
+        config ([`~transformers.PreTrainedConfig`]): Has the special tokens.
+    """
+    tokens = (getattr(config, name, None) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
+    return next((token for token in tokens if token is not None), None)
+
+
 @strict
 class AttentionDecoderConfig(RemoteCodeConfig):
     r"""
@@ -110,14 +121,15 @@ class AttentionDecoderConfig(RemoteCodeConfig):
         pad_token_id (`int`, *optional*, defaults to 0):
             Padding; never generated.
         unk_token_id (`int`, *optional*):
-            Unknown token; never generated. It has no default, as nothing brings it into line with a tokenizer: `Trainer`
-            does so with padding, beginning and end alone.
-        bos_token_id (`int`, *optional*, defaults to 2):
+            Unknown token; never generated. It has no default, as `Trainer` brings only padding, beginning and end into
+            line with a tokenizer.
+        bos_token_id (`int`, *optional*):
             Beginning of the sentence.
         eos_token_id (`int` or `list[int]`, *optional*, defaults to 3):
             End of the sentence. `None`: nothing ends one but its length.
         decoder_start_token_id (`int`, *optional*):
-            The token that the decoder is started with. `None`: `bos_token_id`, whatever that is by then.
+            The token that the decoder is started with. `None`: `bos_token_id`, or where that is `None` the padding, as
+            T5 and Marian start; whatever these are by then.
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "encoder_last_hidden_state"]
@@ -188,7 +200,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     is_encoder_decoder: bool = True
     pad_token_id: int | None = 0
     unk_token_id: int | None = None
-    bos_token_id: int | None = 2
+    bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = 3
     decoder_start_token_id: int | None = None
 

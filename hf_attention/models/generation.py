@@ -22,6 +22,8 @@ from .versions import (
 
 logger = logging.get_logger(__name__)
 
+SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+
 
 class AttentionGenerationMixin(GenerationMixin):
     """
@@ -31,12 +33,14 @@ class AttentionGenerationMixin(GenerationMixin):
 
     def set_generation_defaults(self, max_length: int) -> None:
         """
-        Gives a new model's `generation_config` what these models need: a length.
+        Gives a new model's `generation_config` what these models need: a length. Its special tokens are the
+        configuration's of the moment, as long as it does not say others.
 
         Args:
             max_length (`int`): The most tokens to generate, the start token included.
         """
         self.generation_config.max_length = max_length
+        self.leave_tokens_to_the_config()
 
     def suppressed_tokens(self, generation_config: GenerationConfig | None = None, **kwargs) -> list[int]:
         """
@@ -58,29 +62,34 @@ class AttentionGenerationMixin(GenerationMixin):
         never = _as_ids(self._setting("pad_token_id", generation_config, kwargs)) + _as_ids(self.config.unk_token_id)
         return [token for token in dict.fromkeys(never) if token not in ends]
 
-    def derive_suppressed_tokens(self) -> None:
+    def leave_tokens_to_the_config(self) -> None:
         """
-        Of a checkpoint whose `generation_config` has `suppress_tokens` that earlier versions derived from its special
-        tokens: takes them out, so that they are told from the special tokens of the moment.
+        Takes out of `generation_config` what only repeats the special tokens of `config`, so that it cannot contradict
+        them later: where `Trainer` brings a model into line with a tokenizer, an end that stands there stays an end.
+        A checkpoint of an earlier version has `suppress_tokens` that were derived from them, too.
         """
         stored = set(self.generation_config.suppress_tokens or ())
-        ends = set(_as_ids(self.generation_config.eos_token_id))
-        derived = {self.config.pad_token_id, self.config.unk_token_id} | ends
-        if not stored or not stored <= derived:
-            return
-        if stored & ends:
-            logger.warning(
-                f"The checkpoint's `suppress_tokens={sorted(stored)}` hold what ends a text, {sorted(ends)}: they are "
-                "left out. Pass `suppress_tokens` to `generate()` where texts shall not end."
-            )
-        self.generation_config.suppress_tokens = None
+        ends = set(_as_ids(self._setting("eos_token_id", None, {})))
+        if stored and stored <= {self.config.pad_token_id, self.config.unk_token_id} | ends:
+            if stored & ends:
+                logger.warning(
+                    f"The checkpoint's `suppress_tokens={sorted(stored)}` hold what ends a text, {sorted(ends)}: they "
+                    "are left out. Pass `suppress_tokens` to `generate()` where texts shall not end."
+                )
+            self.generation_config.suppress_tokens = None
+        for name in SPECIAL_TOKENS:
+            if getattr(self.generation_config, name) == getattr(self.config, name, None):
+                setattr(self.generation_config, name, None)
 
     def _setting(self, name: str, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
         """What `generate()`, called with these arguments, goes by."""
         if name in kwargs:
             return kwargs[name]
-        value = getattr(generation_config, name, None)
-        return getattr(self.generation_config, name) if value is None else value
+        places = [generation_config, self.generation_config]
+        if name in SPECIAL_TOKENS:
+            places.append(self.config)
+        values = (getattr(place, name, None) for place in places)
+        return next((value for value in values if value is not None), None)
 
     def make_cache(self) -> RecurrentCache:
         """The empty cache that generation starts with."""
@@ -111,12 +120,16 @@ class AttentionGenerationMixin(GenerationMixin):
         if kwargs.get("encoder_outputs") is not None:
             _check_encoder_outputs(kwargs["encoder_outputs"])
         asked_config, asked = generation_config, dict(kwargs)
-        suppressed = self.suppressed_tokens(asked_config, **asked)
+        settings = {name: self._setting(name, asked_config, asked) for name in SPECIAL_TOKENS if name not in kwargs}
+        if settings.get("decoder_start_token_id", 0) is None and self.config.is_encoder_decoder:
+            settings["decoder_start_token_id"] = self._start_token_id(asked_config, asked)
+        settings["suppress_tokens"] = self.suppressed_tokens(asked_config, **asked) or None
         if generation_config is None:
-            kwargs["suppress_tokens"] = suppressed or None
+            kwargs |= settings
         else:  # generate() takes arguments beside a configuration, but warns
             generation_config = copy.copy(generation_config)
-            generation_config.suppress_tokens = suppressed or None
+            for name, value in settings.items():
+                setattr(generation_config, name, value)
         stop_strings = self._setting("stop_strings", asked_config, asked)
         if stop_strings is not None and kwargs.get("tokenizer") is not None:
             criterion = StopAtStrings(kwargs["tokenizer"], stop_strings)
@@ -140,14 +153,18 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs
 
+    def _start_token_id(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
+        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+        tokens = (self._setting(name, generation_config, kwargs) for name in names)
+        return next((token for token in tokens if token is not None), None)
+
     def _with_start_in_front(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> torch.Tensor:
         """
         The `decoder_input_ids`. transformers puts the start token before them unless a row begins with it: where all
         begin with padding, one more would be read, so it takes the place of padding, which is not.
         """
         tokens, mask = kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask")
-        start = self._setting("decoder_start_token_id", generation_config, kwargs)
-        start = self._setting("bos_token_id", generation_config, kwargs) if start is None else start
+        start = self._start_token_id(generation_config, kwargs)
         pad = self._setting("pad_token_id", generation_config, kwargs)
         if tokens.shape[1] == 0 or not isinstance(start, int):
             return tokens
@@ -155,7 +172,7 @@ class AttentionGenerationMixin(GenerationMixin):
             return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
         if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
             raise ValueError(
-                f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or, "
+                f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or "
                 f"where it is to start the decoder, set `decoder_start_token_id={pad}`, which is {start}."
             )
         return tokens
@@ -228,7 +245,8 @@ class AttentionGenerationMixin(GenerationMixin):
 
 
 def _as_ids(tokens: int | Sequence[int] | torch.Tensor | None) -> list[int]:
-    return [] if tokens is None else torch.as_tensor(tokens).flatten().tolist()
+    tokens = tokens.tolist() if isinstance(tokens, torch.Tensor) else tokens
+    return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
 
 
 def _generated_mask(outputs: ModelOutput, num_tokens: int, ends: list[int], pads: list[int]) -> torch.BoolTensor:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from typing_extensions import Self
 
 from .cache import RecurrentCache
-from .configuration_attention import AttentionDecoderConfig, check_token_ids
+from .configuration_attention import AttentionDecoderConfig, check_token_ids, start_token_id
 from .freezing import StartsFrozen
 from .loss import doubly_stochastic_loss
 from .outputs import AttentionModelOutput, EncoderOutput
@@ -21,7 +21,6 @@ from .recomputation import RecomputesRecurrences
 from .versions import (
     CACHE_NAME,
     BasePreTrainedModel,
-    PreTrainedConfig,
     Seq2SeqLMOutput,
     explaining_untested_versions,
     names_of_backbones,
@@ -84,7 +83,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
             ) from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.can_generate():
-            model.derive_suppressed_tokens()
+            model.leave_tokens_to_the_config()
         for module in model.modules():
             if isinstance(module, StartsFrozen):
                 module.freeze()  # loading puts new parameters in place
@@ -144,7 +143,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         """
         Shifts labels right: teacher forcing. The decoder is started as `generate()` starts it: with
-        `decoder_start_token_id`, or where that is `None` with `bos_token_id`.
+        `decoder_start_token_id`, or where that is `None` with `bos_token_id`, else with the padding.
 
         Args:
             labels (`torch.LongTensor` of shape `(rows, target)`):
@@ -156,18 +155,16 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         Raises:
             ValueError: Where the configuration has no start token, or `generate()` would start with another.
         """
-        start, pad = _start_token_id(self.config), self.config.pad_token_id
+        start, pad = start_token_id(self.config), self.config.pad_token_id
         if start is None:
             raise ValueError(
-                "The decoder has no token to start with: set `decoder_start_token_id` or `bos_token_id` in the "
-                "configuration."
+                "The decoder has no token to start with: set `decoder_start_token_id` in the configuration."
             )
-        generated_from = _start_token_id(self.generation_config) if self.can_generate() else start
+        generated_from = self.generation_config.decoder_start_token_id if self.can_generate() else None
         if generated_from not in (None, start):
             raise ValueError(
                 f"`config` starts the decoder with {start}, `generation_config` with {generated_from}: give "
-                "`decoder_start_token_id` (or where it is None `bos_token_id`) the same value in both, so that the "
-                "model generates as it is trained."
+                "`decoder_start_token_id` the same value in both, so that the model generates as it is trained."
             )
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, start if pad is None else pad)], 1)

@@ -2,14 +2,30 @@
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessingKwargs
+from transformers.tokenization_utils_base import LARGE_INTEGER
 
 from .pictures import layout_of, read_image
 from .remote_code import CarriesCode
+from .special_tokens import end_token_id, name_special_tokens
+
+
+TEXT_KWARGS = (
+    "padding",
+    "truncation",
+    "max_length",
+    "pad_to_multiple_of",
+    "padding_side",
+    "add_special_tokens",
+    "return_attention_mask",
+    "return_tensors",
+    "verbose",
+)
 
 
 class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
@@ -20,10 +36,14 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
         image_processor ([`~transformers.BaseImageProcessor`]):
             Makes `pixel_values` of images of any size and mode.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
-            Tokenizes captions; it closes a text with its end-of-sentence token.
+            Tokenizes captions; any will do. Whether or not it closes a text by itself, labels are the words and its
+            end token. Where it has no `eos_token`, `bos_token` or `pad_token`, other special tokens of its own are
+            named so: see [`name_special_tokens`].
     """
 
     def __init__(self, image_processor=None, tokenizer=None, **kwargs):
+        if tokenizer is not None:
+            name_special_tokens(tokenizer)
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(
@@ -48,20 +68,25 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
             return_tensors (`str`, *optional*):
                 `"pt"` for tensors.
             kwargs:
-                Arguments of the image processor, and `truncation` and `max_length` for the texts, as transformers'
-                processors take them. Texts are always padded to the longest.
+                Arguments of the image processor, and for the texts those of the tokenizer, as transformers' processors
+                take them: `padding` (by default to the longest), `truncation`, `max_length`, `pad_to_multiple_of`,
+                `add_special_tokens` (`False` leaves the start and the closing token out), `return_attention_mask` and
+                `verbose`.
 
         Returns:
             [`~transformers.BatchFeature`] with `pixel_values`, `decoder_input_ids` (and `decoder_attention_mask` where
             texts differ in length), `labels`, as asked for.
 
         Raises:
-            ValueError: Where nothing is given, an empty list, or a text that is no string.
+            ValueError:
+                Where nothing is given, an empty list, a text that is no string, or an argument of tokenizers that does
+                not apply; or the tokenizer has no end token.
         """
         if images is None and text is None and text_target is None:
             raise ValueError("Pass at least one of `images`, `text` and `text_target` to the processor.")
-        kwargs = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
-        text_kwargs = {name: kwargs["text_kwargs"].get(name) for name in ("truncation", "max_length")}
+        kwargs = self._merge_kwargs(ProcessingKwargs, **kwargs)
+        text_kwargs = _checked_text_kwargs(kwargs["text_kwargs"])
+        tensor_type = text_kwargs.pop("return_tensors", None)
         features = {}
         if images is not None:
             images = _as_rgb(images)
@@ -70,27 +95,86 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
             features.update(self._texts(_as_texts(text, "text"), **text_kwargs))
         if text_target is not None:
             features["labels"] = self._labels(_as_texts(text_target, "text_target"), **text_kwargs)
-        return BatchFeature(features, tensor_type=return_tensors)
+        return BatchFeature(features, tensor_type=return_tensors or tensor_type)
 
     def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
-        start, pad = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
-        if text_kwargs.get("max_length") is not None:
-            text_kwargs["max_length"] -= 1  # the start token counts too
-        rows = [[start, *ids] for ids in self.tokenizer(texts, add_special_tokens=False, **text_kwargs)["input_ids"]]
-        length = max(map(len, rows))
-        features = {"decoder_input_ids": [[pad] * (length - len(row)) + row for row in rows]}
-        if any(len(row) < length for row in rows):
-            features["decoder_attention_mask"] = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
+        side = text_kwargs.get("padding_side", "left")
+        if side != "left":
+            raise ValueError(f"`padding_side` must be 'left' for `text`, which a caption goes on from, got {side!r}.")
+        rows = self._encode(texts, first=self.tokenizer.bos_token_id, **text_kwargs)
+        length = self._padded_length(rows, **text_kwargs)
+        pads = [max(length - len(row), 0) for row in rows]
+        tokens = [[self.tokenizer.pad_token_id] * pad + row for pad, row in zip(pads, rows, strict=True)]
+        features = {"decoder_input_ids": tokens}
+        if text_kwargs.get("return_attention_mask", any(pads)):
+            mask = [[0] * pad + [1] * len(row) for pad, row in zip(pads, rows, strict=True)]
+            features["decoder_attention_mask"] = mask
         return features
 
     def _labels(self, texts: list[str], **text_kwargs) -> list[list[int]]:
-        rows = self.tokenizer(texts, **text_kwargs)["input_ids"]
-        length = max(map(len, rows))
+        rows = self._encode(texts, last=end_token_id(self.tokenizer), **text_kwargs)
+        length = self._padded_length(rows, **text_kwargs)
         return [row + [-100] * (length - len(row)) for row in rows]
+
+    def _encode(
+        self,
+        texts: list[str],
+        first: int | None = None,
+        last: int | None = None,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: bool | str | None = None,
+        padding: bool | str | None = None,
+        verbose: bool = True,
+        **text_kwargs,
+    ) -> list[list[int]]:
+        """The tokens of each text, with the start token or the closing one, whatever the tokenizer adds by itself."""
+        before = [first] if add_special_tokens and first is not None else []
+        behind = [last] if add_special_tokens and last is not None else []
+        if truncation is None:
+            truncation = max_length is not None and padding is None  # as a tokenizer does
+        length = self.tokenizer.model_max_length if max_length is None else max_length
+        is_cut = truncation not in (False, "do_not_truncate") and length < LARGE_INTEGER
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            truncation=truncation if is_cut else False,
+            max_length=max(length - len(before) - len(behind), 0) if is_cut else None,
+            verbose=verbose,
+        )
+        return [before + ids + behind for ids in encoded["input_ids"]]
+
+    def _padded_length(
+        self,
+        rows: list[list[int]],
+        padding: bool | str | None = None,
+        max_length: int | None = None,
+        pad_to_multiple_of: int = 1,
+        **text_kwargs,
+    ) -> int:
+        """How long the shorter rows become."""
+        if padding in (False, "do_not_pad"):
+            return 0
+        length = max(map(len, rows))
+        if padding == "max_length":
+            length = self.tokenizer.model_max_length if max_length is None else max_length
+            if length >= LARGE_INTEGER:
+                raise ValueError("`padding='max_length'` needs a `max_length`: the tokenizer has none of its own.")
+        return -(-length // pad_to_multiple_of) * pad_to_multiple_of
 
     @property
     def model_input_names(self) -> list[str]:
         return ["pixel_values", "decoder_input_ids", "decoder_attention_mask", "labels"]
+
+
+def _checked_text_kwargs(text_kwargs: dict[str, Any]) -> dict[str, Any]:
+    for name, value in text_kwargs.items():
+        if name not in TEXT_KWARGS and value not in (None, False, 0):
+            raise ValueError(
+                f"`{name}={value!r}` does not apply to this processor, which makes one row of a text. Of a "
+                f"tokenizer's arguments it takes {', '.join(TEXT_KWARGS)}."
+            )
+    return {name: value for name, value in text_kwargs.items() if name in TEXT_KWARGS and value is not None}
 
 
 def _as_texts(text: str | Iterable[str], name: str) -> list[str]:

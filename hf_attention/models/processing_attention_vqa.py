@@ -16,8 +16,8 @@ class AttentionVQAProcessor(AttentionCaptionerProcessor):
         image_processor ([`~transformers.BaseImageProcessor`]):
             Makes `pixel_values` of images of any size and mode.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
-            Tokenizes questions, and for the generating head the answers: it closes a text with its end-of-sentence
-            token.
+            Tokenizes questions as it does any text, and for the generating head the answers, as
+            [`AttentionCaptionerProcessor`] does captions.
     """
 
     def __call__(
@@ -43,8 +43,9 @@ class AttentionVQAProcessor(AttentionCaptionerProcessor):
             return_tensors (`str`, *optional*):
                 `"pt"` for tensors.
             kwargs:
-                Arguments of the image processor, and `truncation` and `max_length` for the texts, as transformers'
-                processors take them. A text of any length is read as a whole unless they say otherwise.
+                Arguments of the image processor, and for the texts those of the tokenizer, as
+                [`AttentionCaptionerProcessor`] takes them; `padding_side` and `return_attention_mask` are the
+                questions'. A text of any length is read as a whole unless they say otherwise.
 
         Returns:
             [`~transformers.BatchFeature`] with `pixel_values`, `input_ids`, `attention_mask`, `labels`, as asked for.
@@ -63,8 +64,10 @@ class AttentionVQAProcessor(AttentionCaptionerProcessor):
         return features
 
     def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
-        encoded = self.tokenizer(texts, padding="longest", **text_kwargs)
-        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        if "max_length" in text_kwargs and "padding" not in text_kwargs:
+            text_kwargs = {"truncation": True, **text_kwargs}
+        encoded = self.tokenizer(texts, **{"padding": "longest", **text_kwargs})
+        return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
 
     @property
     def model_input_names(self) -> list[str]:

@@ -1,12 +1,14 @@
 """A tokenizer with a vocabulary for the source and another for the target."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from .remote_code import CarriesCode
+from .special_tokens import end_token_id, name_special_tokens
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
@@ -14,8 +16,12 @@ TARGET_TOKENIZER_FILE = "target_tokenizer.json"
 
 class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
     """
-    A source and a target tokenizer in one. Where both sides share one vocabulary, use a plain
-    [`~transformers.PreTrainedTokenizerFast`] instead.
+    A source and a target tokenizer in one. Where both sides share one vocabulary, and the tokenizer closes its texts,
+    use a plain [`~transformers.PreTrainedTokenizerFast`] instead.
+
+    A target is its words and the end token, by which a model learns where to stop: where the target's tokenizer does
+    not make it so by itself, as GPT-2's and BERT's, its post-processor is replaced by one that does. What is missing
+    of end, start and padding is named as [`name_special_tokens`] tells.
 
     What is encoded as `text` is source, what is encoded as `text_target` is target, and what is decoded is target:
 
@@ -37,7 +43,7 @@ class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
             source, and the special tokens, which both sides must know under the same ids.
 
     Raises:
-        ValueError: If there is no target tokenizer, or a special token has another id in it.
+        ValueError: If there is no target tokenizer, no end token, or a special token has another id in the target.
     """
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "target_tokenizer_file": TARGET_TOKENIZER_FILE}
@@ -51,6 +57,7 @@ class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        name_special_tokens(self)
         if target_tokenizer_object is None and target_tokenizer_file is None:
             raise ValueError(
                 "A target tokenizer is missing: pass `target_tokenizer_object`, or load from a folder that holds "
@@ -69,6 +76,8 @@ class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
             source, target = (side.convert_tokens_to_ids(token) for side in (self, self.target_tokenizer))
             if source != target:
                 raise ValueError(f"`{name}` {token!r} must have one id on both sides, got {source} and {target}.")
+
+        _close_texts(self.target_tokenizer)
 
     @classmethod
     def from_tokenizers(
@@ -96,6 +105,39 @@ class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
         return cls(
             tokenizer_object=source.backend_tokenizer, target_tokenizer_object=target.backend_tokenizer, **settings
         )
+
+    def train_new_from_iterator(
+        self,
+        text_iterator: Iterable[list[str]],
+        vocab_size: int,
+        *args: Any,
+        text_target_iterator: Iterable[list[str]] | None = None,
+        target_vocab_size: int | None = None,
+        **kwargs: Any,
+    ) -> "AttentionSeq2SeqTokenizer":
+        """
+        As [`~transformers.PreTrainedTokenizerFast.train_new_from_iterator`], of the source's tokenizer.
+
+        Args:
+            text_iterator (`Iterable[list[str]]`): Batches of source texts.
+            vocab_size (`int`): The size of the source's vocabulary.
+            text_target_iterator (`Iterable[list[str]]`, *optional*):
+                Batches of target texts. Without them the target's tokenizer stays as it is.
+            target_vocab_size (`int`, *optional*): The size of the target's vocabulary. Defaults to `vocab_size`.
+            args, kwargs: As of the method it overrides, for both.
+
+        Returns:
+            [`AttentionSeq2SeqTokenizer`]: A new one.
+        """
+        settings = {"model_max_length": self.model_max_length, "padding_side": self.padding_side}
+        settings |= {"truncation_side": self.truncation_side, **self.special_tokens_map}
+        source = PreTrainedTokenizerFast(tokenizer_object=self.backend_tokenizer, **settings)
+        source = source.train_new_from_iterator(text_iterator, vocab_size, *args, **kwargs)
+        target = self.target_tokenizer
+        if text_target_iterator is not None:
+            target_vocab_size = vocab_size if target_vocab_size is None else target_vocab_size
+            target = target.train_new_from_iterator(text_target_iterator, target_vocab_size, *args, **kwargs)
+        return type(self).from_tokenizers(source, target)
 
     @classmethod
     def convert_to_native_format(cls, **kwargs: Any) -> dict[str, Any]:
@@ -131,3 +173,13 @@ class AttentionSeq2SeqTokenizer(CarriesCode, PreTrainedTokenizerFast):
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
         self.target_tokenizer.backend_tokenizer.save(target_file)
         return (*file_names, target_file)
+
+
+def _close_texts(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Has a tokenizer make of a text its words and the end token, unless it does."""
+    words = tokenizer("a", add_special_tokens=False)["input_ids"]
+    if tokenizer("a")["input_ids"] != [*words, end_token_id(tokenizer)]:
+        end = str(tokenizer.eos_token)
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+        )

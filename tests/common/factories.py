@@ -36,6 +36,7 @@ SIZES = {
     "attention_size": 4,
     "memory_size": 7,
     "unk_token_id": UNKNOWN,
+    "bos_token_id": START,
 }
 
 

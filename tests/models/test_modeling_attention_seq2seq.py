@@ -68,7 +68,9 @@ def make_model(
     **settings,
 ) -> PreTrainedModel:
     """Its weights are none that any initialisation would give."""
-    model = model_class(AttentionSeq2SeqConfig(**SIZES | settings) if config is None else config).eval()
+    if config is None:
+        config = AttentionSeq2SeqConfig(**{"unk_token_id": UNKNOWN, "bos_token_id": START} | SIZES | settings)
+    model = model_class(config).eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -197,6 +197,7 @@ def test_save_and_load(processor: AttentionCaptionerProcessor, tmp_path: Path) -
         "processing_attention_captioner.py",
         "pictures.py",
         "remote_code.py",
+        "special_tokens.py",
         "versions.py",
         "tokenizer.json",
         "tokenizer_config.json",

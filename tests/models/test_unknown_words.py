@@ -40,7 +40,9 @@ def translator(request: pytest.FixtureRequest, tmp_path: Path) -> Pipeline:
         tokenizer = AttentionSeq2SeqTokenizer.from_tokenizers(tokenizer, train_tokenizer(TEXTS, "word_punct", 6))
     target = getattr(tokenizer, "target_tokenizer", tokenizer)
     sizes = {"embedding_size": 4, "hidden_size": 8, "encoder_hidden_size": 3, "attention_size": 4}
-    config = AttentionSeq2SeqConfig(vocab_size=len(target), source_vocab_size=len(tokenizer), **sizes)
+    config = AttentionSeq2SeqConfig(
+        vocab_size=len(target), source_vocab_size=len(tokenizer), unk_token_id=1, bos_token_id=2, **sizes
+    )
     model = AttentionSeq2SeqForConditionalGeneration(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
