@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .arguments import refuse_unknown
 from .backbones import flatten_grid, grid_boxes, grid_shape, infer_region_shape, make_backbone, weights_dtype
 from .freezing import StartsFrozen
 from .outputs import EncoderOutput
@@ -121,6 +122,7 @@ class ImageEncoder(StartsFrozen):
             ValueError: Where not exactly one of `pixel_values` and `region_features` is given, a shape is wrong, or
                 all regions of an image are masked.
         """
+        refuse_unknown(kwargs)
         if (pixel_values is None) == (region_features is None):
             raise ValueError("Pass exactly one of `pixel_values` and `region_features`.")
         hidden_states = None

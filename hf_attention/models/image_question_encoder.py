@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from .arguments import refuse_unknown
 from .configuration_attention_vqa import AttentionVQAConfig
 from .dropout import Dropout
 from .image_encoder import ImageEncoder
@@ -76,6 +77,7 @@ class AttentionVQAEncoder(RecomputesRecurrences):
             ValueError: Where question or image is missing, the questions are no multiple of the images, or an image is
                 masked as a whole.
         """
+        refuse_unknown(kwargs)
         if input_ids is None:
             raise ValueError("Pass `input_ids` beside `pixel_values` or `region_features`: there is no question.")
         if pixel_values is None and region_features is None:

@@ -8,6 +8,7 @@ from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
+from .arguments import refuse_unknown
 from .backbones import infer_region_shape, load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
@@ -74,6 +75,7 @@ class AttentionCaptionerModel(AttentionCaptionerPreTrainedModel, AttentionEncode
         Returns:
             [`AttentionModelOutput`]
         """
+        refuse_unknown(kwargs)
         return self.run(
             {
                 "pixel_values": pixel_values,
@@ -192,6 +194,7 @@ class AttentionCaptionerForConditionalGeneration(
         Raises:
             ValueError: Where neither decoder inputs nor labels are given.
         """
+        refuse_unknown(kwargs)
         return self.run(
             labels,
             logits_to_keep,

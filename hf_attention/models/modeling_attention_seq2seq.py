@@ -5,6 +5,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.utils import can_return_tuple
 
+from .arguments import refuse_unknown
 from .cache import RecurrentCache
 from .configuration_attention import check_token_ids
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
@@ -142,6 +143,7 @@ class AttentionSeq2SeqModel(AttentionSeq2SeqPreTrainedModel, AttentionEncoderDec
         Returns:
             [`AttentionModelOutput`]
         """
+        refuse_unknown(kwargs)
         return self.run(
             {"input_ids": input_ids, "attention_mask": attention_mask, "inputs_embeds": inputs_embeds},
             encoder_outputs,
@@ -210,6 +212,7 @@ class AttentionSeq2SeqForConditionalGeneration(
         Raises:
             ValueError: Where neither decoder inputs nor labels are given.
         """
+        refuse_unknown(kwargs)
         return self.run(
             labels,
             logits_to_keep,

@@ -16,6 +16,7 @@ from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
 from .answer_loss import summed_answer_loss
+from .arguments import refuse_unknown
 from .backbones import infer_region_shape, load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
@@ -176,6 +177,7 @@ class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
         Returns:
             [`AttentionVQAModelOutput`]
         """
+        refuse_unknown(kwargs)
         return self.encoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -246,6 +248,7 @@ class AttentionVQAForQuestionAnswering(AttentionVQAPreTrainedModel):
         Raises:
             ValueError: Where labels are of a wrong shape, or no known answers.
         """
+        refuse_unknown(kwargs)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -311,6 +314,7 @@ class AttentionVQAGeneratingModel(_ReadsQuestions, AttentionEncoderDecoderModel)
         Returns:
             [`AttentionModelOutput`]
         """
+        refuse_unknown(kwargs)
         return self.run(
             {
                 "input_ids": input_ids,
@@ -394,6 +398,7 @@ class AttentionVQAForConditionalGeneration(
         Raises:
             ValueError: Where neither decoder inputs nor labels are given.
         """
+        refuse_unknown(kwargs)
         return self.run(
             labels,
             logits_to_keep,

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .arguments import refuse_unknown
 from .cache import RecurrentCache
 from .configuration_recurrent_lm import RecurrentLMConfig
 from .declaration import declare
@@ -78,6 +79,7 @@ class RecurrentLMModel(RecurrentLMPreTrainedModel, RecomputesRecurrences):
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPast`]
         """
+        refuse_unknown(kwargs)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -158,7 +160,8 @@ class RecurrentLMForCausalLM(RecurrentLMPreTrainedModel, AttentionGenerationMixi
             [`~transformers.modeling_outputs.CausalLMOutputWithPast`]: `logits` of shape `(batch, tokens, vocab_size)`.
         """
         # Not among the named arguments: `Trainer` would wait for it before it evaluates a loss.
-        targets = kwargs.get("shift_labels")
+        targets = kwargs.pop("shift_labels", None)
+        refuse_unknown(kwargs)
         if targets is None and labels is not None:
             targets = self._targets(labels, attention_mask)
             token_weights = None if token_weights is None else F.pad(token_weights[:, 1:], (0, 1))

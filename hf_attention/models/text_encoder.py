@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from .arguments import refuse_unknown
 from .dropout import Dropout
 from .outputs import EncoderOutput
 from .padding import read_around_padding, take_steps
@@ -78,6 +79,7 @@ class TextEncoder(nn.Module):
             ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, or a source is empty, or all
                 padding, or the states of every layer are asked for and its weights are not at hand.
         """
+        refuse_unknown(kwargs)
         memory, states, hidden_states = self.read(input_ids, attention_mask, inputs_embeds, output_hidden_states)
         output = EncoderOutput(memory, attention_mask, self._start_decoder(states), hidden_states)
         return output if return_dict else output.all_fields()

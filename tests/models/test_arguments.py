@@ -1,7 +1,10 @@
 """What `forward` takes: names that transformers' own machinery does not mistake."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from common.every_model import Example, forward_inputs, over_every_model
 from common.factories import ModelFactory, make_tokens, over_models
 from torch.testing import assert_close
 from transformers.utils.generic import find_labels
@@ -36,3 +39,25 @@ def test_every_token_counts_what_its_weight_says(factory: ModelFactory) -> None:
             alone = {**inputs, "labels": one, **(given if factory.has_encoder else {})}
             expected = expected + weights[row, column] * model(**alone, num_items_in_batch=1).loss
         assert_close(found, expected)
+
+
+@over_every_model()
+@torch.no_grad()
+def test_a_misspelt_name_is_an_error_that_names_it(make_example: Callable[[], Example]) -> None:
+    model, inputs = make_example()
+    given = forward_inputs(model, inputs)
+    mask = torch.ones(3, 5)
+    parts = [(model, given)]
+    if hasattr(model, "model"):
+        without_tokens = {k: v for k, v in given.items() if k != "decoder_input_ids"}
+        has_decoder = hasattr(model.model, "decoder")
+        parts.append((model.model, given if has_decoder else without_tokens))
+    if model.config.is_encoder_decoder:
+        parts.append((model.get_encoder(), inputs))
+    for part, arguments in parts:
+        for wrong in ("atention_mask", "label", "cu_seq_lens_q", "decoder_attn_mask"):
+            with pytest.raises(TypeError, match=wrong):
+                part(**arguments, **{wrong: mask})
+        # What transformers and PEFT hand to any model, and what asks for nothing.
+        known = {"position_ids": mask.long(), "cache_position": torch.arange(5), "return_dict": True}
+        part(**arguments, **known, token_type_ids=mask.long(), output_hidden_states=False, task_ids=None)

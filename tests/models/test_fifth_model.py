@@ -36,6 +36,7 @@ from transformers import AutoModel, AutoModelForSpeechSeq2Seq, BatchFeature, Gen
 from transformers.utils import can_return_tuple
 
 from hf_attention import AttentionDecoder, AttentionDecoderConfig, declare
+from hf_attention.models.arguments import refuse_unknown
 from hf_attention.models.generation import AttentionGenerationMixin
 from hf_attention.models.modeling_attention import (
     AttentionConditionalGenerationModel,
@@ -104,8 +105,10 @@ class AudioModel(AudioPreTrainedModel, AttentionEncoderDecoderModel):
         cache=None,
         use_cache=None,
         output_attentions=None,
+        output_hidden_states=None,
         **kwargs,
     ):
+        refuse_unknown(kwargs)
         return self.run(
             {"input_features": input_features, "attention_mask": attention_mask},
             encoder_outputs,
@@ -115,6 +118,7 @@ class AudioModel(AudioPreTrainedModel, AttentionEncoderDecoderModel):
             cache=cache,
             use_cache=use_cache,
             output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
 
 
@@ -142,10 +146,13 @@ class AudioForConditionalGeneration(
         labels=None,
         use_cache=None,
         output_attentions=None,
+        output_hidden_states=None,
         logits_to_keep=0,
         num_items_in_batch=None,
+        token_weights=None,
         **kwargs,
     ):
+        refuse_unknown(kwargs)
         return self.run(
             labels,
             logits_to_keep,
@@ -154,6 +161,8 @@ class AudioForConditionalGeneration(
             decoder_inputs_embeds,
             use_cache,
             output_attentions,
+            token_weights,
+            output_hidden_states,
             input_features=input_features,
             attention_mask=attention_mask,
             encoder_outputs=encoder_outputs,

@@ -13,6 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import hf_attention.fast
+from hf_attention.models import attention
 
 
 LAYERS = 2
@@ -70,8 +71,8 @@ def test_the_layers_of_a_text_encoder(name: str, settings: dict, masked: bool, i
 @over_doors
 @torch.no_grad()
 def test_the_layers_of_a_language_model(is_fast: bool) -> None:
-    for attention in ({"attention_type": None}, {"attention_order": "after_rnn"}):
-        model, inputs = deep("recurrent_lm", **attention)
+    for settings in ({"attention_type": None}, {"attention_order": "after_rnn"}):
+        model, inputs = deep("recurrent_lm", **settings)
         model.double()
         with door(is_fast):
             found = model(**inputs, output_hidden_states=True)
@@ -258,13 +259,11 @@ def test_the_gradient_of_a_map_is_that_of_its_definition(attention_type: str) ->
     outputs.logits.sin().sum().backward()
     step = 1e-6 * torch.randn(weights.shape, dtype=torch.double, generator=torch.Generator().manual_seed(0))
 
-    def moved(softmax):
-        return lambda *args: softmax(*args) + sign * (step if attention_type == "scaled_dot" else step.squeeze(1))
-
-    results = []
-    for sign in (-1, 1):
+    softmax, results = attention.masked_softmax, []
+    for moved in (-step, step):
+        of_scores = moved if attention_type == "scaled_dot" else moved.squeeze(1)  # heads are scored with heads
         with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-            patch.setattr(attention, "masked_softmax", moved(attention.masked_softmax))
+            patch.setattr(attention, "masked_softmax", lambda *args, by=of_scores: softmax(*args) + by)
             results.append(model(**given).logits.sin().sum())
     assert_close((results[1] - results[0]) / 2, (weights.grad * step).sum(), rtol=1e-5, atol=1e-12)
 
@@ -273,7 +272,8 @@ def test_the_gradient_of_a_map_is_that_of_its_definition(attention_type: str) ->
 def test_gradients_reach_the_maps_of_a_question(form: str) -> None:
     model, inputs = of_answers(attention_form=form, joint_size=6)
     outputs = model(**inputs, output_attentions=True, output_hidden_states=True)
-    returned = [*outputs.attentions, *outputs.hidden_states]
+    # Of the words, their last states make the question's vector.
+    returned = [*outputs.attentions, outputs.hidden_states[0]]
     for each in returned:
         each.retain_grad()
     outputs.logits.sin().sum().backward()

@@ -177,6 +177,25 @@ def test_the_loss_falls_and_captions_are_generated(task, make_trainer: Callable,
         assert torch.equal(tensor, model.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("predict_with_generate", [False, True])
+def test_the_best_model_is_told_by_its_loss(task, make_trainer: Callable, predict_with_generate: bool) -> None:
+    trainer = make_trainer(
+        task.make_model(),
+        max_steps=4,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        predict_with_generate=predict_with_generate,
+        generation_max_length=6,
+    )
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(losses) == 2 and trainer.state.best_metric == min(losses)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
 def test_accumulated_gradients_are_those_of_one_large_batch(task, make_trainer: Callable) -> None:
     """Captions differ in length: a mean of the batches' means would be another loss."""
     start = task.make_model(**task.frozen).double()

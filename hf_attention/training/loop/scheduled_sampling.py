@@ -76,7 +76,8 @@ def mix_in_own_words(model: PreTrainedModel, batch: Mapping[str, Any], probabili
     """
     labels = batch["labels"]
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
-    encoder_outputs = model.get_encoder()(**{name: value for name, value in batch.items() if name != "labels"})
+    of_loss = ("labels", "token_weights")
+    encoder_outputs = model.get_encoder()(**{name: value for name, value in batch.items() if name not in of_loss})
     cache = model.make_cache()
     for step in range(labels.shape[1] - 1):
         logits = model(

@@ -1,0 +1,36 @@
+"""The arguments of `forward` that have no use here, and those that nobody knows."""
+
+from typing import Any
+
+
+# What transformers' own machinery, or a library that trains its models, may hand to any model.
+OF_TRANSFORMERS = {
+    "cache",
+    "cache_position",
+    "is_causal",
+    "logits_to_keep",
+    "num_items_in_batch",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "past_key_values",
+    "position_ids",
+    "return_dict",
+    "return_loss",
+    "token_type_ids",
+    "use_cache",
+}
+
+
+def refuse_unknown(arguments: dict[str, Any]) -> None:
+    """
+    Args:
+        arguments (`dict`): What is left in the `**kwargs` of a `forward`. `None` asks for nothing.
+
+    Raises:
+        TypeError: Where one is not among those that transformers hands to every model: a misspelt name, say, or the
+            bounds of packed texts, between which a recurrent state would go on.
+    """
+    unknown = [name for name, value in arguments.items() if value is not None and name not in OF_TRANSFORMERS]
+    if unknown:
+        raise TypeError(f"`forward` got unknown arguments: {', '.join(f'`{name}`' for name in unknown)}.")
