@@ -361,7 +361,3 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             encoder_hidden_states=outputs.encoder_hidden_states,
             encoder_attentions=outputs.encoder_attentions if output_attentions else None,
         )
-
-
-def _start_token_id(config: PreTrainedConfig | GenerationConfig) -> int | None:
-    return config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id

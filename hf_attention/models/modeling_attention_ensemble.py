@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoModelForSeq2SeqLM, Gen
 from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
+from .arguments import refuse_unknown
 from .cache import RecurrentCache
 from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .declaration import DECLARATIONS, declare
@@ -193,6 +194,8 @@ class AttentionEnsembleForConditionalGeneration(
     base_model_prefix = ""
     # Each member has its own.
     _tied_weights_keys = None
+    # Each member says what it takes.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: AttentionEnsembleConfig):
         attn_implementation = config._attn_implementation
@@ -303,8 +306,8 @@ class AttentionEnsembleForConditionalGeneration(
 
         Returns:
             [`AttentionModelOutput`]: `last_hidden_state` is their readouts, side by side; `cross_attentions`, a tuple
-            of one tensor of shape `(rows, 1, target, positions)`, is the mean over heads and members; hidden states are
-            those of all members in turn.
+            of one tensor of shape `(rows, 1, target, positions)`, is the mean over heads and members; hidden states
+            are those of all members in turn.
         """
         if encoder_outputs is not None and not isinstance(encoder_outputs, EnsembleEncoderOutput):
             raise ValueError(
@@ -380,10 +383,12 @@ class AttentionEnsembleForConditionalGeneration(
             positions)`, is the mean over heads and members; hidden states are those of all members in turn.
 
         Raises:
+            TypeError: Where an argument is unknown.
             ValueError:
                 Where neither decoder inputs nor labels are given, or maps are asked for and the members' have not the
                 same positions.
         """
+        refuse_unknown(kwargs)
         inputs = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
