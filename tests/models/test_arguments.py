@@ -6,6 +6,7 @@ import pytest
 import torch
 from common.every_model import Example, forward_inputs, over_every_model
 from common.factories import ModelFactory, make_tokens, over_models
+from torch import nn
 from torch.testing import assert_close
 from transformers.utils.generic import find_labels
 
@@ -48,7 +49,7 @@ def test_a_misspelt_name_is_an_error_that_names_it(make_example: Callable[[], Ex
     given = forward_inputs(model, inputs)
     mask = torch.ones(3, 5)
     parts = [(model, given)]
-    if hasattr(model, "model"):
+    if isinstance(getattr(model, "model", None), nn.Module):  # an ensemble has no base model
         without_tokens = {k: v for k, v in given.items() if k != "decoder_input_ids"}
         has_decoder = hasattr(model.model, "decoder")
         parts.append((model.model, given if has_decoder else without_tokens))
@@ -61,3 +62,15 @@ def test_a_misspelt_name_is_an_error_that_names_it(make_example: Callable[[], Ex
         # What transformers and PEFT hand to any model, and what asks for nothing.
         known = {"position_ids": mask.long(), "cache_position": torch.arange(5), "return_dict": True}
         part(**arguments, **known, token_type_ids=mask.long(), output_hidden_states=False, task_ids=None)
+
+
+@over_models
+def test_packed_texts_are_refused(factory: ModelFactory) -> None:
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    given = {**inputs, "labels": make_tokens(2, 5)} if factory.has_encoder else {"input_ids": make_tokens(2, 5)}
+    expected = model(**given).logits
+    # Counted on from padding on the left, too.
+    for row in ([0, 1, 2, 3, 4], [7, 8, 9, 10, 11], [1, 1, 0, 1, 2], [0, 0, 0, 1, 2]):
+        assert_close(model(**given, position_ids=torch.tensor([row] * 2)).logits, expected)
+    with pytest.raises(ValueError, match="begin anew within a row"):
+        model(**given, position_ids=torch.tensor([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]]))
