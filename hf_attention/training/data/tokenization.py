@@ -98,8 +98,8 @@ def load_tokenizer(
     closes_texts: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
-    Loads a ready tokenizer. Where it needs a `bos_token`, as for a decoder, what it lacks is named after special tokens
-    that it has: see [`name_special_tokens`].
+    Loads a ready tokenizer. Where it needs a `bos_token`, as for a decoder, what it lacks is named after special
+    tokens that it has: see [`name_special_tokens`].
 
     Args:
         name (`str`):
