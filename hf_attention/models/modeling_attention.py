@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 from typing_extensions import Self
 
 from .cache import RecurrentCache
@@ -18,6 +18,7 @@ from .loss import doubly_stochastic_loss
 from .outputs import AttentionModelOutput, EncoderOutput
 from .prediction import predict_tokens
 from .recomputation import RecomputesRecurrences
+from .recording import is_recording
 from .versions import (
     CACHE_NAME,
     BasePreTrainedModel,
@@ -27,12 +28,16 @@ from .versions import (
 )
 
 
+logger = logging.get_logger(__name__)
+
+
 class AttentionPreTrainedModel(BasePreTrainedModel):
     """Weights initialisation, and how targets become decoder inputs."""
 
     config_class = AttentionDecoderConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
+    _has_checked_ends = False
     # Within these a state, or what was computed of a memory, goes from module to module.
     _no_split_modules = [
         "AttentionDecoder",
@@ -140,6 +145,20 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         """
         return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
 
+    def _check_ends(self, labels: torch.LongTensor) -> None:
+        """Of the first labels it is told where none has an end: that a model is trained so is seen by them."""
+        if self._has_checked_ends or is_recording():
+            return
+        self._has_checked_ends = True
+        ends = getattr(self.generation_config, "eos_token_id", None) if self.can_generate() else None
+        ends = self.config.eos_token_id if ends is None else ends
+        if ends is not None and not torch.isin(labels, torch.tensor(ends, device=labels.device)).any():
+            logger.warning(
+                f"No row of `labels` has an end token, `eos_token_id={ends}`: the model will not learn where to stop. "
+                "The tokenizer must close its texts, as `AttentionSeq2SeqTokenizer.from_tokenizers(tokenizer, "
+                "tokenizer)` does, and `eos_token_id` be the token that it closes them with."
+            )
+
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         """
         Shifts labels right: teacher forcing. The decoder is started as `generate()` starts it: with
@@ -166,6 +185,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
                 f"`config` starts the decoder with {start}, `generation_config` with {generated_from}: give "
                 "`decoder_start_token_id` the same value in both, so that the model generates as it is trained."
             )
+        self._check_ends(labels)
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, start if pad is None else pad)], 1)
 

@@ -40,6 +40,17 @@ def test_maps_equal_a_teacher_forced_pass(factory, settings, with_prefix):
 
 @over_models
 @pytest.mark.parametrize("strategy", ["greedy", "sample several", "beam", "beam several"])
+def test_maps_where_nothing_ends_a_text(factory, strategy):
+    model, inputs = factory.make_model(eos_token_id=None), factory.make_inputs(3)
+    assert model.config.eos_token_id is None
+    outputs = generate(factory, model, inputs, strategy, max_new_tokens=5)
+    assert outputs.generated_mask.shape[1] == 5 and outputs.generated_mask.all()
+    rows = attention_maps(outputs).sum(-1)
+    torch.testing.assert_close(rows, torch.ones_like(rows))
+
+
+@over_models
+@pytest.mark.parametrize("strategy", ["greedy", "sample several", "beam", "beam several"])
 def test_maps_where_the_padding_token_is_the_end(factory, strategy):
     model, inputs = factory.make_model(), factory.make_inputs(4)
     outputs = generate(factory, model, inputs, strategy, pad_token_id=END, max_new_tokens=12)

@@ -147,3 +147,22 @@ def test_only_a_missing_weight_is_new(factory, tmp_path):
         for name, tensor in loaded.state_dict().items():
             assert tensor.isfinite().all()
             assert name == missing or torch.equal(tensor, model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "name", ["pad_token_id", "unk_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"]
+)
+@over_models
+def test_a_special_token_may_be_missing(factory, name, tmp_path) -> None:
+    """As Bart, GPT-2 and Mamba have it."""
+    model = factory.make_model(**{name: None})
+    assert getattr(model.config, name) is None
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert getattr(loaded.config, name) is None
+    inputs = factory.make_inputs(2)
+    assert torch.equal(loaded.generate(**inputs, max_new_tokens=4), model.generate(**inputs, max_new_tokens=4))
+    labels = torch.tensor([[5, 6, 3], [7, 3, -100]])
+    assert (
+        loaded(**inputs, labels=labels) if factory.has_encoder else loaded(**inputs, labels=inputs["input_ids"])
+    ).loss

@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessor
+from transformers.processing_utils import TextKwargs
 
 from hf_attention import AttentionCaptionerProcessor
+from hf_attention.models.processing_attention_captioner import TEXT_KWARGS
 from hf_attention.models.versions import AutoImageProcessor
 
 
@@ -122,6 +124,41 @@ def test_arguments_go_to_the_part_they_are_for(processor: AttentionCaptionerProc
     assert inputs["labels"] == [[A, END]]  # a caption cut short is closed all the same
     inputs = processor(picture(), "a", images_kwargs={"size": {"height": 8, "width": 4}}, padding=True)
     assert inputs["pixel_values"][0].shape == (3, 8, 4)
+
+
+def test_arguments_of_the_tokenizer_are_honoured(processor: AttentionCaptionerProcessor) -> None:
+    texts = ["a red circle", "red"]
+    inputs = processor(text=texts, text_target=texts, padding="max_length", max_length=6)
+    assert inputs["decoder_input_ids"] == [[PAD, PAD, START, A, RED, CIRCLE], [PAD] * 4 + [START, RED]]
+    assert inputs["decoder_attention_mask"] == [[0, 0, 1, 1, 1, 1], [0] * 4 + [1, 1]]
+    assert inputs["labels"] == [[A, RED, CIRCLE, END, -100, -100], [RED, END] + [-100] * 4]
+    inputs = processor(text=texts, text_target=texts, text_kwargs={"pad_to_multiple_of": 8, "return_tensors": "pt"})
+    assert inputs["decoder_input_ids"].shape == inputs["labels"].shape == (2, 8)
+    inputs = processor(text=texts, text_target=texts, padding=False)
+    assert inputs["labels"] == [[A, RED, CIRCLE, END], [RED, END]]
+    assert inputs["decoder_input_ids"] == [[START, A, RED, CIRCLE], [START, RED]]
+    inputs = processor(text=texts, text_target=texts, add_special_tokens=False)
+    assert inputs["labels"] == [[A, RED, CIRCLE], [RED, -100, -100]]
+    assert inputs["decoder_input_ids"] == [[A, RED, CIRCLE], [PAD, PAD, RED]]
+    assert processor(text="a", return_attention_mask=True)["decoder_attention_mask"] == [[1, 1]]
+    assert "decoder_attention_mask" not in processor(text=texts, return_attention_mask=False)
+    assert processor(text_target=texts, max_length=2)["labels"] == [[A, END], [RED, END]]
+    assert processor(text_target=texts, max_length=2, padding=True)["labels"][0] == [A, RED, CIRCLE, END]
+
+
+def test_arguments_of_the_tokenizer_that_do_not_apply_are_refused(processor: AttentionCaptionerProcessor) -> None:
+    said = set(TextKwargs.__annotations__) - set(TEXT_KWARGS) - {"text_target"}
+    assert len(said) > 5
+    for name in said:
+        with pytest.raises(ValueError, match=f"`{name}=.* does not apply"):
+            processor(
+                text="a", text_kwargs={name: ["a"] if name.startswith("text") else 1 if name == "stride" else True}
+            )
+        processor(text="a", text_kwargs={name: None})
+    with pytest.raises(ValueError, match="`padding_side` must be 'left' for `text`"):
+        processor(text="a", padding_side="right")
+    with pytest.raises(ValueError, match="`padding='max_length'` needs a `max_length`"):
+        processor(text="a", padding="max_length")
 
 
 def test_text_is_a_prefix_without_its_closing_token(processor: AttentionCaptionerProcessor) -> None:

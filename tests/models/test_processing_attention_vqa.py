@@ -31,6 +31,24 @@ def test_long_and_unknown_questions() -> None:
     assert make_processor()(text="   ")["input_ids"] == [[3]]
 
 
+def test_arguments_of_the_tokenizer_are_honoured() -> None:
+    processor, texts = make_processor(), ["what", "how many are there ?"]
+    for arguments in (
+        {"padding": "max_length", "max_length": 9},
+        {"padding": True, "pad_to_multiple_of": 4},
+        {"padding": False},
+        {"padding": "max_length", "max_length": 9, "padding_side": "left"},
+        {"padding": True, "add_special_tokens": False},
+        {"padding": True, "truncation": True, "max_length": 3},
+    ):
+        expected = processor.tokenizer(texts, **arguments)
+        inputs = processor(text=texts, **arguments)
+        assert dict(inputs) == {name: expected[name] for name in ("input_ids", "attention_mask")}
+    assert set(processor(text=texts, return_attention_mask=False)) == {"input_ids"}
+    with pytest.raises(ValueError, match="`return_offsets_mapping=True` does not apply"):
+        processor(text=texts, return_offsets_mapping=True)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     processor = make_processor()
     for images, text in ((IMAGES, "what"), (IMAGES[0], ["what", "how"])):

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch.utils.data import Dataset
 from transformers import (
     DataCollatorForSeq2Seq,
+    GenerationConfig,
     PreTrainedTokenizerFast,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
@@ -202,3 +203,85 @@ def test_a_translator_says_its_text_and_stops(make_tokenizer: Callable, is_plain
     predictions = predictions.masked_fill(predictions == -100, tokenizer.pad_token_id)
     assert texts_of(tokenizer, predictions) == CAPTIONS
     assert (predictions[:, 1:] == tokenizer.eos_token_id).any(1).all()
+
+
+def test_what_is_never_generated_follows_the_special_tokens() -> None:
+    config = AttentionSeq2SeqConfig(vocab_size=12, unk_token_id=1, bos_token_id=2, **SIZES, encoder_hidden_size=8)
+    model = AttentionSeq2SeqForConditionalGeneration(config).eval()
+    inputs = {"input_ids": torch.tensor([[5, 6, 3]]), "max_new_tokens": 6}
+
+    def says(favourites: list[int], **kwargs) -> list[int]:
+        with torch.no_grad():
+            model.lm_head.bias.copy_(torch.zeros(12))
+            for rank, token in enumerate(favourites):
+                model.lm_head.bias[token] = 60.0 - 10 * rank
+        return model.generate(**inputs, **kwargs)[0, 1:].tolist()
+
+    assert says([0, 1, 3]) == [3]
+    assert says([3, 0, 1], eos_token_id=1) == [3] * 6 and says([0, 1, 3], eos_token_id=1) == [1]
+    given = GenerationConfig(eos_token_id=[0, 7])
+    assert says([0, 1, 3], generation_config=given) == [0] and given.suppress_tokens is None
+    assert says([0, 1, 3], suppress_tokens=[3]) == [0] * 6  # a user's own stands
+    model.config.eos_token_id = 1
+    assert says([0, 1, 3]) == [1]
+    model.config.pad_token_id = 4
+    assert says([4, 0, 1]) == [0] * 6
+    model.generation_config.eos_token_id = 4
+    assert says([4, 0, 1]) == [4]
+    model.config.unk_token_id = None
+    model.generation_config.eos_token_id = 9
+    assert says([4, 1, 0]) == [1] * 6
+
+
+def test_suppressed_tokens_of_an_earlier_checkpoint(tmp_path: Path) -> None:
+    """They were derived from default ids, and the end has been brought into line with T5's since."""
+    config = AttentionSeq2SeqConfig(vocab_size=12, unk_token_id=1, bos_token_id=2, **SIZES, encoder_hidden_size=8)
+    model = AttentionSeq2SeqForConditionalGeneration(config)
+    for ends, stored in ((1, [0, 1]), (3, [0, 1]), (3, [5])):
+        model.config.eos_token_id = ends
+        model.generation_config.suppress_tokens, model.generation_config.eos_token_id = stored, ends
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path)
+        assert loaded.suppressed_tokens() == {1: [0], 3: stored}[ends]
+        assert loaded.generation_config.suppress_tokens == (stored if stored == [5] else None)
+        assert loaded.generation_config.eos_token_id is None  # the configuration has it
+
+
+def test_generation_starts_as_training_does() -> None:
+    config = AttentionSeq2SeqConfig(vocab_size=12, **SIZES, encoder_hidden_size=8)
+    model = AttentionSeq2SeqForConditionalGeneration(config).eval()
+    labels, inputs = (
+        torch.tensor([[5, 6, 3], [7, 3, -100]]),
+        {"input_ids": torch.tensor([[5, 3]]), "max_new_tokens": 2},
+    )
+    for settings, start in (({}, 0), ({"bos_token_id": 6}, 6), ({"decoder_start_token_id": 7}, 7)):
+        for name, value in settings.items():
+            setattr(model.config, name, value)
+        assert model.prepare_decoder_input_ids_from_labels(labels).tolist() == [[start, 5, 6], [start, 7, 3]]
+        assert model.generate(**inputs)[0, 0] == start
+    model.generation_config.decoder_start_token_id = 8
+    with pytest.raises(ValueError, match="`config` starts the decoder with 7, `generation_config` with 8"):
+        model.prepare_decoder_input_ids_from_labels(labels)
+    model.generation_config.decoder_start_token_id = None
+    with pytest.raises(ValueError, match=r"begin with padding, 0: .* `decoder_start_token_id=0`, which is 7"):
+        model.generate(**inputs, decoder_input_ids=torch.tensor([[0, 5]]))
+
+
+def test_a_vocabulary_that_loses_a_special_token_is_refused() -> None:
+    model = AttentionSeq2SeqForConditionalGeneration(
+        AttentionSeq2SeqConfig(vocab_size=12, eos_token_id=10, **SIZES, encoder_hidden_size=8)
+    )
+    with pytest.raises(ValueError, match=r"`eos_token_id` must lie in \[0, vocab_size=10\), got 10"):
+        model.resize_token_embeddings(10)
+    model.resize_token_embeddings(11)
+
+
+def test_a_tokenizer_without_an_end_is_refused() -> None:
+    tokenizer = make_words(["<unk>"], [], None)
+    with pytest.raises(ValueError, match="set `tokenizer.eos_token`"):
+        AttentionSeq2SeqTokenizer.from_tokenizers(tokenizer, tokenizer)
+    processor = AttentionCaptionerProcessor(ViTImageProcessor(), tokenizer)
+    with pytest.raises(ValueError, match="set `tokenizer.eos_token`"):
+        processor(text_target="a")
+    tokenizer.add_special_tokens({"eos_token": "</s>"})
+    assert processor(text_target="a")["labels"] == [[tokenizer.convert_tokens_to_ids("a"), tokenizer.eos_token_id]]

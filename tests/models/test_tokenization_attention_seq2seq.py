@@ -186,3 +186,16 @@ def test_bpe_dropout_is_for_both_sides(target: PreTrainedTokenizerFast) -> None:
     for side in ("input_ids", "labels"):
         for ids, text, merged in zip(dropping[side], TARGET, whole[side], strict=True):
             assert len(ids) == len(f" {text}".encode()) + 1 > len(merged)
+
+
+def test_a_new_one_is_trained(tokenizer: AttentionSeq2SeqTokenizer) -> None:
+    sources, targets = [["the cat sleeps", "the dog sleeps"]], [["die Katze", "der Hund"]]
+    words = sorted(f"▁{word}" for word in ("the", "cat", "sleeps", "dog"))
+    new = tokenizer.train_new_from_iterator(sources, 40)
+    assert type(new) is AttentionSeq2SeqTokenizer and new.model_max_length == tokenizer.model_max_length
+    assert sorted(new.get_vocab().keys() - set(new.all_special_tokens)) == words
+    assert new.target_tokenizer.get_vocab() == tokenizer.target_tokenizer.get_vocab()
+    new = tokenizer.train_new_from_iterator(sources, 40, text_target_iterator=targets, target_vocab_size=30)
+    assert sorted(new.get_vocab().keys() - set(new.all_special_tokens)) == words
+    encoded = new(text_target="der Hund")["input_ids"]
+    assert encoded[-1] == new.eos_token_id and new.decode(encoded, skip_special_tokens=True).lower() == "der hund"

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...metrics.words import WORD
+from ...models.special_tokens import name_special_tokens
 
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -94,38 +95,36 @@ def train_tokenizer(
 def load_tokenizer(
     name: str,
     special_tokens: Sequence[str] = ("pad_token", "bos_token", "eos_token"),
-    closes_texts: bool = True,
+    closes_texts: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
-    Loads a ready tokenizer.
+    Loads a ready tokenizer. Where it needs a `bos_token`, as for a decoder, what it lacks is named after special
+    tokens that it has: see [`name_special_tokens`].
 
     Args:
         name (`str`):
             Name on the Hub, or folder.
         special_tokens (`Sequence[str]`, *optional*):
             The special tokens that it must have; by default those that a decoder needs.
-        closes_texts (`bool`, *optional*, defaults to `True`):
-            Whether it must end a text with its `eos_token`, so that a model learns where to stop.
+        closes_texts (`bool`, *optional*, defaults to `False`):
+            Whether it must end a text with its `eos_token` by itself, so that a model learns where to stop. Our
+            processors do it where it does not.
 
     Raises:
         ValueError: If the tokenizer lacks such a token, or does not close a text.
     """
     tokenizer = AutoTokenizer.from_pretrained(name)
+    if "bos_token" in special_tokens:
+        name_special_tokens(tokenizer)
     missing = [token for token in special_tokens if getattr(tokenizer, token) is None]
     if missing:
         raise ValueError(f"The tokenizer {name!r} has no {' and no '.join(missing)}.")
     if closes_texts and tokenizer(text_target="a")["input_ids"][-1:] != [tokenizer.eos_token_id]:
         raise ValueError(
             f"The tokenizer {name!r} does not close a text with its end token, {tokenizer.eos_token!r}: a model would "
-            "not learn where to stop. Its post-processor must add it."
+            "not learn where to stop. Save one that does: `AttentionSeq2SeqTokenizer.from_tokenizers(it, it)`."
         )
     return tokenizer
-
-
-def special_token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int | None]:
-    """The numbers of a tokenizer's special tokens, as fields of a model's configuration."""
-    names = [f"{kind}_token_id" for kind in ("pad", "unk", "bos", "eos")]
-    return {name: getattr(tokenizer, name) for name in names}
 
 
 def tokenizer_of_run(

@@ -44,14 +44,18 @@ def test_a_ready_tokenizer_closes_its_texts(tmp_path: Path) -> None:
     """Else a model trained with it would never stop."""
     tokenizer = train("bpe")
     tokenizer.save_pretrained(tmp_path)
-    assert load_tokenizer(tmp_path)("a") == tokenizer("a")
+    assert load_tokenizer(tmp_path, closes_texts=True)("a") == tokenizer("a")
     tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="does not close a text with its end token, '</s>'"):
-        load_tokenizer(tmp_path)
+        load_tokenizer(tmp_path, closes_texts=True)
+    load_tokenizer(tmp_path)  # a processor closes them
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="no bos_token"):
+    assert load_tokenizer(tmp_path).bos_token == "<pad>"
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no eos_token"):
         load_tokenizer(tmp_path)
 
 

@@ -12,9 +12,10 @@ from ....metrics.vqa_accuracy.vqa_accuracy import most_common
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.modeling_attention_vqa import AttentionVQAForConditionalGeneration, AttentionVQAForQuestionAnswering
 from ....models.processing_attention_vqa import AttentionVQAProcessor
+from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
 from ...data.images import make_image_processor
-from ...data.tokenization import load_tokenizer, special_token_ids
+from ...data.tokenization import load_tokenizer
 from ...loop.run import Run
 from ...options import ConfigurationOptions, changed_options, refuse_options
 from ..backbone import count_regions
@@ -46,7 +47,7 @@ def make_tokenizer(
     if name is not None:
         argument = "tokenizer_name" if arguments.tokenizer_name is not None else "question_encoder"
         refuse_options(argument, changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
-        return load_tokenizer(name) if generating else load_tokenizer(name, ("pad_token",), closes_texts=False)
+        return load_tokenizer(name) if generating else load_tokenizer(name, ("pad_token",))
     answers = [most_common(given) for given in questions.answers] if generating else []
     return arguments.train([*questions.texts, *answers])
 

@@ -7,9 +7,10 @@ from transformers import BaseImageProcessor, PreTrainedTokenizerFast
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
+from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
 from ...data.images import make_image_processor
-from ...data.tokenization import load_tokenizer, special_token_ids
+from ...data.tokenization import load_tokenizer
 from ...loop.run import Run
 from ...options import ConfigurationOptions, changed_options, refuse_options
 from ..backbone import BackboneArguments, count_regions

@@ -4,8 +4,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
+from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
-from ...data.tokenization import for_running_text, load_tokenizer, special_token_ids
+from ...data.tokenization import for_running_text, load_tokenizer
 from ...options import ConfigurationOptions, changed_options, refuse_options
 from .arguments import DEFAULTS
 
@@ -15,13 +16,16 @@ def make_tokenizer(arguments: TokenizerArguments, texts: list[str], padding: boo
     if arguments.tokenizer_name is not None:
         refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
         special_tokens = ("eos_token", "pad_token") if padding else ("eos_token",)
-        return load_tokenizer(arguments.tokenizer_name, special_tokens, closes_texts=False)
+        return load_tokenizer(arguments.tokenizer_name, special_tokens)
     return for_running_text(arguments.train(texts))
 
 
 def make_model(options: ConfigurationOptions, tokenizer: PreTrainedTokenizerFast) -> RecurrentLMForCausalLM:
     """A new model for the tokenizer's vocabulary."""
-    config = RecurrentLMConfig(vocab_size=len(tokenizer), **special_token_ids(tokenizer), **options.config_kwargs())
+    ids = special_token_ids(tokenizer)
+    if tokenizer.bos_token is None:
+        ids["bos_token_id"] = ids["eos_token_id"]  # as in a running text, the end of the sentence before
+    config = RecurrentLMConfig(vocab_size=len(tokenizer), **ids, **options.config_kwargs())
     return RecurrentLMForCausalLM(config)
 
 

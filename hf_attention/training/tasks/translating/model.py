@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
+from ....models.special_tokens import special_token_ids
 from ....models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 from ...data.arguments import TokenizerArguments
-from ...data.tokenization import load_tokenizer, special_token_ids
+from ...data.tokenization import load_tokenizer
 from ...options import ConfigurationOptions, changed_options, refuse_options
 from .arguments import DEFAULTS
 
@@ -21,7 +22,7 @@ def make_tokenizer(
     """The ready tokenizer, or one trained on pairs: joint, or with a vocabulary a side."""
     if arguments.tokenizer_name is not None:
         refuse_options("tokenizer_name", changed_options(arguments, DEFAULTS) - {"tokenizer_name"})
-        tokenizer = load_tokenizer(arguments.tokenizer_name)
+        tokenizer = load_tokenizer(arguments.tokenizer_name, closes_texts=True)
         if separate and not hasattr(tokenizer, "target_tokenizer"):
             raise ValueError(f"The tokenizer {arguments.tokenizer_name!r} has no vocabulary a side.")
         return tokenizer
