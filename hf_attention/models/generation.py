@@ -23,6 +23,8 @@ from .versions import (
 logger = logging.get_logger(__name__)
 
 SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+# What a batch for training holds beside the inputs: `Seq2SeqTrainer` hands it on as it is.
+OF_THE_LOSS = ("labels", "token_weights")
 
 
 class AttentionGenerationMixin(GenerationMixin):
@@ -115,6 +117,8 @@ class AttentionGenerationMixin(GenerationMixin):
         num_beams = kwargs.get("num_beams")
         if num_beams is not None and num_beams < 1:  # transformers divides by it
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
+        for name in OF_THE_LOSS:
+            kwargs.pop(name, None)
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         if kwargs.get("encoder_outputs") is not None:
