@@ -1,7 +1,7 @@
 """The fields that every attentive recurrent decoder has."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from .attention import ATTENTION_CLASSES, ATTENTION_TYPES
 from .configuration_remote_code import RemoteCodeConfig
@@ -32,15 +32,15 @@ def check_token_ids(config: PreTrainedConfig, vocab_size: int) -> None:
                 raise ValueError(f"`{name}` must lie in [0, vocab_size={vocab_size}), got {token}.")
 
 
-def start_token_id(config: PreTrainedConfig) -> int | None:
+def start_token_id(tokens: Mapping[str, Any]) -> int | None:
     """
-    The token that a decoder is started with.
+    The token that a decoder is started with: `decoder_start_token_id`, else `bos_token_id`, else the padding.
 
     Args:
-        config ([`~transformers.PreTrainedConfig`]): Has the special tokens.
+        tokens (`Mapping`): The special tokens, by the names that a configuration has for them.
     """
-    tokens = (getattr(config, name, None) for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"))
-    return next((token for token in tokens if token is not None), None)
+    names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+    return next((tokens[name] for name in names if tokens[name] is not None), None)
 
 
 @strict

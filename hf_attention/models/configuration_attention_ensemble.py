@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import Pipeline
 
-from .configuration_attention import SPECIAL_TOKEN_IDS, AttentionDecoderConfig
+from .configuration_attention import SPECIAL_TOKEN_IDS, AttentionDecoderConfig, check_token_ids
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from .configuration_remote_code import RemoteCodeConfig
@@ -55,10 +55,10 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
             # It refuses what it does not know, where a newer version has saved it.
             MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
         for name in SHARED[1:]:
-            value = kwargs.pop(name, None)
+            value = kwargs.pop(name, first.get(name))
             # Special tokens may have been changed since, by `Trainer` for one.
-            is_own = name in SPECIAL_TOKEN_IDS and value is not None
-            setattr(self, name, value if is_own else first.get(name))
+            setattr(self, name, value if name in SPECIAL_TOKEN_IDS else first.get(name))
+        check_token_ids(self, self.vocab_size)
         super().__post_init__(**kwargs)
 
     @property

@@ -10,6 +10,7 @@ from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput, logging
 
 from .cache import RecurrentCache, check_cache
+from .configuration_attention import start_token_id
 from .stop_strings import StopAtStrings
 from .versions import (
     ASSISTANTS_ARE_CROPPED_TO_A_LENGTH,
@@ -44,6 +45,23 @@ class AttentionGenerationMixin(GenerationMixin):
         self.generation_config.max_length = max_length
         self.leave_tokens_to_the_config()
 
+    def special_tokens(
+        self, generation_config: GenerationConfig | None = None, **kwargs
+    ) -> dict[str, int | list[int] | None]:
+        """
+        The special tokens that `generate()`, called with these arguments, goes by: what they or the model's
+        `generation_config` say, else what the configuration says at the moment. A decoder is started with
+        `decoder_start_token_id`, or where nothing says what that is, as [`start_token_id`] tells.
+
+        Args:
+            generation_config ([`~transformers.GenerationConfig`], *optional*): As of `generate()`.
+            kwargs: As of `generate()`.
+        """
+        tokens = {name: self._setting(name, generation_config, kwargs) for name in SPECIAL_TOKENS}
+        if self.config.is_encoder_decoder:
+            tokens["decoder_start_token_id"] = start_token_id(tokens)
+        return tokens
+
     def suppressed_tokens(self, generation_config: GenerationConfig | None = None, **kwargs) -> list[int]:
         """
         What `generate()`, called with these arguments, never generates: `suppress_tokens` where they or the model's
@@ -60,9 +78,9 @@ class AttentionGenerationMixin(GenerationMixin):
         asked = self._setting("suppress_tokens", generation_config, kwargs)
         if asked is not None:
             return list(asked)
-        ends = _as_ids(self._setting("eos_token_id", generation_config, kwargs))
-        never = _as_ids(self._setting("pad_token_id", generation_config, kwargs)) + _as_ids(self.config.unk_token_id)
-        return [token for token in dict.fromkeys(never) if token not in ends]
+        tokens = self.special_tokens(generation_config, **kwargs)
+        never = [*_as_ids(tokens["pad_token_id"]), *_as_ids(self.config.unk_token_id)]
+        return [token for token in dict.fromkeys(never) if token not in _as_ids(tokens["eos_token_id"])]
 
     def leave_tokens_to_the_config(self) -> None:
         """
@@ -71,7 +89,7 @@ class AttentionGenerationMixin(GenerationMixin):
         A checkpoint of an earlier version has `suppress_tokens` that were derived from them, too.
         """
         stored = set(self.generation_config.suppress_tokens or ())
-        ends = set(_as_ids(self._setting("eos_token_id", None, {})))
+        ends = set(_as_ids(self.special_tokens()["eos_token_id"]))
         if stored and stored <= {self.config.pad_token_id, self.config.unk_token_id} | ends:
             if stored & ends:
                 logger.warning(
@@ -123,24 +141,24 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         if kwargs.get("encoder_outputs") is not None:
             _check_encoder_outputs(kwargs["encoder_outputs"])
-        asked_config, asked = generation_config, dict(kwargs)
-        settings = {name: self._setting(name, asked_config, asked) for name in SPECIAL_TOKENS if name not in kwargs}
-        if settings.get("decoder_start_token_id", 0) is None and self.config.is_encoder_decoder:
-            settings["decoder_start_token_id"] = self._start_token_id(asked_config, asked)
-        settings["suppress_tokens"] = self.suppressed_tokens(asked_config, **asked) or None
+        special_tokens = self.special_tokens(generation_config, **kwargs)
+        stop_strings = self._setting("stop_strings", generation_config, kwargs)
+        settings = {name: token for name, token in special_tokens.items() if name not in kwargs}
+        settings["suppress_tokens"] = self.suppressed_tokens(generation_config, **kwargs) or None
         if generation_config is None:
             kwargs |= settings
         else:  # generate() takes arguments beside a configuration, but warns
             generation_config = copy.copy(generation_config)
             for name, value in settings.items():
                 setattr(generation_config, name, value)
-        stop_strings = self._setting("stop_strings", asked_config, asked)
         if stop_strings is not None and kwargs.get("tokenizer") is not None:
             criterion = StopAtStrings(kwargs["tokenizer"], stop_strings)
             kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), criterion])
             kwargs["stop_strings"] = None
         if kwargs.get("decoder_input_ids") is not None:
-            kwargs["decoder_input_ids"] = self._with_start_in_front(asked_config, asked)
+            kwargs["decoder_input_ids"] = _with_start_in_front(
+                kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens
+            )
         with explaining_untested_versions():
             kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
             outputs = super().generate(
@@ -152,34 +170,9 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["cache"] = outputs.past_key_values  # the output classes are transformers' own
         attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
         if attentions is not None:
-            ends = _as_ids(self._setting("eos_token_id", asked_config, asked))
-            pads = _as_ids(self._setting("pad_token_id", asked_config, asked))
+            ends, pads = (_as_ids(special_tokens[name]) for name in ("eos_token_id", "pad_token_id"))
             outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs
-
-    def _start_token_id(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
-        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
-        tokens = (self._setting(name, generation_config, kwargs) for name in names)
-        return next((token for token in tokens if token is not None), None)
-
-    def _with_start_in_front(self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> torch.Tensor:
-        """
-        The `decoder_input_ids`. transformers puts the start token before them unless a row begins with it: where all
-        begin with padding, one more would be read, so it takes the place of padding, which is not.
-        """
-        tokens, mask = kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask")
-        start = self._start_token_id(generation_config, kwargs)
-        pad = self._setting("pad_token_id", generation_config, kwargs)
-        if tokens.shape[1] == 0 or not isinstance(start, int):
-            return tokens
-        if mask is not None and not mask[:, 0].any():
-            return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
-        if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
-            raise ValueError(
-                f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or "
-                f"where it is to start the decoder, set `decoder_start_token_id={pad}`, which is {start}."
-            )
-        return tokens
 
     # generate() looks for `inputs_embeds` among these names.
     def prepare_inputs_for_generation(self, input_ids, *args, inputs_embeds=None, **kwargs):
@@ -251,6 +244,26 @@ class AttentionGenerationMixin(GenerationMixin):
 def _as_ids(tokens: int | Sequence[int] | torch.Tensor | None) -> list[int]:
     tokens = tokens.tolist() if isinstance(tokens, torch.Tensor) else tokens
     return [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
+
+
+def _with_start_in_front(
+    tokens: torch.LongTensor, mask: torch.Tensor | None, special_tokens: dict[str, Any]
+) -> torch.LongTensor:
+    """
+    The `decoder_input_ids`. transformers puts the start token before them unless a row begins with it: where all begin
+    with padding, one more would be read, so it takes the place of padding, which is not.
+    """
+    start, pad = special_tokens["decoder_start_token_id"], special_tokens["pad_token_id"]
+    if tokens.shape[1] == 0 or not isinstance(start, int):
+        return tokens
+    if mask is not None and not mask[:, 0].any():
+        return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
+    if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
+        raise ValueError(
+            f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or "
+            f"where it is to start the decoder, set `decoder_start_token_id={pad}`, which is {start}."
+        )
+    return tokens
 
 
 def _generated_mask(outputs: ModelOutput, num_tokens: int, ends: list[int], pads: list[int]) -> torch.BoolTensor:

@@ -174,13 +174,13 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         Raises:
             ValueError: Where the configuration has no start token, or `generate()` would start with another.
         """
-        start, pad = start_token_id(self.config), self.config.pad_token_id
+        start, pad = start_token_id(vars(self.config)), self.config.pad_token_id
         if start is None:
             raise ValueError(
                 "The decoder has no token to start with: set `decoder_start_token_id` in the configuration."
             )
-        generated_from = self.generation_config.decoder_start_token_id if self.can_generate() else None
-        if generated_from not in (None, start):
+        generated_from = self.special_tokens()["decoder_start_token_id"] if self.can_generate() else start
+        if generated_from != start:
             raise ValueError(
                 f"`config` starts the decoder with {start}, `generation_config` with {generated_from}: give "
                 "`decoder_start_token_id` the same value in both, so that the model generates as it is trained."

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from .arguments import refuse_unknown
 from .cache import RecurrentCache
+from .configuration_attention import check_token_ids
 from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .declaration import DECLARATIONS, declare
 from .generation import AttentionGenerationMixin
@@ -262,9 +263,11 @@ class AttentionEnsembleForConditionalGeneration(
         """Refused: what comes out is no product with one matrix."""
         raise NotImplementedError("Set the output embeddings of `members`, one by one.")
 
-    def resize_token_embeddings(self, *args, **kwargs) -> EnsembleEmbedding:
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> EnsembleEmbedding:
         """As [`~transformers.PreTrainedModel.resize_token_embeddings`], of every member."""
-        return self._resize("resize_token_embeddings", *args, **kwargs)
+        if new_num_tokens is not None:
+            check_token_ids(self.config, new_num_tokens)
+        return self._resize("resize_token_embeddings", new_num_tokens, *args, **kwargs)
 
     def resize_source_token_embeddings(self, *args, **kwargs) -> EnsembleEmbedding:
         """As [`AttentionSeq2SeqForConditionalGeneration.resize_source_token_embeddings`], of every member."""

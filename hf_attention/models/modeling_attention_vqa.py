@@ -115,10 +115,10 @@ class _ReadsQuestions(AttentionVQAPreTrainedModel):
     """The parts of `encoder`, as transformers asks for them."""
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.encoder.question_encoder.embed_tokens
+        return self.encoder.question_encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.encoder.question_encoder.embed_tokens = value
+        self.encoder.question_encoder.set_input_embeddings(value)
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.encoder.image_encoder if modality == "image" else super().get_encoder(modality)

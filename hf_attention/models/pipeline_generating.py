@@ -206,7 +206,11 @@ class GeneratingPipeline(Pipeline):
         Returns:
             `dict`: Settings of generation by name.
         """
-        asked = self.model.generation_config.to_diff_dict()
+        asked = {}
+        if hasattr(self.model, "special_tokens"):  # our models leave them to their configuration
+            tokens = self.model.special_tokens(**generate_kwargs)
+            asked = {name: token for name, token in tokens.items() if token is not None}
+        asked |= self.model.generation_config.to_diff_dict()
         if generate_kwargs.get("generation_config") is not None:
             asked |= generate_kwargs["generation_config"].to_diff_dict()
         return asked | generate_kwargs

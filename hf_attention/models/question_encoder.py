@@ -30,6 +30,12 @@ class RecurrentQuestionEncoder(TextEncoder):
         words, states, hidden_states = self.read(input_ids, attention_mask, output_hidden_states=output_hidden_states)
         return words, states[0][:, -1].flatten(1), hidden_states
 
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embed_tokens = value
+
 
 class PretrainedQuestionEncoder(StartsFrozen):
     """Any text encoder of `AutoModel`: its last hidden states, and their mean as the question's vector."""
@@ -61,10 +67,9 @@ class PretrainedQuestionEncoder(StartsFrozen):
         mask = attention_mask.to(words.dtype).unsqueeze(-1)
         return words, (words * mask).sum(1) / mask.sum(1), hidden_states
 
-    @property
-    def embed_tokens(self) -> nn.Embedding:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.encoder.get_input_embeddings()
 
-    @embed_tokens.setter
-    def embed_tokens(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.encoder.set_input_embeddings(value)
+        self.config.question_encoder_config.vocab_size = value.num_embeddings

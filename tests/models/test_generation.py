@@ -9,6 +9,7 @@ from common.factories import (
     UNKNOWN,
     VOCABULARY,
     generation_inputs,
+    make_tokens,
     over_configurations,
     over_encoder_decoders,
     over_models,
@@ -227,6 +228,22 @@ def test_sampling_follows_the_distribution(factory):
     expected = allowed(logits)[0, 0].softmax(-1)
     frequencies = outputs.sequences[:, 1].bincount(minlength=VOCABULARY) / times
     assert (frequencies - expected).abs().max() < 4 * (0.25 / times) ** 0.5
+
+
+@over_encoder_decoders
+@pytest.mark.parametrize("name", ["decoder_start_token_id", "bos_token_id"])
+def test_training_and_generation_start_alike(factory, name):
+    """What says otherwise for generation alone is refused in training."""
+    model, inputs = factory.make_model(), factory.make_inputs(2)
+    labels = make_tokens(2, 3)
+    assert model.generate(**inputs)[:, 0].tolist() == [START] * 2
+    assert model.prepare_decoder_input_ids_from_labels(labels)[:, 0].tolist() == [START] * 2
+    setattr(model.generation_config, name, 5)
+    assert model.generate(**inputs)[:, 0].tolist() == [5] * 2
+    with pytest.raises(ValueError, match=f"starts the decoder with {START}, `generation_config` with 5"):
+        model(**inputs, labels=labels)
+    setattr(model.config, name, 5)
+    assert model.prepare_decoder_input_ids_from_labels(labels)[:, 0].tolist() == [5] * 2
 
 
 @over_models

@@ -9,12 +9,15 @@ from common.every_model import MODELS, over_every_model
 from common.factories import ModelFactory, over_models
 from torch import nn
 from torch.testing import assert_close
-from transformers import PreTrainedModel
+from transformers import BertConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration, AttentionSeq2SeqModel
 from hf_attention.models.image_encoder import ImageEncoder
-from hf_attention.models.modeling_attention_vqa import AttentionVQAForConditionalGeneration
+from hf_attention.models.modeling_attention_vqa import (
+    AttentionVQAForConditionalGeneration,
+    AttentionVQAForQuestionAnswering,
+)
 
 
 SIZES = {"vocab_size": 13, "embedding_size": 6, "hidden_size": 8, "attention_size": 5, "encoder_hidden_size": 4}
@@ -96,6 +99,28 @@ def test_every_table_is_resized(factory: ModelFactory, pad_to_multiple_of: int |
     assert {table.num_embeddings for table in tables} == {size, source or size}
 
 
+@pytest.mark.parametrize("model_class", [AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration])
+@torch.no_grad()
+def test_the_table_of_a_pretrained_text_encoder(model_class: type, tmp_path: Path) -> None:
+    sizes = {"backbone": None, "region_size": 9, "words": [str(number) for number in range(26)]}
+    model = tiny_vqa.make_model(model_class, question_encoder_config=make_bert(), **sizes)
+    inputs = {"input_ids": torch.tensor([[5, 6, 7]]), "region_features": torch.rand(1, 4, 9)}
+    new = nn.Embedding(30, 8)
+    model.set_input_embeddings(new)
+    encoder = model.get_encoder().question_encoder
+    assert encoder.encoder.get_input_embeddings() is model.get_input_embeddings() is new
+    read = encoder(inputs["input_ids"])[0]
+    new.weight[5, 0] += 1.0
+    assert not torch.allclose(encoder(inputs["input_ids"])[0], read)
+    model.resize_token_embeddings(35)
+    model.save_pretrained(tmp_path)
+    loaded, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert loaded.config.question_encoder_config.vocab_size == loaded.get_input_embeddings().num_embeddings == 35
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    inputs["input_ids"][0, 1] = 34
+    assert_close(loaded.get_encoder()(**inputs).last_hidden_state, model.get_encoder()(**inputs).last_hidden_state)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_only_what_is_tied_is_listed(shared: bool) -> None:
     config = AttentionSeq2SeqConfig(**SIZES, tie_word_embeddings=True, share_encoder_decoder_embeddings=shared)
@@ -107,6 +132,10 @@ def test_only_what_is_tied_is_listed(shared: bool) -> None:
                 target, source = (f"{prefix}.{name}" if prefix else name for name in (target, source))
                 assert weights[target] is weights[source]
     assert bool(AttentionSeq2SeqModel(config)._tied_weights_keys) == shared
+
+
+def make_bert() -> BertConfig:
+    return BertConfig(vocab_size=30, hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2)
 
 
 def make_of_images(tiny, backbone: str | None) -> PreTrainedModel:

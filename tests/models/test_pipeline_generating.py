@@ -119,16 +119,29 @@ def test_scores_that_are_asked_for_are_in_the_answer(
         return
     # What teacher forcing says of the same tokens, but for those that generation suppresses.
     tokens = outputs.sequences[:, 1:]
-    model = made.model
+    model, end = made.model, made.model.config.eos_token_id
     names = ("input_ids", "attention_mask", "pixel_values")
     given = {name: kwargs[name] for name in names if name in kwargs}
     logits = model(**given, decoder_input_ids=outputs.sequences[:, :-1]).logits.detach().float()
-    logits[..., model.generation_config.suppress_tokens or []] = -torch.inf
-    logits[:, : LIMITS["min_new_tokens"], model.generation_config.eos_token_id] = -torch.inf
+    logits[..., model.suppressed_tokens()] = -torch.inf
+    logits[:, : LIMITS["min_new_tokens"], end] = -torch.inf
     steps = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    ends = (tokens == model.generation_config.eos_token_id).long()
+    ends = (tokens == end).long()
     steps[ends.cumsum(1) > ends] = 0
     torch.testing.assert_close(scores, steps.sum(1)[-1:], rtol=1e-4, atol=1e-4)
+
+
+def test_the_score_of_a_text_that_ends_before_others() -> None:
+    """Behind its end there is padding, which counts for nothing."""
+    made = make("translation")
+    with torch.no_grad():
+        made.model.lm_head.bias[made.model.config.eos_token_id] = 2.0
+    sources = ["a red circle", "circle", "a", "red red red circle a"]
+    options = {"num_beams": 1, "max_new_tokens": 9, "output_scores": True, "return_tensors": True}
+    alone = [made(source, **options)[0] for source in sources]
+    assert len({len(answer["translation_token_ids"]) for answer in alone}) > 1
+    for answer, expected in zip(made(sources, batch_size=4, **options), alone, strict=True):
+        assert answer["score"] == pytest.approx(expected["score"], rel=1e-4)
 
 
 def test_known_answers_are_not_generated() -> None:
