@@ -55,9 +55,9 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
             # It refuses what it does not know, where a newer version has saved it.
             MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
         for name in SHARED[1:]:
-            value = kwargs.pop(name, first.get(name))
             # Special tokens may have been changed since, by `Trainer` for one.
-            setattr(self, name, value if name in SPECIAL_TOKEN_IDS else first.get(name))
+            setattr(self, name, kwargs.pop(name, first.get(name)))
+        self.check_vocabularies()
         check_token_ids(self, self.vocab_size)
         super().__post_init__(**kwargs)
 
@@ -70,6 +70,16 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
     def doubly_stochastic_penalty(self) -> float:
         """The first member's."""
         return self.members[0]["doubly_stochastic_penalty"]
+
+    def check_vocabularies(self) -> None:
+        """
+        Raises:
+            ValueError: Where the vocabulary is said to have another size than the members'.
+        """
+        for name in ("vocab_size", "source_vocab_size"):
+            value, of_members = getattr(self, name), self.members[0].get(name)
+            if value != of_members:
+                raise ValueError(f"`{name}` of an ensemble is its members', {of_members!r}, got {value!r}.")
 
     def take_members(self, members: list[dict[str, Any]]) -> None:
         """
@@ -91,4 +101,5 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
 
     def member_configs(self) -> list[AttentionDecoderConfig]:
         """The members' configurations as objects."""
+        self.check_vocabularies()
         return [MEMBER_CONFIGS[member["model_type"]].from_dict(member) for member in self.members]

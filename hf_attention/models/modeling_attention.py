@@ -60,11 +60,15 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         super().post_init()
 
     @property
-    def _has_parts_with_attention(self) -> bool:
-        """Whether there is a backbone or text encoder, which itself says which `attn_implementation` it takes."""
-        return any(getattr(self.config, name, None) is not None for name in self.config.sub_configs)
+    def _takes_attn_implementation(self) -> bool:
+        """
+        Whether an `attn_implementation` is asked for that a backbone or text encoder is to have, which itself says
+        which it takes. Where none is asked for, each part has its own default, and this model's attention is eager.
+        """
+        parts = (getattr(self.config, name, None) for name in self.config.sub_configs)
+        return self.config._attn_implementation is not None and any(part is not None for part in parts)
 
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _takes_attn_implementation
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
@@ -344,8 +348,10 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
             if labels is None:
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
-        is_penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
+        config = self.config
+        output_attentions = config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        is_penalised = labels is not None and self.training and config.doubly_stochastic_penalty > 0
         outputs = self.model(
             **inputs,
             decoder_input_ids=decoder_input_ids,
@@ -358,13 +364,13 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
         penalty = None
         if is_penalised:
             stochastic = doubly_stochastic_loss(outputs.cross_attentions[0], labels, outputs.memory_mask)
-            penalty = self.config.doubly_stochastic_penalty * stochastic
+            penalty = config.doubly_stochastic_penalty * stochastic
         loss, logits = predict_tokens(
             outputs.last_hidden_state,
             self.lm_head,
             labels,
             training=self.training,
-            label_smoothing=self.config.label_smoothing,
+            label_smoothing=config.label_smoothing,
             logits_to_keep=logits_to_keep,
             num_items_in_batch=num_items_in_batch,
             token_weights=token_weights,

@@ -195,8 +195,13 @@ class AttentionEnsembleForConditionalGeneration(
     base_model_prefix = ""
     # Each member has its own.
     _tied_weights_keys = None
-    # Each member says what it takes.
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
+
+    @property
+    def _takes_attn_implementation(self) -> bool:
+        """Whether an `attn_implementation` is asked for: each member says which it takes."""
+        return self.config._attn_implementation is not None
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _takes_attn_implementation
 
     def __init__(self, config: AttentionEnsembleConfig):
         attn_implementation = config._attn_implementation

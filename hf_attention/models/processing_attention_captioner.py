@@ -26,6 +26,8 @@ TEXT_KWARGS = (
     "return_tensors",
     "verbose",
 )
+# What a tokenizer that is called does not remember, and a processor does for it.
+DEFAULTS_OF_TOKENIZERS = ("padding", "truncation", "max_length", "pad_to_multiple_of")
 
 
 class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
@@ -71,7 +73,7 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
                 Arguments of the image processor, and for the texts those of the tokenizer, as transformers' processors
                 take them: `padding` (by default to the longest), `truncation`, `max_length`, `pad_to_multiple_of`,
                 `add_special_tokens` (`False` leaves the start and the closing token out), `return_attention_mask` and
-                `verbose`.
+                `verbose`. The first four default to what the tokenizer was made with.
 
         Returns:
             [`~transformers.BatchFeature`] with `pixel_values`, `decoder_input_ids` (and `decoder_attention_mask` where
@@ -81,10 +83,11 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
             ValueError:
                 Where nothing is given, an empty list, a text that is no string, or an argument of tokenizers that does
                 not apply; or the tokenizer has no end token.
+            TypeError: Where an argument is unknown.
         """
         if images is None and text is None and text_target is None:
             raise ValueError("Pass at least one of `images`, `text` and `text_target` to the processor.")
-        kwargs = self._merge_kwargs(ProcessingKwargs, **kwargs)
+        kwargs = self._merged_kwargs(**kwargs)
         text_kwargs = _checked_text_kwargs(kwargs["text_kwargs"])
         tensor_type = text_kwargs.pop("return_tensors", None)
         features = {}
@@ -96,6 +99,17 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
         if text_target is not None:
             features["labels"] = self._labels(_as_texts(text_target, "text_target"), **text_kwargs)
         return BatchFeature(features, tensor_type=return_tensors or tensor_type)
+
+    def _merged_kwargs(self, **kwargs) -> dict[str, dict[str, Any]]:
+        """The arguments of each part, those with which the tokenizer was made among them."""
+        made_with = getattr(self.tokenizer, "init_kwargs", {})
+        defaults = {name: made_with[name] for name in DEFAULTS_OF_TOKENIZERS if made_with.get(name) is not None}
+        merged = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=defaults, **kwargs)
+        known = {name for part in merged.values() if isinstance(part, dict) for name in part}
+        unknown = [name for name in kwargs if name not in known and not name.endswith("_kwargs")]
+        if unknown:
+            raise TypeError(f"Neither image processor nor tokenizer takes `{'`, `'.join(unknown)}`.")
+        return merged
 
     def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
         side = text_kwargs.get("padding_side", "left")
