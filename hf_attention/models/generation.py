@@ -78,7 +78,8 @@ class AttentionGenerationMixin(GenerationMixin):
                 )
             self.generation_config.suppress_tokens = None
         for name in SPECIAL_TOKENS:
-            if getattr(self.generation_config, name) == getattr(self.config, name, None):
+            # `Trainer` makes a list of an end.
+            if _as_ids(getattr(self.generation_config, name)) == _as_ids(getattr(self.config, name, None)):
                 setattr(self.generation_config, name, None)
 
     def _setting(self, name: str, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:
@@ -168,6 +169,16 @@ class AttentionGenerationMixin(GenerationMixin):
         pad = self._setting("pad_token_id", generation_config, kwargs)
         if tokens.shape[1] == 0 or not isinstance(start, int):
             return tokens
+        is_stated = any(
+            self._setting(name, generation_config, kwargs) is not None
+            for name in ("decoder_start_token_id", "bos_token_id")
+        )
+        if not is_stated and mask is None and (tokens[:, 0] != start).all():
+            logger.warning_once(
+                f"The model is started with the padding, {start}, as its configuration names no start: it is put "
+                "before `decoder_input_ids`. Where these begin with a start token of their own, the model was not "
+                "trained so: set `bos_token_id`, as `special_token_ids(tokenizer)` gives it."
+            )
         if mask is not None and not mask[:, 0].any():
             return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
         if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
