@@ -55,10 +55,9 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
             # It refuses what it does not know, where a newer version has saved it.
             MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
         for name in SHARED[1:]:
-            value = kwargs.pop(name, None)
+            own = kwargs.pop(name, first.get(name))
             # Special tokens may have been changed since, by `Trainer` for one.
-            is_own = name in SPECIAL_TOKEN_IDS and value is not None
-            setattr(self, name, value if is_own else first.get(name))
+            setattr(self, name, own if name in SPECIAL_TOKEN_IDS else first.get(name))
         super().__post_init__(**kwargs)
 
     @property

@@ -325,6 +325,8 @@ class AttentionConditionalGenerationModel(AttentionPreTrainedModel):
                 raise ValueError("Pass `decoder_input_ids` or `labels`: the decoder has no words to go on from.")
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         is_penalised = labels is not None and self.training and self.config.doubly_stochastic_penalty > 0
         outputs = self.model(
             **inputs,

@@ -194,8 +194,6 @@ class AttentionEnsembleForConditionalGeneration(
     base_model_prefix = ""
     # Each member has its own.
     _tied_weights_keys = None
-    # Each member says what it takes.
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: AttentionEnsembleConfig):
         attn_implementation = config._attn_implementation
@@ -209,6 +207,16 @@ class AttentionEnsembleForConditionalGeneration(
         self.input_modalities = members[0].input_modalities
         self.post_init()
         self.set_generation_defaults(members[0].generation_config.max_length)
+
+    @property
+    def _has_parts_with_attention(self) -> bool:
+        return any(
+            getattr(member, name, None) is not None
+            for member in self.config.member_configs()
+            for name in member.sub_configs
+        )
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
 
     @classmethod
     def from_members(cls, models: Sequence[Member]) -> Self:
