@@ -60,9 +60,22 @@ class AttentionGenerationMixin(GenerationMixin):
         asked = self._setting("suppress_tokens", generation_config, kwargs)
         if asked is not None:
             return list(asked)
-        ends = _as_ids(self._setting("eos_token_id", generation_config, kwargs))
+        ends = self.end_tokens(generation_config, **kwargs)
         never = _as_ids(self._setting("pad_token_id", generation_config, kwargs)) + _as_ids(self.config.unk_token_id)
         return [token for token in dict.fromkeys(never) if token not in ends]
+
+    def end_tokens(self, generation_config: GenerationConfig | None = None, **kwargs) -> list[int]:
+        """
+        What ends a sequence of `generate()`, called with these arguments.
+
+        Args:
+            generation_config ([`~transformers.GenerationConfig`], *optional*): As of `generate()`.
+            kwargs: As of `generate()`.
+
+        Returns:
+            `list[int]`: Token ids.
+        """
+        return _as_ids(self._setting("eos_token_id", generation_config, kwargs))
 
     def leave_tokens_to_the_config(self) -> None:
         """
@@ -71,7 +84,7 @@ class AttentionGenerationMixin(GenerationMixin):
         A checkpoint of an earlier version has `suppress_tokens` that were derived from them, too.
         """
         stored = set(self.generation_config.suppress_tokens or ())
-        ends = set(_as_ids(self._setting("eos_token_id", None, {})))
+        ends = set(self.end_tokens())
         if stored and stored <= {self.config.pad_token_id, self.config.unk_token_id} | ends:
             if stored & ends:
                 logger.warning(
@@ -152,7 +165,7 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["cache"] = outputs.past_key_values  # the output classes are transformers' own
         attentions = outputs.get("cross_attentions" if self.config.is_encoder_decoder else "attentions")
         if attentions is not None:
-            ends = _as_ids(self._setting("eos_token_id", asked_config, asked))
+            ends = self.end_tokens(asked_config, **asked)
             pads = _as_ids(self._setting("pad_token_id", asked_config, asked))
             outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs

@@ -123,12 +123,22 @@ def test_scores_that_are_asked_for_are_in_the_answer(
     names = ("input_ids", "attention_mask", "pixel_values")
     given = {name: kwargs[name] for name in names if name in kwargs}
     logits = model(**given, decoder_input_ids=outputs.sequences[:, :-1]).logits.detach().float()
-    logits[..., model.generation_config.suppress_tokens or []] = -torch.inf
-    logits[:, : LIMITS["min_new_tokens"], model.generation_config.eos_token_id] = -torch.inf
+    logits[..., model.suppressed_tokens()] = -torch.inf
+    logits[:, : LIMITS["min_new_tokens"], model.config.eos_token_id] = -torch.inf
     steps = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    ends = (tokens == model.generation_config.eos_token_id).long()
+    ends = (tokens == model.config.eos_token_id).long()
     steps[ends.cumsum(1) > ends] = 0
     torch.testing.assert_close(scores, steps.sum(1)[-1:], rtol=1e-4, atol=1e-4)
+
+
+def test_the_score_of_a_sequence_that_ends_before_others(task: str) -> None:
+    """What pads it does not count: no score is that of a token which is never generated."""
+    key, inputs = TASKS[task]
+    made = make(task)
+    torch.manual_seed(0)
+    answers = made(inputs, do_sample=True, num_beams=1, num_return_sequences=12, max_new_tokens=8, output_scores=True)
+    assert len({len(answer[key].split()) for answer in answers}) > 1
+    assert all(-1e3 < answer["score"] < 0 for answer in answers)
 
 
 def test_known_answers_are_not_generated() -> None:

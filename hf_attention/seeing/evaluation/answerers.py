@@ -76,8 +76,7 @@ class Answers:
         outputs = self.model.generate(**inputs, output_attentions=True, return_dict_in_generate=True)
         maps = attention_maps(outputs)
         # The closing token, and the question's words behind the regions, are left out.
-        ends = self.model.generation_config.eos_token_id
-        ends = torch.tensor([] if ends is None else ends, device=maps.device)
+        ends = torch.tensor(self.model.end_tokens(), device=maps.device)
         mask = outputs.generated_mask & ~torch.isin(outputs.sequences[:, -maps.shape[1] :], ends)
         maps = (maps * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         texts = self.processor.batch_decode(outputs.sequences, skip_special_tokens=True)
