@@ -216,6 +216,16 @@ class AttentionEnsembleForConditionalGeneration(
         self.post_init()
         self.set_generation_defaults(members[0].generation_config.max_length)
 
+    @property
+    def _has_parts_with_attention(self) -> bool:
+        return any(
+            getattr(member, name, None) is not None
+            for member in self.config.member_configs()
+            for name in member.sub_configs
+        )
+
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
+
     @classmethod
     def from_members(cls, models: Sequence[Member]) -> Self:
         """
