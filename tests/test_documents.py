@@ -33,6 +33,7 @@ from hf_attention import (
     RecurrentLMConfig,
     RecurrentLMForCausalLM,
 )
+from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 
 
@@ -159,7 +160,7 @@ def save_translator(folder: Path) -> None:
     tokenizer = train_tokenizer(SENTENCES, min_count=1)
     sizes = {"embedding_size": 6, "hidden_size": 8, "encoder_hidden_size": 4, "attention_size": 4}
     AttentionSeq2SeqForConditionalGeneration(
-        AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **sizes)
+        AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **special_token_ids(tokenizer), **sizes)
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

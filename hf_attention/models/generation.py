@@ -98,7 +98,8 @@ class AttentionGenerationMixin(GenerationMixin):
                 )
             self.generation_config.suppress_tokens = None
         for name in SPECIAL_TOKENS:
-            if getattr(self.generation_config, name) == getattr(self.config, name, None):
+            # `Trainer` makes a list of an end.
+            if _as_ids(getattr(self.generation_config, name)) == _as_ids(getattr(self.config, name, None)):
                 setattr(self.generation_config, name, None)
 
     def _setting(self, name: str, generation_config: GenerationConfig | None, kwargs: dict[str, Any]) -> Any:

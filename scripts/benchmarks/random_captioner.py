@@ -18,6 +18,7 @@ def make_captioner(args: argparse.Namespace) -> AttentionCaptionerForConditional
     """A captioner with random weights that attends to the features it is given as they are."""
     config = AttentionCaptionerConfig(
         vocab_size=args.vocabulary,
+        bos_token_id=2,
         embedding_size=args.embedding,
         hidden_size=args.hidden,
         attention_size=args.hidden,

@@ -32,6 +32,7 @@ from hf_attention import (
     AttentionCaptionerProcessor,
     ImageToTextPipeline,
 )
+from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.models.versions import AutoImageProcessor
 
 
@@ -58,6 +59,7 @@ def save_captioner(folder: Path) -> Path:
     )
     config = AttentionCaptionerConfig(
         vocab_size=len(tokens),
+        **special_token_ids(tokenizer),
         embedding_size=16,
         hidden_size=24,
         attention_size=16,

@@ -23,6 +23,7 @@ from hf_attention import (
     AttentionSeq2SeqConfig,
     AttentionSeq2SeqForConditionalGeneration,
 )
+from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.scenes import make_scenes, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
 
@@ -80,7 +81,11 @@ class Translating:
         set_seed(0)
         defaults = {**SIZES, "encoder_hidden_size": 16, "unk_token_id": UNKNOWN, "bos_token_id": START}
         return AttentionSeq2SeqForConditionalGeneration(
-            AttentionSeq2SeqConfig(vocab_size=len(self.processing_class), **defaults | settings)
+            AttentionSeq2SeqConfig(
+                vocab_size=len(self.processing_class),
+                **special_token_ids(self.processing_class),
+                **defaults | settings,
+            )
         )
 
     def make_collator(self, model: PreTrainedModel) -> DataCollatorForSeq2Seq:

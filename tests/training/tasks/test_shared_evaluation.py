@@ -21,6 +21,7 @@ from hf_attention import (
     AttentionVQAConfig,
     AttentionVQAForQuestionAnswering,
 )
+from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
 from hf_attention.training.data.images import RegionSource
 from hf_attention.training.data.reading import text_pairs
@@ -45,8 +46,9 @@ def evaluate(accelerator: Accelerator) -> dict[str, Any]:
     pairs = text_pairs(rows, source_lang="en", target_lang=TOY_LANGUAGE)
     tokenizer = train_tokenizer([*pairs["source"], *pairs["target"]], "word_punct")
     sizes = {"embedding_size": 8, "hidden_size": 12, "encoder_hidden_size": 6, "attention_size": 8}
+    ids = special_token_ids(tokenizer)
     translator = wild(
-        AttentionSeq2SeqForConditionalGeneration(AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **sizes))
+        AttentionSeq2SeqForConditionalGeneration(AttentionSeq2SeqConfig(vocab_size=len(tokenizer), **ids, **sizes))
     )
     captioner = wild(tiny_model())
     regions = np.random.default_rng(0).normal(size=(7, 3, 6)).astype(np.float16)
@@ -93,7 +95,7 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     alone = evaluate(Accelerator())
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, str(tmp_path)]
-    tests = Path(__file__).parents[1]
+    tests = Path(__file__).parents[2]
     environment = {
         **os.environ,
         "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
