@@ -115,6 +115,7 @@ class AttentionGenerationMixin(GenerationMixin):
         num_beams = kwargs.get("num_beams")
         if num_beams is not None and num_beams < 1:  # transformers divides by it
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
+        kwargs.pop("labels", None)  # `Seq2SeqTrainer` hands them along
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         if kwargs.get("encoder_outputs") is not None:
