@@ -58,17 +58,19 @@ def unending(model: PreTrainedModel) -> PreTrainedModel:
 
 
 @over_every_model()
-def test_saved_and_loaded_twice(make_example: Callable[[], Example], tmp_path: Path) -> None:
+def test_saved_and_loaded_again(make_example: Callable[[], Example], tmp_path: Path) -> None:
     model, inputs = make_example()
     expected = outputs_of(model, inputs)
-    for folder in (tmp_path / "once", tmp_path / "twice"):
+    saved = []
+    for number in range(3):
+        folder = tmp_path / str(number)
         model.save_pretrained(folder)
+        saved.append(json.loads((folder / "config.json").read_text()))
         assert (folder / "generation_config.json").exists() == model.can_generate()
         model = type(model).from_pretrained(folder)
         assert all(parameter.is_contiguous() for parameter in model.parameters())
         assert_close(outputs_of(model, inputs), expected)
-    once, twice = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("once", "twice"))
-    assert once == twice
+    assert saved[1] == saved[2]  # an older transformers adds what it knows when it loads
     of_weights = type(model).from_pretrained(None, config=copy.deepcopy(model.config), state_dict=model.state_dict())
     assert_close(outputs_of(of_weights, inputs), expected)
 
