@@ -3,8 +3,9 @@
 from typing import Any
 
 
-# What transformers' own machinery, or a library that trains its models, may hand to any model.
+# What transformers' own machinery (`generate()` its tokenizers), or a library that trains its models, may hand to any.
 OF_TRANSFORMERS = {
+    "assistant_tokenizer",
     "cache",
     "cache_position",
     "is_causal",
@@ -18,6 +19,7 @@ OF_TRANSFORMERS = {
     "return_dict",
     "return_loss",
     "token_type_ids",
+    "tokenizer",
     "use_cache",
 }
 

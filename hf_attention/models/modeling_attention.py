@@ -149,13 +149,11 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         """
         return self._get_resized_embeddings(table, *args).requires_grad_(table.weight.requires_grad)
 
-    def _check_ends(self, labels: torch.LongTensor) -> None:
+    def _check_ends(self, labels: torch.LongTensor, ends: int | list[int] | None) -> None:
         """Of the first labels it is told where none has an end: that a model is trained so is seen by them."""
         if self._has_checked_ends or is_recording():
             return
         self._has_checked_ends = True
-        ends = getattr(self.generation_config, "eos_token_id", None) if self.can_generate() else None
-        ends = self.config.eos_token_id if ends is None else ends
         if ends is not None and not torch.isin(labels, torch.tensor(ends, device=labels.device)).any():
             logger.warning(
                 f"No row of `labels` has an end token, `eos_token_id={ends}`: the model will not learn where to stop. "
@@ -183,13 +181,14 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
             raise ValueError(
                 "The decoder has no token to start with: set `decoder_start_token_id` in the configuration."
             )
-        generated_from = self.special_tokens()["decoder_start_token_id"] if self.can_generate() else start
+        generated = self.special_tokens() if self.can_generate() else vars(self.config)
+        generated_from = start_token_id(generated)
         if generated_from != start:
             raise ValueError(
                 f"`config` starts the decoder with {start}, `generation_config` with {generated_from}: give "
                 "`decoder_start_token_id` the same value in both, so that the model generates as it is trained."
             )
-        self._check_ends(labels)
+        self._check_ends(labels, generated["eos_token_id"])
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat([first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, start if pad is None else pad)], 1)
 

@@ -137,16 +137,13 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
         last: int | None = None,
         add_special_tokens: bool = True,
         max_length: int | None = None,
-        truncation: bool | str | None = None,
-        padding: bool | str | None = None,
+        truncation: bool | str = False,
         verbose: bool = True,
         **text_kwargs,
     ) -> list[list[int]]:
         """The tokens of each text, with the start token or the closing one, whatever the tokenizer adds by itself."""
         before = [first] if add_special_tokens and first is not None else []
         behind = [last] if add_special_tokens and last is not None else []
-        if truncation is None:
-            truncation = max_length is not None and padding is None  # as a tokenizer does
         length = self.tokenizer.model_max_length if max_length is None else max_length
         is_cut = truncation not in (False, "do_not_truncate") and length < LARGE_INTEGER
         encoded = self.tokenizer(
@@ -188,7 +185,10 @@ def _checked_text_kwargs(text_kwargs: dict[str, Any]) -> dict[str, Any]:
                 f"`{name}={value!r}` does not apply to this processor, which makes one row of a text. Of a "
                 f"tokenizer's arguments it takes {', '.join(TEXT_KWARGS)}."
             )
-    return {name: value for name, value in text_kwargs.items() if name in TEXT_KWARGS and value is not None}
+    checked = {name: value for name, value in text_kwargs.items() if name in TEXT_KWARGS and value is not None}
+    if "max_length" in checked and checked.get("padding", False) is False:
+        checked.setdefault("truncation", True)  # as a tokenizer does
+    return checked
 
 
 def _as_texts(text: str | Iterable[str], name: str) -> list[str]:

@@ -64,8 +64,6 @@ class AttentionVQAProcessor(AttentionCaptionerProcessor):
         return features
 
     def _texts(self, texts: list[str], **text_kwargs) -> dict[str, list[list[int]]]:
-        if "max_length" in text_kwargs and "padding" not in text_kwargs:
-            text_kwargs = {"truncation": True, **text_kwargs}
         encoded = self.tokenizer(texts, **{"padding": "longest", **text_kwargs})
         return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
 

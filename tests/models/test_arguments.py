@@ -60,7 +60,7 @@ def test_a_misspelt_name_is_an_error_that_names_it(make_example: Callable[[], Ex
             with pytest.raises(TypeError, match=wrong):
                 part(**arguments, **{wrong: mask})
         # What transformers and PEFT hand to any model, and what asks for nothing.
-        known = {"position_ids": mask.long(), "cache_position": torch.arange(5), "return_dict": True}
+        known = {"tokenizer": "", "position_ids": mask.long(), "cache_position": torch.arange(5), "return_dict": True}
         part(**arguments, **known, token_type_ids=mask.long(), output_hidden_states=False, task_ids=None)
 
 

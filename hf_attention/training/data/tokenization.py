@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...metrics.words import WORD
-from ...models.special_tokens import name_special_tokens
+from ...models.special_tokens import end_token_id, name_special_tokens
 
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -107,8 +107,8 @@ def load_tokenizer(
         special_tokens (`Sequence[str]`, *optional*):
             The special tokens that it must have; by default those that a decoder needs.
         closes_texts (`bool`, *optional*, defaults to `False`):
-            Whether it must end a text with its `eos_token` by itself, so that a model learns where to stop. Our
-            processors do it where it does not.
+            Whether it must end a text with its `eos_token` by itself, so that a model learns where to stop. Captions
+            and answers are closed where it does not.
 
     Raises:
         ValueError: If the tokenizer lacks such a token, or does not close a text.
@@ -125,6 +125,22 @@ def load_tokenizer(
             "not learn where to stop. Save one that does: `AttentionSeq2SeqTokenizer.from_tokenizers(it, it)`."
         )
     return tokenizer
+
+
+def closed_texts(
+    tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: int | None = None
+) -> list[list[int]]:
+    """
+    Texts that a model is to learn, as the processors make them labels: their words and the end token, whatever the
+    tokenizer adds by itself.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`): The tokenizer.
+        texts (`list[str]`): The texts.
+        max_length (`int`, *optional*): What a longer one is cut to, the end token included.
+    """
+    end, words = end_token_id(tokenizer), tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [[*(ids if max_length is None else ids[: max_length - 1]), end] for ids in words]
 
 
 def tokenizer_of_run(

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import PreTrainedModel
 
+from ...models.generation import OF_THE_LOSS
 from .objective import Objective
 
 
@@ -76,8 +77,8 @@ def mix_in_own_words(model: PreTrainedModel, batch: Mapping[str, Any], probabili
     """
     labels = batch["labels"]
     decoder_input_ids = model.prepare_decoder_input_ids_from_labels(labels)
-    of_loss = ("labels", "token_weights")
-    encoder_outputs = model.get_encoder()(**{name: value for name, value in batch.items() if name not in of_loss})
+    inputs = {name: value for name, value in batch.items() if name not in OF_THE_LOSS}
+    encoder_outputs = model.get_encoder()(**inputs)
     cache = model.make_cache()
     for step in range(labels.shape[1] - 1):
         logits = model(

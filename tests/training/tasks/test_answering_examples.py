@@ -5,6 +5,7 @@ import torch
 from accelerate import Accelerator
 from common.tiny_vqa import WORDS, make_model, make_processor
 from datasets import Dataset
+from tokenizers import processors
 from torch.testing import assert_close
 from transformers import PreTrainedModel
 
@@ -51,6 +52,25 @@ def test_left_and_right_change_places_in_a_mirrored_image() -> None:
         assert [label.item() for label in example["labels"]] == labels
         first = tokenizer.decode(example["input_ids"][0], skip_special_tokens=True)
         assert first == (mirrored_text(texts[0]) if is_mirrored else texts[0])
+
+
+def test_answers_to_learn_are_words_and_an_end_whatever_the_tokenizer_adds() -> None:
+    tokenizer = train_tokenizer(["on the left or right not ?"])
+    ids = tokenizer.convert_tokens_to_ids
+    questions = Questions(Dataset.from_dict({"image": [0]}), [0, 0], ["or ?", "or ?"], [["on the left"], ["not"]])
+    for template in ("$A </s>", "<s> $A", "<s> $A </s>"):
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=template, special_tokens=[("<s>", 2), ("</s>", 3)]
+        )
+        for is_mirrored, last in ((False, "left"), (True, "right")):
+            example = AnsweringDataset(NoImage(), questions, None, tokenizer, 4)[CaptionGroup(0, (0, 1), is_mirrored)]
+            assert [label.tolist() for label in example["labels"]] == [
+                [*ids(["on", "the", last]), 3],
+                [ids("not"), 3],
+            ]
+            assert example["input_ids"][0] == tokenizer("or ?")["input_ids"]
+        short = AnsweringDataset(NoImage(), questions, None, tokenizer, 3)[CaptionGroup(0, (0,), False)]
+        assert short["labels"][0].tolist() == [*ids(["on", "the"]), 3]
 
 
 def test_images_with_fewer_questions_are_filled_up() -> None:

@@ -12,6 +12,7 @@ from ....metrics.vqa_accuracy.vqa_accuracy import most_common
 from ...data.collators import stack_inputs
 from ...data.images import PixelSource, RegionSource
 from ...data.sampling import CaptionBatchSampler, CaptionGroup
+from ...data.tokenization import closed_texts
 from ...loop.objective import Objective
 from .questions import Questions, mirrored_text
 
@@ -78,16 +79,13 @@ class AnsweringDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _tokens(self, texts: list[str], mirrored: bool) -> list[list[int]]:
-        if mirrored:
-            texts = [mirrored_text(text) for text in texts]
-        return self.tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
-
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
         rows, mirrored = [self.rows[group.image][number] for number in group.captions], group.mirrored
+        as_seen = mirrored_text if mirrored else str
+        questions = [as_seen(self.questions.texts[row]) for row in rows]
         if self.labels is None:
-            answers = [most_common(self.questions.answers[row]) for row in rows]
-            labels = [torch.tensor(ids) for ids in self._tokens(answers, mirrored)]
+            answers = [as_seen(most_common(self.questions.answers[row])) for row in rows]
+            labels = [torch.tensor(ids) for ids in closed_texts(self.tokenizer, answers, self.max_length)]
         elif mirrored:
             known = [self.mirrored_labels[row] for row in rows]
             labels = [
@@ -98,7 +96,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
             labels = [self.labels[row] for row in rows]
         return {
             **self.source.inputs(self.questions.image[rows[0]], mirrored),
-            "input_ids": self._tokens([self.questions.texts[row] for row in rows], mirrored),
+            "input_ids": self.tokenizer(questions, truncation=True, max_length=self.max_length)["input_ids"],
             "labels": labels,
         }
 

@@ -62,13 +62,11 @@ def make_model(
     """A new model around a backbone."""
     settings = {
         "vocab_size": len(tokenizer),
-        **{name: token for name, token in special_token_ids(tokenizer).items() if token is not None},
+        **special_token_ids(tokenizer),
         **arguments.freezing(),
         **options.config_kwargs(),
     }
-    if arguments.head == "generating":
-        settings["decoder_start_token_id"] = tokenizer.bos_token_id
-    else:
+    if arguments.head != "generating":
         settings |= {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
 
     def make(num_regions: int | None) -> PreTrainedModel:

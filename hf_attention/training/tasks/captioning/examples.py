@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from ...data.collators import CaptionCollator
 from ...data.images import PixelSource, RegionSource
 from ...data.sampling import CaptionBatchSampler, CaptionGroup
+from ...data.tokenization import closed_texts
 from .arguments import CaptionDataArguments
 
 
@@ -55,10 +56,9 @@ def caption_labels(
     captions: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> list[list[list[int]]]:
     """
-    The token ids of each image's captions, closed by `</s>`; longer captions lose their end, and are counted in a
-    warning.
+    The token ids of each image's captions, closed; longer captions lose their end, and are counted in a warning.
     """
-    labels = [tokenizer(texts)["input_ids"] for texts in captions]
+    labels = [closed_texts(tokenizer, texts) for texts in captions]
     num_cut = sum(len(ids) > max_length for texts in labels for ids in texts)
     if num_cut:
         logger.warning(

@@ -47,7 +47,6 @@ def make_model(
         config = AttentionCaptionerConfig(
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
-            decoder_start_token_id=tokenizer.bos_token_id,
             backbone_config=arguments.new_config(),
             num_regions=num_regions,
             **arguments.freezing(),

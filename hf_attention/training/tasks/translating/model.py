@@ -46,7 +46,6 @@ def make_model(
         vocab_size=len(tokenizer if target is None else target),
         source_vocab_size=None if target is None else len(tokenizer),
         **special_token_ids(tokenizer),
-        decoder_start_token_id=tokenizer.bos_token_id,
         **settings,
     )
     return AttentionSeq2SeqForConditionalGeneration(config)
