@@ -144,8 +144,10 @@ class AttentionGenerationMixin(GenerationMixin):
             _check_encoder_outputs(kwargs["encoder_outputs"])
         special_tokens = self.special_tokens(generation_config, **kwargs)
         stop_strings = self._setting("stop_strings", generation_config, kwargs)
-        starts = (self._setting(name, generation_config, kwargs) for name in ("decoder_start_token_id", "bos_token_id"))
-        states_start = any(start is not None for start in starts)
+        states_start = any(
+            self._setting(name, generation_config, kwargs) is not None
+            for name in ("decoder_start_token_id", "bos_token_id")
+        )
         settings = {name: token for name, token in special_tokens.items() if name not in kwargs}
         settings["suppress_tokens"] = self.suppressed_tokens(generation_config, **kwargs) or None
         if generation_config is None:
@@ -262,8 +264,8 @@ def _with_start_in_front(
     if not states_start and mask is None and (tokens[:, 0] != start).all():
         logger.warning_once(
             f"The model is started with the padding, {start}, as its configuration names no start: it is put before "
-            "`decoder_input_ids`. Where these begin with a start token of their own, the model was not trained so: set "
-            "`bos_token_id`, as `special_token_ids(tokenizer)` gives it."
+            "`decoder_input_ids`. Where these begin with a start token of their own, the model was not trained so: "
+            "set `bos_token_id`, as `special_token_ids(tokenizer)` gives it."
         )
     if mask is not None and not mask[:, 0].any():
         return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)

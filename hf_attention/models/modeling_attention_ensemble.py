@@ -198,8 +198,9 @@ class AttentionEnsembleForConditionalGeneration(
 
     @property
     def _takes_attn_implementation(self) -> bool:
-        """Whether an `attn_implementation` is asked for: each member says which it takes."""
-        return self.config._attn_implementation is not None
+        """As a member's; which it takes, each says itself."""
+        parts = (getattr(member, name, None) for member in self.config.member_configs() for name in member.sub_configs)
+        return self.config._attn_implementation is not None and any(part is not None for part in parts)
 
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _takes_attn_implementation
 

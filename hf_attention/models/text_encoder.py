@@ -135,7 +135,7 @@ class TextEncoder(nn.Module):
         kinds = final if isinstance(final, tuple) else (final,)
         kinds = kinds if with_cells else kinds[:1]
         # (layers * directions, batch, size) -> (batch, layers, directions, size)
-        final = [kind.unflatten(0, (self.rnn.num_layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
+        final = [kind.unflatten(0, (self.config.encoder_num_hidden_layers, -1)).permute(2, 0, 1, 3) for kind in kinds]
         return memory, final, (inputs_embeds, *all_states) if output_hidden_states else None
 
     def _run(
@@ -144,13 +144,13 @@ class TextEncoder(nn.Module):
         """
         What the last steps leave, behind the states of the top layer, or of every layer. Words before `lengths` count.
         """
-        if not every_layer or self.rnn.num_layers == 1:
+        if not every_layer or self.config.encoder_num_hidden_layers == 1:
             states, final = self.rnn(words) if lengths is None else read_padded(self.rnn, words, lengths, with_cells)
             return [states], final
         if type(self.rnn) not in (nn.LSTM, nn.GRU) or any(weight.is_meta for weight in self.rnn.all_weights[0]):
             raise ValueError(
                 "`output_hidden_states` of an encoder of several layers reads their weights: it does not work where "
-                "these are quantised or offloaded."
+                "these are quantised, offloaded or wrapped, as PEFT does."
             )
         if lengths is None:
             lengths = torch.full(words.shape[:1], words.shape[1])

@@ -404,3 +404,25 @@ def test_hidden_states_of_all_members_in_turn(kind: ModelFactory) -> None:
     )
     assert len(generated.decoder_hidden_states) == 3
     torch.testing.assert_close(generated.encoder_hidden_states, outputs.encoder_hidden_states)
+
+
+@torch.no_grad()
+def test_what_its_configuration_says_to_return(kind: ModelFactory, tmp_path: Path) -> None:
+    model, inputs = EnsembleFactory(**vars(kind)).make_model(), kind.make_inputs(2)
+    inputs["decoder_input_ids"] = torch.tensor([[START, 5]] * 2)
+    expected = model(**inputs, output_attentions=True, output_hidden_states=True)
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, output_attentions=True, output_hidden_states=True)
+    model.config.output_attentions = model.config.output_hidden_states = True
+    for outputs in (model(**inputs), loaded(**inputs)):
+        assert outputs.keys() == expected.keys() >= {"decoder_hidden_states", "encoder_hidden_states"}
+
+
+def test_special_tokens_that_were_taken_away_stay_away(kind: ModelFactory, tmp_path: Path) -> None:
+    model, inputs = EnsembleFactory(**vars(kind)).make_model(), kind.make_inputs(2)
+    model.config.eos_token_id = model.config.unk_token_id = None
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.config.eos_token_id is None and loaded.config.unk_token_id is None
+    assert loaded.config.pad_token_id == model.config.pad_token_id
+    assert loaded.generate(**inputs, max_new_tokens=8).shape[1] == 9
