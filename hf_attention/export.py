@@ -20,6 +20,7 @@ from .models.cache import DecoderState, RecurrentCache
 from .models.door import WAYS
 from .models.memory import ProjectedMemory
 from .models.modeling_attention import AttentionConditionalGenerationModel
+from .models.modeling_attention_ensemble import AttentionEnsembleForConditionalGeneration
 from .models.modeling_attention_vqa import AttentionVQAForQuestionAnswering
 from .models.modeling_recurrent_lm import RecurrentLMForCausalLM
 from .models.recurrence import read_padded
@@ -89,7 +90,7 @@ def export_onnx(
             '"hf_attention[export]".'
         )
     classes = (AttentionConditionalGenerationModel, AttentionVQAForQuestionAnswering, RecurrentLMForCausalLM)
-    if not isinstance(model, classes):
+    if not isinstance(model, classes) or isinstance(model, AttentionEnsembleForConditionalGeneration):
         raise ValueError(f"`model` must be one of this package's own, and no ensemble, got {type(model).__name__}.")
     is_language_model = isinstance(model, RecurrentLMForCausalLM)
     if (inputs is None) != is_language_model:

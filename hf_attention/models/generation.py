@@ -269,6 +269,12 @@ def _with_start_in_front(
         )
     if mask is not None and not mask[:, 0].any():
         return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
+    if mask is None and start == pad and (tokens[:, 0] != start).all():
+        logger.warning_once(
+            f"The decoder is started with the padding, {start}, which is put before `decoder_input_ids`. Where these "
+            "begin with a start token of their own, set `bos_token_id` in the configuration, as "
+            "`special_token_ids(tokenizer)` gives it."
+        )
     if mask is None and isinstance(pad, int) and pad != start and (tokens[:, 0] == pad).any():
         raise ValueError(
             f"`decoder_input_ids` begin with padding, {pad}: pass the `decoder_attention_mask` that covers it, or "

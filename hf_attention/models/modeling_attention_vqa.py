@@ -138,9 +138,7 @@ class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
         self.post_init()
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs
-    ) -> "AttentionVQAModel | AttentionVQAGeneratingModel":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args, **kwargs) -> Self:
         """
         As [`~transformers.PreTrainedModel.from_pretrained`]; of a checkpoint of a generating model, which has a
         decoder and another memory, an [`AttentionVQAGeneratingModel`]: `AutoModel` knows one class of a model type.

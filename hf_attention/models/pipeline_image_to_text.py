@@ -178,6 +178,9 @@ class ImageToTextPipeline(GeneratingPipeline):
             inputs["input_ids"] = torch.tensor([[self.tokenizer.cls_token_id, *words]])
         elif self.processor is not None:
             inputs = self.processor(images=image, text=prompt, return_tensors="pt", **layout)
+            if "decoder_input_ids" in inputs and hasattr(self.model, "special_tokens"):
+                # The tokenizer's start token is not the model's where a configuration names none.
+                inputs["decoder_input_ids"][:, 0] = self.model.special_tokens()["decoder_start_token_id"]
         elif self.model.config.is_encoder_decoder:
             # The tokenizer would close the text, and a decoder begins with a token of its own.
             raise ValueError(f"A {model_type} model takes a `prompt` through its processor: pass `processor=`.")

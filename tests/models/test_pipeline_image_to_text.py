@@ -1,4 +1,5 @@
 import base64
+import copy
 import http.server
 import io
 import json
@@ -440,6 +441,18 @@ def test_prompt_needs_the_processor_of_the_captioner(captioner: ImageToTextPipel
     parts = {"tokenizer": captioner.tokenizer, "image_processor": captioner.image_processor}
     with pytest.raises(ValueError, match="attention_captioner .* pass `processor=`"):
         ImageToTextPipeline(captioner.model, **parts)(PICTURES["circle"], prompt="a red circle")
+
+
+def test_a_prompt_goes_on_from_the_start_of_the_model(captioner: ImageToTextPipeline) -> None:
+    """Whose configuration may name none: then the padding starts it, and not the tokenizer's start token."""
+    model = copy.deepcopy(captioner.model)
+    model.config.bos_token_id = None
+    inputs = captioner.processor(images=PICTURES["circle"], return_tensors="pt")
+    words = captioner.tokenizer("a red circle", add_special_tokens=False).input_ids
+    tokens = model.generate(**inputs, decoder_input_ids=torch.tensor([[0, *words]]), max_new_tokens=6)
+    made = ImageToTextPipeline(model, processor=captioner.processor, tokenizer=captioner.tokenizer)
+    [answer] = made(PICTURES["circle"], prompt="a red circle", max_new_tokens=6)
+    assert answer["generated_text"] == captioner.tokenizer.decode(tokens[0], skip_special_tokens=True)
 
 
 def test_captioner_from_objects(folders: dict[str, Path], captioner: ImageToTextPipeline) -> None:
