@@ -144,6 +144,10 @@ class AttentionGenerationMixin(GenerationMixin):
             _check_encoder_outputs(kwargs["encoder_outputs"])
         special_tokens = self.special_tokens(generation_config, **kwargs)
         stop_strings = self._setting("stop_strings", generation_config, kwargs)
+        states_start = any(
+            self._setting(name, generation_config, kwargs) is not None
+            for name in ("decoder_start_token_id", "bos_token_id")
+        )
         settings = {name: token for name, token in special_tokens.items() if name not in kwargs}
         settings["suppress_tokens"] = self.suppressed_tokens(generation_config, **kwargs) or None
         if generation_config is None:
@@ -158,7 +162,7 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs["stop_strings"] = None
         if kwargs.get("decoder_input_ids") is not None:
             kwargs["decoder_input_ids"] = _with_start_in_front(
-                kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens
+                kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens, states_start
             )
         with explaining_untested_versions():
             kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
@@ -248,7 +252,7 @@ def _as_ids(tokens: int | Sequence[int] | torch.Tensor | None) -> list[int]:
 
 
 def _with_start_in_front(
-    tokens: torch.LongTensor, mask: torch.Tensor | None, special_tokens: dict[str, Any]
+    tokens: torch.LongTensor, mask: torch.Tensor | None, special_tokens: dict[str, Any], states_start: bool
 ) -> torch.LongTensor:
     """
     The `decoder_input_ids`. transformers puts the start token before them unless a row begins with it: where all begin
@@ -257,6 +261,12 @@ def _with_start_in_front(
     start, pad = special_tokens["decoder_start_token_id"], special_tokens["pad_token_id"]
     if tokens.shape[1] == 0 or not isinstance(start, int):
         return tokens
+    if not states_start and mask is None and (tokens[:, 0] != start).all():
+        logger.warning_once(
+            f"The model is started with the padding, {start}, as its configuration names no start: it is put before "
+            "`decoder_input_ids`. Where these begin with a start token of their own, the model was not trained so: "
+            "set `bos_token_id`, as `special_token_ids(tokenizer)` gives it."
+        )
     if mask is not None and not mask[:, 0].any():
         return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, 1:]], 1)
     if mask is None and start == pad and (tokens[:, 0] != start).all():

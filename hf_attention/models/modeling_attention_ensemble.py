@@ -198,8 +198,9 @@ class AttentionEnsembleForConditionalGeneration(
 
     @property
     def _takes_attn_implementation(self) -> bool:
-        """Whether an `attn_implementation` is asked for: each member says which it takes."""
-        return self.config._attn_implementation is not None
+        """As a member's; which it takes, each says itself."""
+        parts = (getattr(member, name, None) for member in self.config.member_configs() for name in member.sub_configs)
+        return self.config._attn_implementation is not None and any(part is not None for part in parts)
 
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _takes_attn_implementation
 
@@ -215,16 +216,6 @@ class AttentionEnsembleForConditionalGeneration(
         self.input_modalities = members[0].input_modalities
         self.post_init()
         self.set_generation_defaults(members[0].generation_config.max_length)
-
-    @property
-    def _has_parts_with_attention(self) -> bool:
-        return any(
-            getattr(member, name, None) is not None
-            for member in self.config.member_configs()
-            for name in member.sub_configs
-        )
-
-    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _has_parts_with_attention
 
     @classmethod
     def from_members(cls, models: Sequence[Member]) -> Self:

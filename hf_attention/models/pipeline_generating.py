@@ -186,7 +186,7 @@ class GeneratingPipeline(Pipeline):
         if scores is None and outputs.get("scores") is not None:
             tokens = outputs.sequences[:, -len(outputs.scores) :]
             steps = self.model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)
-            end = self.end_tokens(generate_kwargs)
+            end = self.asked_for(generate_kwargs).get("eos_token_id")
             if end is not None:
                 is_end = torch.isin(tokens, torch.as_tensor(end, device=tokens.device)).long()
                 steps = steps.masked_fill(is_end.cumsum(1) > is_end, 0)
@@ -194,17 +194,6 @@ class GeneratingPipeline(Pipeline):
         if scores is not None:
             answers["scores"] = scores.float().unflatten(0, (items, -1))
         return answers
-
-    def end_tokens(self, generate_kwargs: dict[str, Any]) -> int | list[int] | None:
-        """
-        What ends a sequence: our models go by their configuration where nothing else says.
-
-        Args:
-            generate_kwargs (`dict`): Arguments of `generate()`.
-        """
-        if hasattr(self.model, "end_tokens"):
-            return self.model.end_tokens(**generate_kwargs) or None
-        return self.asked_for(generate_kwargs).get("eos_token_id")
 
     def asked_for(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
         """

@@ -206,7 +206,8 @@ class ImageToTextPipeline(GeneratingPipeline):
         answers = {**self.sequences_of(outputs, images, generate_kwargs), **places}
         if return_maps:
             try:
-                maps = attention_maps(outputs, self.end_tokens(generate_kwargs))
+                end = self.asked_for(generate_kwargs).get("eos_token_id")
+                maps = attention_maps(outputs, end)
             except ValueError as error:
                 raise ValueError(
                     f"`output_attentions=True`: this {type(self.model).__name__} gave no attention over an image. "

@@ -282,7 +282,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         answers = self.sequences_of(outputs, sources, generate_kwargs)
         if return_maps or replace_unknown:
             try:
-                maps = attention_maps(outputs, self.end_tokens(generate_kwargs))
+                maps = attention_maps(outputs, asked.get("eos_token_id"))
             except ValueError as error:
                 argument = "output_attentions" if return_maps else "replace_unknown"
                 raise ValueError(

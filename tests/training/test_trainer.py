@@ -79,7 +79,7 @@ class Translating:
 
     def make_model(self, **settings) -> AttentionSeq2SeqForConditionalGeneration:
         set_seed(0)
-        defaults = {**SIZES, "encoder_hidden_size": 16, "unk_token_id": UNKNOWN, "bos_token_id": START}
+        defaults = {**SIZES, "encoder_hidden_size": 16}
         return AttentionSeq2SeqForConditionalGeneration(
             AttentionSeq2SeqConfig(
                 vocab_size=len(self.processing_class),
