@@ -228,8 +228,11 @@ class AttentionEnsembleForConditionalGeneration(
                 The members. The settings of generation are the first's.
 
         Raises:
-            ValueError: Where there is none, or they differ in kind, vocabulary size or special tokens.
+            ValueError: Where there is none, or they differ in kind, vocabulary size, special tokens or dtype.
         """
+        dtypes = {model.dtype for model in models}
+        if len(dtypes) > 1:
+            raise ValueError(f"The members must have one dtype, got {', '.join(sorted(map(str, dtypes)))}.")
         ensemble = cls(AttentionEnsembleConfig(members=[model.config.to_dict() for model in models]))
         for member, model in zip(ensemble.members, models, strict=True):
             member.to(model.dtype).load_state_dict(model.state_dict())

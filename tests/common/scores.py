@@ -28,7 +28,13 @@ def evaluate_model(what: str, model: Path, **options) -> dict[str, float]:
     card_file = model / "card.md"
     run_script("evaluate_model", what, model=model, json=model / "scores.json", model_card=card_file, **options)
     scores = json.loads((model / "scores.json").read_text())
-    values = [each.metric_value for each in ModelCard.load(card_file).data.eval_results]
-    assert values == [round(score, 4) for name, score in scores.items() if name not in ("loss", "tokens")]
+    signatures = scores.pop("signatures", {})
+    told = [
+        (each.metric_value, (each.metric_args or {}).get("signature"))
+        for each in ModelCard.load(card_file).data.eval_results
+    ]
+    assert told == [
+        (round(score, 4), signatures.get(name)) for name, score in scores.items() if name not in ("loss", "tokens")
+    ]
     card_file.unlink()
     return scores

@@ -252,6 +252,8 @@ def test_what_does_not_go_together_is_refused() -> None:
         ensemble.from_members([seq2seq.make_model(), seq2seq.make_model(vocab_size=14)])
     with pytest.raises(ValueError, match="`model_type` is 'attention_seq2seq' in the first"):
         ensemble.from_members([seq2seq.make_model(), captioner.make_model()])
+    with pytest.raises(ValueError, match="one dtype, got torch.bfloat16, torch.float32"):
+        ensemble.from_members([seq2seq.make_model(), seq2seq.make_model().bfloat16()])
     with pytest.raises(ValueError, match="must be one of .* got 'bert'"):
         AttentionEnsembleConfig(members=[{"model_type": "bert"}])
     both = ensemble.from_members([seq2seq.make_model(), seq2seq.make_model(embedding_size=5)])

@@ -47,7 +47,7 @@ class EvaluationArguments:
     split: str = "test"
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
-    json: str | None = field(default=None, metadata={"help": "Where to write the scores too."})
+    json: str | None = field(default=None, metadata={"help": "Where to write the scores and their signatures too."})
     model_card: str | None = field(
         default=None,
         metadata={"help": "A model card (README.md) whose model-index gets the scores; made where there is none."},
@@ -257,4 +257,5 @@ def main(description: str | None = None) -> None:
         )
         add_eval_results(arguments.model_card, results, Path(arguments.model).name)
     if arguments.json is not None:
-        Path(arguments.json).write_text(json.dumps(scores, indent=1) + "\n")
+        written = {**scores, "signatures": signatures} if signatures else scores
+        Path(arguments.json).write_text(json.dumps(written, indent=1) + "\n")
