@@ -82,11 +82,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             raise ValueError(f"{type(self).__name__} needs a tokenizer for {name!r}: pass `tokenizer=`.")
         if has_no_words(tokenizer):
             raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")
-        _check_vocabulary(tokenizer, model.get_input_embeddings().weight, name)
         # A tokenizer with a vocabulary a side has another for what is generated.
         self._target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
-        if self._target_tokenizer is not tokenizer:
-            _check_vocabulary(self._target_tokenizer, model.get_output_embeddings().weight, name)
         super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
         parameters = dict((getattr(model.config, "task_specific_params", None) or {}).get(task) or {})
         self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
@@ -220,6 +217,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         inputs = tokenize(text, **options)
         inputs.pop("token_type_ids", None)
         length = inputs["input_ids"].shape[1]
+        self._check_tokens(inputs["input_ids"])
         if limit is not None and length > limit:
             raise ValueError(
                 f"A source of {length} tokens is too long, the model has positions for {limit}: "
@@ -228,6 +226,18 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         if return_words:
             inputs["source_words"] = [text[start:end].strip() for start, end in inputs.encodings[0].offsets]
         return inputs
+
+    def _check_tokens(self, input_ids: torch.LongTensor) -> None:
+        """Many a checkpoint has a tokenizer that is larger than its table, by tokens that never occur."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        beyond = input_ids[input_ids >= size].tolist()
+        if beyond:
+            raise ValueError(
+                f"The source has the token {self.tokenizer.convert_ids_to_tokens(beyond[0])!r}, {beyond[0]}, but "
+                f"{self.model.name_or_path or type(self.model).__name__!r} has embeddings for {size} tokens: the "
+                "tokenizer is another model's, or tokens were added without "
+                "`model.resize_token_embeddings(len(tokenizer))`."
+            )
 
     def _max_source_length(self) -> int | None:
         """How many tokens the encoder has positions for, where they are a table."""
@@ -504,14 +514,6 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                 "leaves it more room."
             )
         return True
-
-
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, embeddings: torch.Tensor, name: str) -> None:
-    if len(tokenizer) > len(embeddings):
-        raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, but {name!r} has embeddings for {len(embeddings)}: it is "
-            "another model's, or tokens were added without `model.resize_token_embeddings(len(tokenizer))`."
-        )
 
 
 def _with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
