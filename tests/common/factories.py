@@ -56,6 +56,7 @@ class ModelFactory:
         mask: The one that masks its positions, or those of them that are made of `content`. A prompt has none.
         adapt: From the decoder's settings, those of the configuration.
         end_bias: What makes some of the sentences of `make_model()` end before others.
+        seed: Of its weights.
         share: Of the configurations that every model's tests go over, every how many'th is not left to the slow tests.
     """
 
@@ -68,6 +69,7 @@ class ModelFactory:
     mask: str | None = None
     adapt: Callable[[dict], dict] = dict
     end_bias: float = 2.0
+    seed: int = 7
     share: int = 1
 
     @property
@@ -83,7 +85,7 @@ class ModelFactory:
     def make_model(self, **settings) -> PreTrainedModel:
         """A tiny model in evaluation mode, its weights large enough for decided attention and varied tokens."""
         model = self.model_class(self.make_config(**settings))
-        generator = torch.Generator().manual_seed(7)
+        generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9

@@ -18,7 +18,7 @@ import test_recomputation
 import test_versions
 import torch
 from common import tiny_captioner
-from common.factories import END, FACTORIES, START, ModelFactory, set_bias, suite_of
+from common.factories import END, FACTORIES, START, ModelFactory, suite_of
 from common.remote_code import run_without_the_package
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
@@ -41,25 +41,16 @@ from hf_attention import (
 
 @dataclass(frozen=True)
 class EnsembleFactory(ModelFactory):
-    """Ensembles of two models of the sizes asked for, with weights of their own."""
+    """Ensembles of two models of the sizes asked for."""
 
     def make_config(self, **settings) -> AttentionEnsembleConfig:
         return AttentionEnsembleConfig(members=[super().make_config(**settings).to_dict()] * 2)
 
-    def make_model(self, **settings) -> AttentionEnsembleForConditionalGeneration:
-        model = AttentionEnsembleForConditionalGeneration(self.make_config(**settings))
-        generator = torch.Generator().manual_seed(3)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                scale = 2.0 if "lm_head.weight" in name or "embed_tokens" in name or "query" in name else 0.9
-                parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * scale)
-        set_bias(model, END, self.end_bias)
-        return model.eval()
-
 
 KINDS = {factory.name: factory for factory in FACTORIES if factory.name in ("captioner", "seq2seq")}
 AUTO_CLASSES = {"captioner": AutoModelForImageTextToText, "seq2seq": AutoModelForSeq2SeqLM}
-OVER_MODELS = [EnsembleFactory(**{**vars(factory), "end_bias": 3.5}) for factory in KINDS.values()]
+OWN = {"model_class": AttentionEnsembleForConditionalGeneration, "end_bias": 3.5, "seed": 3}
+OVER_MODELS = [EnsembleFactory(**vars(factory) | OWN) for factory in KINDS.values()]
 OVER_CONFIGURATIONS = [
     {"attention_type": "scaled_dot", "num_attention_heads": 2},
     {"attention_type": "additive", "tie_word_embeddings": True},
@@ -407,7 +398,7 @@ def test_hidden_states_of_all_members_in_turn(kind: ModelFactory) -> None:
 
 @torch.no_grad()
 def test_what_its_configuration_says_to_return(kind: ModelFactory, tmp_path: Path) -> None:
-    model, inputs = EnsembleFactory(**vars(kind)).make_model(), kind.make_inputs(2)
+    model, inputs = EnsembleFactory(**vars(kind) | OWN).make_model(), kind.make_inputs(2)
     inputs["decoder_input_ids"] = torch.tensor([[START, 5]] * 2)
     expected = model(**inputs, output_attentions=True, output_hidden_states=True)
     model.save_pretrained(tmp_path)
@@ -418,7 +409,7 @@ def test_what_its_configuration_says_to_return(kind: ModelFactory, tmp_path: Pat
 
 
 def test_special_tokens_that_were_taken_away_stay_away(kind: ModelFactory, tmp_path: Path) -> None:
-    model, inputs = EnsembleFactory(**vars(kind)).make_model(), kind.make_inputs(2)
+    model, inputs = EnsembleFactory(**vars(kind) | OWN).make_model(), kind.make_inputs(2)
     model.config.eos_token_id = model.config.unk_token_id = None
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
