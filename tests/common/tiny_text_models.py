@@ -69,13 +69,13 @@ TASKS: dict[str, dict[str, dict]] = {
 }
 
 
-def make_tokenizer(template: str) -> PreTrainedTokenizerFast:
+def make_tokenizer(template: str, tokens: list[str] = TOKENS) -> PreTrainedTokenizerFast:
     """A word-level tokenizer; `template` says what stands around a text, as in `"$A </s>"`."""
-    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(TOKENS)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[("<s>", START), ("</s>", END)]
+        single=template, special_tokens=[(token, tokens.index(token)) for token in ("<s>", "</s>")]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
