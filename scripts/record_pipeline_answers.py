@@ -7,9 +7,9 @@ Run it with a Python of its own, in which transformers 4.57 is installed:
     venv457/bin/pip install "transformers==4.57.*" torch pillow
     venv457/bin/python scripts/record_pipeline_answers.py
 
-It makes the tiny models of `tests/common/` (`tiny_models.py`, `tiny_text_models.py`, `tiny_vqa_models.py`) and
-rewrites `tests/recorded/image_to_text.json`, `text2text.json` and `visual_question_answering.json`; with names of
-these, only them.
+It makes the tiny models of `tests/common/` (`tiny_models.py`, `tiny_text_models.py`, `text_families.py`,
+`tiny_vqa_models.py`) and rewrites `tests/recorded/image_to_text.json`, `text2text.json`, `text_families.json` and
+`visual_question_answering.json`; with names of these, only them.
 """
 
 import json
@@ -22,7 +22,7 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
 import transformers  # noqa: E402
-from common import tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
+from common import text_calls, text_families, tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
 
 
 def record_image_to_text(folder: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
@@ -57,6 +57,20 @@ def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
     return answers
 
 
+def record_text_families(folder: Path) -> dict[str, dict[str, dict[str, dict]]]:
+    """Returns what the pipelines answer, as family → style of its folder → task → call."""
+    answers: dict[str, dict[str, dict[str, dict]]] = {}
+    for name, style, task, calls in text_calls.runs():
+        path = folder / f"{name}-{style}"
+        if not path.exists():
+            asked = text_calls.Asked(
+                text_families.save_family(name, folder, style), text_families.FAMILIES[name].codes
+            )
+        recorded = answers.setdefault(name, {}).setdefault(style, {}).setdefault(task, {})
+        recorded |= {call: asked(task, each) for call, each in calls.items()}
+    return answers
+
+
 def record_visual_question_answering(folder: Path) -> dict[str, dict[str, list[list[dict]]]]:
     """Returns what the pipeline answers to every question about every picture, as model → case → records."""
     answers: dict[str, dict[str, list[list[dict]]]] = {}
@@ -75,6 +89,7 @@ def record_visual_question_answering(folder: Path) -> dict[str, dict[str, list[l
 RECORDERS = {
     "image_to_text": record_image_to_text,
     "text2text": record_text2text,
+    "text_families": record_text_families,
     "visual_question_answering": record_visual_question_answering,
 }
 
@@ -87,7 +102,8 @@ def main() -> None:
             recorded = {"transformers": transformers.__version__, "answers": RECORDERS[name](Path(folder))}
         path = TESTS / "recorded" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(recorded, indent=1) + "\n")
+        indent = None if name == "text_families" else 1
+        path.write_text(json.dumps(recorded, indent=indent, separators=(",", ":")) + "\n")
         print(f"{path.name}: {', '.join(recorded['answers'])}")
 
 

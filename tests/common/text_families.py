@@ -1,8 +1,8 @@
 """
-A tiny model of each family of sequence-to-sequence models that transformers 4.57 and 5 both have, in two styles of folder.
+A tiny model of each family of sequence-to-sequence models that transformers 4.57 and 5 both have.
 
-The files are written here, `config.json` included, so that they are the same whichever transformers makes them; it
-only says which weights there are.
+There are two styles of folder. The files are written here, `config.json` included, so that they are the same whichever
+transformers makes them; it only says which weights there are.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import transformers
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from common.folder_styles import to_old_style
 from common.tiny_models import fill_weights
@@ -52,6 +52,7 @@ GEMMA = BERT | {
     "num_key_value_heads": 2,
     "head_dim": 8,
     "query_pre_attn_scalar": 8,
+    "attn_logit_softcapping": None,
     "sliding_window": 8,
     "layer_types": ["sliding_attention"],
     "bos_token_id": START,
@@ -219,7 +220,7 @@ FAMILIES: dict[str, Family] = {
         tokenizer="MBartTokenizer",
     ),
     "mbart50": _bart("mbart", "MBart", {"forced_eos_token_id": END}, tokenizer="MBart50Tokenizer"),
-    "mt5": _t5("mt5", "MT5", tie_word_embeddings=True, feed_forward_proj="gated-gelu"),
+    "mt5": _t5("mt5", "MT5", tie_word_embeddings=False, feed_forward_proj="gated-gelu"),
     "mvp": _bart("mvp", "Mvp", {"forced_eos_token_id": END}, tokenizer="<s> $A </s>"),
     # Without experts: transformers 5 sends the tokens to others than 4.57 did.
     "nllb-moe": _bart(
@@ -231,7 +232,7 @@ FAMILIES: dict[str, Family] = {
         tokenizer="NllbTokenizer",
     ),
     "pegasus": _bart("pegasus", "Pegasus", {"num_beams": 3, "max_length": 9, "length_penalty": 0.8}),
-    "pegasus_x": _bart("pegasus_x", "PegasusX", {"num_beams": 1, "max_length": 9}, num_global_tokens=4, block_size=4),
+    "pegasus_x": _bart("pegasus_x", "PegasusX", {"max_length": 9}, num_global_tokens=4, block_size=4),
     "plbart": _bart("plbart", "PLBart", {"forced_eos_token_id": END}),
     "prophetnet": Family(
         "prophetnet",
@@ -266,7 +267,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "t5": _t5("t5", "T5", task_specific_params=T5_TASKS),
     "t5gemma": Family(
-        "t5gemma", "T5GemmaForConditionalGeneration", {"encoder": GEMMA, "decoder": GEMMA}, {"repetition_penalty": 1.2}
+        "t5gemma", "T5GemmaForConditionalGeneration", {"encoder": GEMMA, "decoder": GEMMA}, {"repetition_penalty": 1.2, "max_length": 9}
     ),
     "umt5": _t5("umt5", "UMT5", {"max_new_tokens": 7}, tie_word_embeddings=True, feed_forward_proj="gated-gelu"),
 }
@@ -308,6 +309,7 @@ def save_family(name: str, folder: Path, style: str = "new") -> Path:
     _write(folder / "config.json", config)
     loaded = transformers.AutoConfig.from_pretrained(folder)
     getattr(transformers, family.architecture)(loaded).save_pretrained(folder)
+    _complete(folder, family)
     fill_weights(folder)
     _raise_the_end(folder, len(family.tokens))
     _write(folder / "config.json", config)
@@ -326,6 +328,14 @@ def save_family(name: str, folder: Path, style: str = "new") -> Path:
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2))
+
+
+def _complete(folder: Path, family: Family) -> None:
+    """Adds the table that checkpoints of mT5 have, and that transformers 5 does not save."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    if family.settings.get("tie_word_embeddings") is False and "lm_head.weight" not in tensors:
+        save_file(tensors | {"lm_head.weight": tensors["shared.weight"]}, path, metadata={"format": "pt"})
 
 
 def _raise_the_end(folder: Path, vocab_size: int) -> None:
@@ -348,10 +358,12 @@ def _save_multilingual_tokenizer(family: Family, folder: Path) -> None:
     else:
         scores = [(token, -1.0 * (i > 3)) for i, token in enumerate(family.tokens)]
         tokenizer = Tokenizer(models.Unigram(scores, UNKNOWN))
+    if family.tokenizer == "SeamlessM4TTokenizer":
+        tokenizer.normalizer = normalizers.Strip(left=False, right=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": family.tokenizer, "model_max_length": 16}
-    if family.tokenizer == "SeamlessM4TTokenizer":  # the others know their languages
+    if family.tokenizer == "SeamlessM4TTokenizer":  # of the others transformers knows the languages
         settings["additional_special_tokens"] = CODES[family.tokenizer]
     _write(folder / "tokenizer_config.json", settings)
