@@ -60,12 +60,32 @@ DIFFERENCES = [
         {"num_beams": 4},
     ),
     Difference(
-        "`max_length` of a call and of `task_specific_params` holds; in 4.57 the pipeline's 256 new tokens won.",
+        "The model's own `max_new_tokens` holds; 4.57 took 256 wherever the call did not say otherwise.",
         lambda family, task, name, call: (
-            "max_length" in call.arguments | family.settings.get("task_specific_params", {}).get(task, {})
+            "max_new_tokens" in family.wishes and not {"max_length", "max_new_tokens"} & settings(call).keys()
+        ),
+        {"max_new_tokens": 256},
+    ),
+    Difference(
+        "`max_length` of a call or of `task_specific_params` holds; in 4.57 the pipeline's 256 new tokens won.",
+        lambda family, task, name, call: (
+            (
+                ("max_length" in call.arguments and "max_length" not in family.wishes)
+                or "max_length" in family.settings.get("task_specific_params", {}).get(task, {})
+            )
             and "max_new_tokens" not in settings(call)
         ),
         {"max_new_tokens": 256},
+    ),
+    Difference(
+        "`max_length` given to the pipeline goes before the model's own `max_new_tokens`; in 4.57 the latter won.",
+        lambda family, task, name, call: "max_length" in call.options and family.model_type == "umt5",
+        {"max_new_tokens": FAMILIES["umt5"].wishes["max_new_tokens"]},
+    ),
+    Difference(
+        "`max_length` given to the pipeline goes before the model's own `max_new_tokens`; in 4.57 the latter won.",
+        lambda family, task, name, call: "max_length" in call.options and "Seamless" in family.architecture,
+        {"max_new_tokens": 256},  # a default of its configuration
     ),
     Difference(
         "A tuple of sources is answered as a list is; in 4.57 it was a `TypeError`.",
