@@ -233,7 +233,7 @@ def train(
                         save_checkpoint()
                     _leave(accelerator, checkpoints, stop)
                 loss = _accumulate(objective, model, shares, max(items, 1), accelerator)
-                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm))
+                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm or math.inf))
                 # With fp16 the scaler itself skips steps whose gradient overflows.
                 if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
                     raise FloatingPointError(
