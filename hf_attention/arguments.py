@@ -12,7 +12,7 @@ COUNT = Range(1)  # of what there must be some
 NOT_NEGATIVE = Range(0)
 PROPORTION = Range(0, 1)
 SEED = Range(0, 2**32)  # as NumPy's are
-FINITE = Range(brackets="()")
+LENGTH_PENALTY = Range(-10, 10, "[]")  # an exponent of the length: beyond, its power is no number any more
 
 
 class WritableFile:

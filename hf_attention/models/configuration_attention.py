@@ -13,8 +13,8 @@ RNN_TYPES = ("lstm", "gru")
 ATTENTION_ORDERS = ("before_rnn", "after_rnn")
 READOUT_ACTIVATIONS = ("tanh", "maxout", None)
 # What the numbers may be. There are bounds above, too, as a slip of some zeros would ask for days or for all memory.
-SIZE = Range(1, 2**20, "[]")
-VOCABULARY = Range(1, 2**31)
+SIZE = Range(1, 10**6, "[]")
+VOCABULARY = Range(1, 10**9, "[]")
 FEW = Range(1, 1000, "[]")  # layers, heads, glimpses
 SHARE = Range(0, 1)
 NOT_NEGATIVE = Range(0)

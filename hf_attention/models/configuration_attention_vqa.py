@@ -155,6 +155,11 @@ class AttentionVQAConfig(ImageMemoryConfig):
     def question_size(self) -> int:
         """Size of the question's vector, and of the states of its words."""
         if self.question_encoder_config is not None:
+            if not hasattr(self.question_encoder_config, "hidden_size"):
+                raise ValueError(
+                    "`question_encoder_config` must be a text encoder's, with a `hidden_size`, got "
+                    f"{type(self.question_encoder_config).__name__}."
+                )
             return self.question_encoder_config.hidden_size
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
 

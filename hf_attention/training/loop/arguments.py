@@ -1,6 +1,7 @@
 """What the training loop is told."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -14,6 +15,8 @@ DRY_RUN_STEPS = 2
 
 
 DRY_RUN_SAMPLES = 16
+
+LESS_IS_BETTER = ("loss", "perplexity", "ter")
 
 Schedule = Literal[
     "linear",
@@ -112,6 +115,23 @@ class LoopArguments(CheckedArguments):
             )
         if self.average_checkpoints == 1:
             raise ValueError(f"`average_checkpoints` must be 0, or at least 2, got {self.average_checkpoints}.")
+
+    def check_metric(self, metrics: Iterable[str]) -> None:
+        """
+        Args:
+            metrics (`Iterable[str]`): The metrics that there are.
+
+        Raises:
+            ValueError: If `metric_for_best_model` is none of them, or `greater_is_better` is not so of it.
+        """
+        name = self.metric_for_best_model
+        if name not in metrics:
+            raise ValueError(f"`metric_for_best_model` must be one of {', '.join(metrics)}, got {name!r}.")
+        if self.greater_is_better == (name in LESS_IS_BETTER):
+            raise ValueError(
+                f"`greater_is_better` must be {not self.greater_is_better} with `metric_for_best_model` {name!r}, got "
+                f"{self.greater_is_better}."
+            )
 
     def eval_samples(self, max_eval_samples: int | None) -> int | None:
         """How many samples of a split to evaluate on: a few in a dry run, else as many as is asked."""

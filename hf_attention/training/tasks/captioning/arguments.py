@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, FINITE, NOT_NEGATIVE, CheckedArguments
+from ....arguments import COUNT, LENGTH_PENALTY, NOT_NEGATIVE, CheckedArguments
 from ....metrics.captioning.captioning import METRICS
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.ranges import Range
@@ -100,8 +100,8 @@ class CaptionDataArguments(CheckedArguments):
     num_beams: Annotated[int, COUNT] = field(
         default=3, metadata={"help": "Beams stored with the model where they are not tuned."}
     )
-    length_penalty: Annotated[float, FINITE] = field(
-        default=0.7, metadata={"help": "The same, of the length's exponent."}
+    length_penalty: Annotated[float, LENGTH_PENALTY] = field(
+        default=0.7, metadata={"help": "The same, of the length's exponent; a single beam has none."}
     )
     no_repeat_ngram_size: Annotated[int, NOT_NEGATIVE] = field(
         default=0,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, FINITE, PROPORTION, CheckedArguments
+from ....arguments import COUNT, LENGTH_PENALTY, PROPORTION, CheckedArguments
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
@@ -105,8 +105,8 @@ class TextPairArguments(CheckedArguments):
         default=5, metadata={"help": "Beams of the validation after each epoch."}
     )
     num_beams: Annotated[int, COUNT] = field(default=5, metadata={"help": "Beams stored with the model."})
-    length_penalty: Annotated[float, FINITE] = field(
-        default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned."}
+    length_penalty: Annotated[float, LENGTH_PENALTY] = field(
+        default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned; a single beam has none."}
     )
     tune_generation: bool = field(
         default=False, metadata={"help": "At the end, choose the length penalty on the validation split."}
