@@ -1,5 +1,6 @@
 """Steps, and what ends a run."""
 
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -122,9 +123,21 @@ def test_a_sampler_of_the_wrong_length_is_named(tmp_path: Path, promised: int) -
         list(batches.epoch(0))
 
 
+def test_no_clipping(tmp_path: Path) -> None:
+    """A norm of 0 is `Trainer`'s "off"."""
+    for name, norm in {"off": 0, "infinite": math.inf, "large": 1e9, "small": 1e-3}.items():
+        tiny_run(tmp_path / name, max_grad_norm=norm, weight_decay=0.0)
+    assert_same(tmp_path / "off", tmp_path / "large")
+    assert_same(tmp_path / "off", tmp_path / "infinite")
+    with pytest.raises(AssertionError):
+        assert_same(tmp_path / "off", tmp_path / "small")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"max_grad_norm": -1.0}, "`max_grad_norm` must be at least 0, got -1.0"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "`lr_scheduler_type` must be one of linear, cosine, "),
         ({"checkpointing_steps": "0"}, "`checkpointing_steps` must be a number of steps or 'epoch', got '0'"),
         ({"checkpointing_steps": "often"}, "got 'often'"),
         ({"average_checkpoints": 1}, "`average_checkpoints` must be 0, or at least 2"),
