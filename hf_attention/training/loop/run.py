@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixi
 from ..data.tokenization import tokenizer_of_run
 from ..publish.arguments import HubArguments
 from ..publish.card_picture import PICTURE_FILE, save_picture
-from ..publish.hub import HubPublisher, try_again
+from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import print_scores, write_results
 from .arguments import LoopArguments
@@ -95,6 +95,7 @@ class Run:
                 Takes the model and returns the metrics of a few examples.
 
         Raises:
+            HubError: If the Hub does not take the card.
             ValueError: If one of the arguments does not fit.
             OSError: If the output folder cannot be written to.
         """
@@ -106,8 +107,7 @@ class Run:
             model.save_pretrained(folder)
             loaded = type(model).from_pretrained(folder).to(self.accelerator.device).eval()
             card = self._write(folder, loaded, processor, task, arguments, {"validation": scores}, draw)
-            if self._hub.name is not None:
-                try_again(card.validate)
+            self._hub.check(card)
 
     def best_model(self, result: TrainingResult, model_class: type[AnyModel]) -> AnyModel:
         """The best model of the training, in evaluation mode, on this process's device."""
