@@ -191,6 +191,11 @@ def train(
     else:
         batches = SizedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
+    if arguments.lr_scheduler_type == "polynomial" and arguments.warmup_steps >= total_steps:
+        raise ValueError(
+            "`warmup_steps` must be fewer than the run's with `lr_scheduler_type` 'polynomial', got "
+            f"{arguments.warmup_steps} of {total_steps}."
+        )
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
     config = getattr(model, "config", None)
