@@ -152,24 +152,6 @@ def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
     _move(partial, folder)
 
 
-@contextmanager
-def rehearsal_folder(folder: Path) -> Iterator[Path]:
-    """
-    A folder in that of a run, for what is written to see whether it can be. Where it is left behind, the next run
-    removes it.
-
-    Args:
-        folder (`Path`): The run's.
-    """
-    partial = _beside(folder / "rehearsal", "partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
 class Checkpoints:
     """
     Saves and restores all that a run needs to go on as if nothing had happened.

@@ -1,6 +1,8 @@
 """What every training script does around the training: the folder of the run, its tokenizer, its end."""
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +17,7 @@ from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import print_scores, write_results
 from .arguments import LoopArguments
-from .checkpoints import find_checkpoint, prepare_output_dir, rehearsal_folder
+from .checkpoints import find_checkpoint, prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
 
@@ -103,7 +105,7 @@ class Run:
         self.loop_args.check_metric(scores)
         if not self.accelerator.is_main_process:
             return
-        with rehearsal_folder(self.output_dir) as folder:
+        with _rehearsal_folder(self.output_dir) as folder:
             model.save_pretrained(folder)
             loaded = type(model).from_pretrained(folder).to(self.accelerator.device).eval()
             card = self._write(folder, loaded, processor, task, arguments, {"validation": scores}, draw)
@@ -170,3 +172,15 @@ class Run:
             if picture is not None:
                 card = write_model_card(folder, task, arguments, self._hub.name, picture)
         return card
+
+
+@contextmanager
+def _rehearsal_folder(output_dir: Path) -> Iterator[Path]:
+    """A folder for what is written but to see whether it can be. Its name is one that the next run removes."""
+    folder = output_dir / ".rehearsal.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
