@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Iterable
 
 from packaging.version import Version
@@ -14,6 +15,29 @@ from .versions import OF_TRANSFORMERS, BaseConfig, __version__, strict
 
 
 logger = logging.get_logger(__name__)
+
+
+class _CustomPipelines(dict):
+    """
+    What config.json says of each task's pipeline, also by the task's other names, among them every
+    `translation_xx_to_yy`: transformers looks for the name as a user wrote it.
+    """
+
+    def _find(self, name: object) -> dict | None:
+        for task, entry in self.items():
+            is_pair = entry.get("names_languages") and re.fullmatch(f"{task}_.+_to_.+", str(name))
+            if name in (task, *entry.get("aliases", ())) or is_pair:
+                return entry
+        return None
+
+    def __contains__(self, name: object) -> bool:
+        return self._find(name) is not None
+
+    def __missing__(self, name: str) -> dict:
+        entry = self._find(name)
+        if entry is None:
+            raise KeyError(name)
+        return entry
 
 
 @strict
@@ -31,7 +55,7 @@ class RemoteCodeConfig(BaseConfig):
         # code. It is needed only where this class itself is remote code.
         custom_pipelines = kwargs.pop("custom_pipelines", None)
         if custom_pipelines is not None and type(self).__module__.startswith("transformers_modules"):
-            self.custom_pipelines = custom_pipelines
+            self.custom_pipelines = _CustomPipelines(custom_pipelines)
         saved_by = kwargs.pop("hf_attention_version", __version__)
         self._check_unknown(kwargs, saved_by)
         super().__post_init__(**kwargs)
@@ -80,15 +104,13 @@ class RemoteCodeConfig(BaseConfig):
         save_code(save_directory, [*declaration.code(), *self.pipeline_classes()], self.named_classes())
 
     def _custom_pipelines(self) -> dict[str, dict]:
-        entries = {
-            each.task_name: {"impl": name_in_code(each), "pt": [each.auto_class.__name__], "type": each.modality}
+        return {
+            each.task_name: {
+                "impl": name_in_code(each),
+                "pt": [each.auto_class.__name__],
+                "type": each.modality,
+                "aliases": list(each.task_aliases),
+                "names_languages": each.names_languages,
+            }
             for each in self.pipeline_classes()
         }
-        # transformers finds a pipeline by the exact name of its task: `translation` is not `translation_en_to_de`.
-        variants = {
-            name: entry
-            for name in getattr(self, "task_specific_params", None) or {}
-            for task, entry in entries.items()
-            if name.startswith(f"{task}_")
-        }
-        return entries | variants

@@ -70,6 +70,22 @@ def _read_bytes(source: str, timeout: float | None) -> bytes:
     return base64.decodebytes(source.encode())
 
 
+def check_picture(image: Any) -> None:
+    """
+    Tells a picture, or what may name one, from all else, without reading it.
+
+    Args:
+        image: Anything.
+
+    Raises:
+        TypeError: Where it is no image and names none.
+    """
+    if not isinstance(image, str | os.PathLike | Image.Image):
+        raise TypeError(
+            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
+        )
+
+
 def read_image(image: Any, timeout: float | None = None) -> Image.Image:
     """
     The picture in RGB, as [`as_rgb`] makes it, wherever it lies.
@@ -83,20 +99,17 @@ def read_image(image: Any, timeout: float | None = None) -> Image.Image:
         TypeError: Where it is no image and names none.
         ValueError: Where the image cannot be read; the message names it.
     """
+    check_picture(image)
     if isinstance(image, os.PathLike):
         image = os.fspath(image)
     if isinstance(image, str):
         name = repr(image) if len(image) <= 200 else f"{image[:60]!r}... ({len(image)} characters)"
         if not image:
             raise ValueError("An image's path is the empty string.")
-    elif isinstance(image, Image.Image):
+    else:
         name = f"a PIL image ({image.mode}, {image.width}x{image.height})"
         if getattr(image, "filename", ""):
             name += f" of {image.filename!r}"
-    else:
-        raise TypeError(
-            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
-        )
     try:
         if isinstance(image, str):
             image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))

@@ -1,15 +1,16 @@
 """How a pipeline's arguments, its model's settings and the task's defaults make the arguments of `generate()`."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GenerationConfig,
+    GenerationMixin,
     Pipeline,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,6 +34,61 @@ class Stream(IterableDataset):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
+
+
+class CheckedDataset(Dataset):
+    """
+    A data set whose items are checked as they are read.
+
+    Args:
+        items (`Dataset`): The data set.
+        check (`Callable`): As [`checked`] takes it.
+    """
+
+    def __init__(self, items: Dataset, check: Callable[[Any], None]) -> None:
+        self.items = items
+        self.check = check
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, position: int) -> Any:
+        return _checked(self.items[position], position, self.check)
+
+
+def checked(items: Iterable[Any], check: Callable[[Any], None]) -> Iterator[Any]:
+    """
+    The items one by one, checked as they come.
+
+    Args:
+        items (`Iterable`): The items.
+        check (`Callable`): Raises a `TypeError` or `ValueError` where one is none that the pipeline takes.
+
+    Raises:
+        TypeError, ValueError: The error of `check`, which then tells the place of the item.
+    """
+    for position, item in enumerate(items):
+        yield _checked(item, position, check)
+
+
+def _checked(item: Any, position: int, check: Callable[[Any], None]) -> Any:
+    try:
+        check(item)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"At position {position} (counted from 0): {error}") from None
+    return item
+
+
+def as_list(values: Any) -> Any:
+    """
+    The strings or objects of a tuple, a column of pandas or an array of numpy in a list; all else as it is.
+
+    Args:
+        values: Anything.
+    """
+    if isinstance(values, tuple):
+        return list(values)
+    return values.tolist() if getattr(getattr(values, "dtype", None), "kind", None) in ("O", "U") else values
 
 
 def has_no_words(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -76,6 +132,8 @@ class GeneratingPipeline(Pipeline):
     auto_class: ClassVar[type] = AutoModelForSeq2SeqLM
 
     generation_defaults: ClassVar[dict[str, Any]] = {"max_new_tokens": 256}
+    # What configurations of before `generation_config.json` wrote out, whether anybody had wished it or not.
+    old_defaults: ClassVar[dict[str, Any]] = {"max_length": 20, "num_beams": 1}
     # Named as an argument of generate(), but asking for something in the answers.
     answer_params: ClassVar[tuple[str, ...]] = ("output_attentions",)
 
@@ -135,8 +193,9 @@ class GeneratingPipeline(Pipeline):
         Returns:
             `dict`: Arguments of `generate()`.
         """
+        generate_kwargs = with_one_limit(generate_kwargs)
         if "generation_config" not in generate_kwargs:
-            generate_kwargs = {**self._generate_kwargs, **generate_kwargs}
+            generate_kwargs = with_one_limit(self._generate_kwargs) | generate_kwargs
         asked = self.asked_for(generate_kwargs)
         added = {name: value for name, value in self.generation_defaults.items() if asked.get(name) is None}
         if asked.get("max_length") is not None:
@@ -154,14 +213,25 @@ class GeneratingPipeline(Pipeline):
             assistant |= {"tokenizer": self.tokenizer, "assistant_tokenizer": self.assistant_tokenizer}
         generate_kwargs = assistant | generate_kwargs
         config = generate_kwargs.get("generation_config")
+        if self._has_generate_of_its_own():
+            # It hands its arguments on to a part, whose generate() knows nothing of the whole's configuration.
+            settings = asked | added
+            names = {name for name in vars(GenerationConfig()) if name in settings and not name.startswith("_")}
+            config = GenerationConfig(**{name: settings[name] for name in names})
+            generate_kwargs = {name: value for name, value in generate_kwargs.items() if name not in names}
+            return generate_kwargs | {"generation_config": config}
         if config is None:
-            generate_kwargs = generate_kwargs | added
+            generate_kwargs = generate_kwargs | with_one_limit(added)
         else:
             # generate() takes arguments beside a configuration, but warns.
             config = copy.deepcopy(config)
             config.update(**added)
             generate_kwargs = generate_kwargs | {"generation_config": config}
         return with_stated_max_length(generate_kwargs, self.model.generation_config)
+
+    def _has_generate_of_its_own(self) -> bool:
+        """Whether the model is of those (BLIP, BLIP-2, Kosmos-2) whose `generate()` is not that of transformers."""
+        return type(self.model).generate is not GenerationMixin.generate and not hasattr(self.model, "special_tokens")
 
     def sequences_of(
         self, outputs: torch.Tensor | ModelOutput, items: int, generate_kwargs: dict[str, Any]
@@ -206,11 +276,29 @@ class GeneratingPipeline(Pipeline):
         Returns:
             `dict`: Settings of generation by name.
         """
-        asked = {}
+        settings = self.model.generation_config.to_diff_dict()
         if hasattr(self.model, "special_tokens"):  # our models leave them to their configuration
             tokens = self.model.special_tokens(**generate_kwargs)
-            asked = {name: token for name, token in tokens.items() if token is not None}
-        asked |= self.model.generation_config.to_diff_dict()
+            settings = {name: token for name, token in tokens.items() if token is not None} | settings
+        elif settings.get("_from_model_config"):
+            settings = {
+                name: value
+                for name, value in settings.items()
+                if name not in self.old_defaults or value != self.old_defaults[name]
+            }
         if generate_kwargs.get("generation_config") is not None:
-            asked |= generate_kwargs["generation_config"].to_diff_dict()
-        return asked | generate_kwargs
+            settings |= generate_kwargs["generation_config"].to_diff_dict()
+        return settings | generate_kwargs
+
+
+def with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    Arguments of `generate()` in which, where one of the two limits of length is asked for, the other is none, whoever
+    set it.
+
+    Args:
+        generate_kwargs (`dict`): The arguments.
+    """
+    limits = {"max_length", "max_new_tokens"}
+    asked = {name for name in limits if generate_kwargs.get(name) is not None}
+    return dict.fromkeys(limits - asked) | generate_kwargs if asked else generate_kwargs

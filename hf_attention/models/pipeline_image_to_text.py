@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 from transformers import (
     AutoModelForImageTextToText,
     BaseImageProcessor,
@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from .alignment import attention_maps
-from .pictures import layout_of, read_image
-from .pipeline_generating import GeneratingPipeline, Stream, has_no_words
+from .pictures import check_picture, layout_of, read_image
+from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, as_list, checked, has_no_words
 from .regions import ImageRegions
 
 
@@ -112,7 +112,7 @@ class ImageToTextPipeline(GeneratingPipeline):
         Args:
             inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or several of them):
                 A path, an `http(s)` address, an image in base64 or a PIL image; or a list, a tuple, a column of a
-                data set, a generator, another iterable or a torch `Dataset` of them.
+                data set or of pandas, an array of paths, a generator, another iterable or a torch `Dataset` of them.
             generate_kwargs (`dict`, *optional*):
                 Goes to the model's `generate()`, as do arguments that are not named here (`max_new_tokens`,
                 `num_beams`, ...).
@@ -149,15 +149,18 @@ class ImageToTextPipeline(GeneratingPipeline):
             inputs = kwargs.pop("images")
         if inputs is None:
             raise ValueError("image-to-text got no `inputs`: pass an image, or a list of images.")
-        if isinstance(inputs, list | tuple) and not inputs:
-            return []
-        if not isinstance(inputs, str | bytes | list | Mapping | Dataset) and isinstance(inputs, Iterable):
-            if hasattr(inputs, "__array__"):
-                raise TypeError(f"image-to-text takes no {type(inputs).__name__}: make a PIL image of it.")
-            # A data set's column, too, is then decoded image by image.
-            answers = super().__call__(Stream(inputs), **kwargs)
-            return list(answers) if isinstance(inputs, Sequence) else answers
-        return super().__call__(inputs, **kwargs)
+        inputs = as_list(inputs)
+        if isinstance(inputs, list):
+            return super().__call__(list(checked(inputs, check_picture)), **kwargs) if inputs else []
+        if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+            return super().__call__(CheckedDataset(inputs, check_picture), **kwargs)
+        if isinstance(inputs, str | bytes | Mapping) or not isinstance(inputs, Iterable):
+            return super().__call__(inputs, **kwargs)
+        if hasattr(inputs, "__array__"):
+            raise TypeError(f"image-to-text takes no {type(inputs).__name__}: make a PIL image of it.")
+        # A data set's column, too, is then decoded image by image.
+        answers = super().__call__(Stream(checked(inputs, check_picture)), **kwargs)
+        return list(answers) if isinstance(inputs, Sequence) else answers
 
     def preprocess(
         self, image: Any, prompt: str | None = None, timeout: float | None = None, return_regions: bool = False
@@ -181,6 +184,11 @@ class ImageToTextPipeline(GeneratingPipeline):
             if "decoder_input_ids" in inputs and hasattr(self.model, "special_tokens"):
                 # The tokenizer's start token is not the model's where a configuration names none.
                 inputs["decoder_input_ids"][:, 0] = self.model.special_tokens()["decoder_start_token_id"]
+        elif model_type == "blip-2" and self.model.config.image_token_index is not None:
+            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
+            # As its processor: tokens that hold the image's place, then the words.
+            places = torch.full((1, self.model.config.num_query_tokens), self.model.config.image_token_index)
+            inputs["input_ids"] = torch.cat([places, self.tokenizer(prompt, return_tensors="pt").input_ids], 1)
         elif self.model.config.is_encoder_decoder:
             # The tokenizer would close the text, and a decoder begins with a token of its own.
             raise ValueError(f"A {model_type} model takes a `prompt` through its processor: pass `processor=`.")

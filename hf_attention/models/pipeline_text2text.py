@@ -1,7 +1,7 @@
 """The tasks `text2text-generation`, `summarization` and `translation`: a text for a text."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTr
 from transformers.utils import logging
 
 from .alignment import attention_maps
-from .pipeline_generating import GeneratingPipeline, Stream, has_no_words
+from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, checked, has_no_words, with_one_limit
 from .unknown_words import replace_unknown_words
 
 
@@ -90,7 +90,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         if "generation_config" not in self._generate_kwargs:
             known = vars(GenerationConfig())
             parameters = {name: value for name, value in parameters.items() if name in known}
-            self._generate_kwargs = _with_one_limit(parameters) | _with_one_limit(self._generate_kwargs)
+            self._generate_kwargs = with_one_limit(parameters) | with_one_limit(self._generate_kwargs)
 
     def _sanitize_parameters(
         self,
@@ -119,11 +119,10 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         if replace_unknown is not None:
             preprocess_params["return_words"] = replace_unknown
             forward_params["replace_unknown"] = postprocess_params["replace_unknown"] = replace_unknown
-        if return_tensors is not None or return_text is not None:
-            postprocess_params["return_tensors"] = bool(return_tensors)
-            postprocess_params["return_text"] = not return_tensors if return_text is None else return_text
-            if not (postprocess_params["return_tensors"] or postprocess_params["return_text"]):
-                raise ValueError("`return_text=False` leaves nothing to return: add `return_tensors=True`.")
+        if return_tensors is not None:
+            postprocess_params["return_tensors"] = return_tensors
+        if return_text is not None and return_text == bool(return_tensors):
+            logger.warning(f"`return_text={return_text}` has no effect: `return_tensors` says what is returned.")
         if clean_up_tokenization_spaces is not None:
             postprocess_params["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
         return preprocess_params, forward_params, postprocess_params
@@ -139,18 +138,19 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             )
         return tokens[0]
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """
         Writes a text for each source.
 
         Args:
             inputs (`str`, or several):
                 A source; or a list, a tuple, a column of a data set, a generator, another iterable or a torch
-                `Dataset` of sources.
+                `Dataset` of sources. An empty source is answered as any other.
+            args: Have no effect, as in 4.57; it is said.
             return_tensors (`bool`, *optional*, defaults to `False`):
-                Whether to answer with token ids.
-            return_text (`bool`, *optional*, defaults to `not return_tensors`):
-                Whether to answer with text.
+                Whether to answer with token ids in place of text.
+            return_text (`bool`, *optional*):
+                Has no effect, as in 4.57: `return_tensors` decides.
             clean_up_tokenization_spaces (`bool`, *optional*, defaults to `False`):
                 Whether to take out the spaces before English punctuation.
             truncation (`bool` or `str`, *optional*, defaults to `False`):
@@ -187,19 +187,19 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
 
         Raises:
             TypeError: A source is no string; the message tells its place.
-            ValueError: A source is empty or too long, or an argument makes no sense for this model.
+            ValueError: A source is too long, or an argument makes no sense for this model.
         """
         if isinstance(inputs, str):
-            return super().__call__(_checked(inputs), **kwargs)
+            return super().__call__(inputs, *args, **kwargs)
         if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
-            return super().__call__(_CheckedDataset(inputs), **kwargs)
+            return super().__call__(CheckedDataset(inputs, _check_source), *args, **kwargs)
         if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | Mapping):
             raise TypeError(f"A source must be a string, or several in a list, got {type(inputs).__name__}.")
         if not isinstance(inputs, Sized):
-            return super().__call__(Stream(_all_checked(inputs)), **kwargs)
+            return super().__call__(Stream(checked(inputs, _check_source)), *args, **kwargs)
         if len(inputs) == 0:
             return []
-        answers = super().__call__(list(_all_checked(inputs)), **kwargs)
+        answers = super().__call__(list(checked(inputs, _check_source)), *args, **kwargs)
         return [answer for [answer] in answers] if all(len(answer) == 1 for answer in answers) else answers
 
     def preprocess(self, source: str, truncation: bool | str = False, return_words: bool = False) -> BatchEncoding:
@@ -217,6 +217,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         inputs = tokenize(text, **options)
         inputs.pop("token_type_ids", None)
         length = inputs["input_ids"].shape[1]
+        if length == 0:
+            raise ValueError(f"The tokenizer makes no token of the source {text!r}: there is nothing to read.")
         self._check_tokens(inputs["input_ids"])
         if limit is not None and length > limit:
             raise ValueError(
@@ -280,7 +282,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             overrides["suppress_tokens"] = [id for id in self._suppressed_tokens(generate_kwargs) if id != unknown]
         if return_maps or replace_unknown:
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
-        generate_kwargs = self.prepare_generate_kwargs(_with_one_limit(generate_kwargs), **overrides)
+        generate_kwargs = self.prepare_generate_kwargs(generate_kwargs, **overrides)
 
         sources, input_length = model_inputs["input_ids"].shape
         asked = self.asked_for(generate_kwargs)
@@ -316,7 +318,6 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         self,
         model_outputs: dict[str, torch.Tensor],
         return_tensors: bool = False,
-        return_text: bool = True,
         clean_up_tokenization_spaces: bool = False,
         replace_unknown: bool = False,
         return_maps: bool = False,
@@ -324,16 +325,13 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         sequences = model_outputs["sequences"].flatten(0, 1)
         records: list[dict[str, Any]] = []
         for sequence in sequences:
-            record: dict[str, Any] = {}
-            if return_text:
-                record[f"{self.return_name}_text"] = self.tokenizer.decode(
-                    sequence,
-                    skip_special_tokens=True,
-                    clean_up_tokenization_spaces=clean_up_tokenization_spaces,
-                )
             if return_tensors:
-                record[f"{self.return_name}_token_ids"] = sequence
-            records.append(record)
+                records.append({f"{self.return_name}_token_ids": sequence})
+                continue
+            text = self.tokenizer.decode(
+                sequence, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+            )
+            records.append({f"{self.return_name}_text": text})
         if "scores" in model_outputs:
             for record, score in zip(records, model_outputs["scores"].flatten().tolist(), strict=True):
                 record["score"] = score
@@ -345,7 +343,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 length = int(weights.any(-1).sum())  # after the end the rows are zero
                 weights = weights[:length, read].clone()
                 tokens = self._target_tokenizer.convert_ids_to_tokens(generated[:length].tolist())
-                if replace_unknown and return_text:
+                if replace_unknown and not return_tensors:
                     words = model_outputs["source_words"]
                     record[f"{self.return_name}_text"] = self._with_words(tokens, weights, words)
                 if return_maps:
@@ -403,7 +401,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     The name of the task may hold the languages, as in `translation_en_to_de`. Multilingual models (mBART, M2M100,
     NLLB) write the language they are told, by the task's name or by `src_lang` and `tgt_lang`. A model with
     `task_specific_params` for several pairs (T5) goes by the task's name; plain `translation` is the first of them.
-    To a model of one pair the languages make no difference, but those that it is known not to translate are refused.
+    To a model of one pair the languages make no difference. Of languages that a model is known not to have it warns.
     It warns where a translation may have too little room.
 
     Args:
@@ -413,7 +411,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         kwargs: As [`Text2TextGenerationPipeline`]; `src_lang` and `tgt_lang` (`str`) go before the task's name.
 
     Raises:
-        ValueError: Besides those of [`Text2TextGenerationPipeline`], a pair of languages that the model does not have.
+        ValueError: As [`Text2TextGenerationPipeline`].
 
     Example:
 
@@ -438,25 +436,17 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         task: str = "translation",
         **kwargs: Any,
     ) -> None:
-        # What the model is for, as far as it or its tokenizer says; a multilingual model is for many.
-        self._languages: dict[str, str | None] = {"src_lang": None, "tgt_lang": None}
         parameters = getattr(model.config, "task_specific_params", None) or {}
         known = [name for name in parameters if _LANGUAGES.fullmatch(name)]
-        pair = _LANGUAGES.fullmatch(task)
-        if known and not pair:
-            if len(known) > 1:
-                logger.warning(f"The task {task!r} does not say which languages: taking {known[0]!r}.")
+        if known and task == self.task_name:
             task = known[0]
-            pair = _LANGUAGES.fullmatch(task)
-        if known and task not in known:
-            raise ValueError(f"{model.name_or_path!r} is no model for {task!r}, but for {', '.join(known)}.")
-        if known:
-            self._languages = {"src_lang": pair[1], "tgt_lang": pair[2]}
-        elif tokenizer is not None:
-            self._languages = {
-                "src_lang": tokenizer.init_kwargs.get("source_lang"),
-                "tgt_lang": tokenizer.init_kwargs.get("target_lang"),
-            }
+            logger.warning(f"The task {self.task_name!r} does not say which languages: taking {task!r}.")
+        elif known and task not in known:
+            logger.warning(
+                f"The model has parameters for {', '.join(known)}, and none for {task!r}: nothing is put before a "
+                "source, and generation goes by the model's general settings."
+            )
+        pair = _LANGUAGES.fullmatch(task)
         if pair:
             kwargs = {"src_lang": pair[1], "tgt_lang": pair[2]} | kwargs
         super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)
@@ -465,29 +455,30 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         self, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params, forward_params, postprocess_params = super()._sanitize_parameters(**kwargs)
-        for argument, language in (("src_lang", src_lang), ("tgt_lang", tgt_lang)):
-            if language is not None:
-                self._check_language(argument, language)
-                preprocess_params[argument] = language
+        languages = {"src_lang": src_lang, "tgt_lang": tgt_lang}
+        preprocess_params |= {name: language for name, language in languages.items() if language is not None}
         return preprocess_params, forward_params, postprocess_params
 
     def _is_multilingual(self) -> bool:
         return hasattr(self.tokenizer, "_build_translation_inputs")
 
-    def _check_language(self, argument: str, language: str) -> None:
-        """Refuses a code without a token, which the tokenizers themselves take for an unknown word."""
+    def _known_languages(self) -> str:
+        codes = self.tokenizer.all_special_tokens
+        return ", ".join(code.strip("_") for code in codes if re.fullmatch("_*[a-z]{2,}(_[A-Za-z]+)?_*", code))
+
+    def _warn_of_language(self, argument: str, language: str) -> None:
+        """Tells of a code without a token, which tokenizers take for an unknown word, and of another pair's."""
         if self._is_multilingual():
             codes = self.tokenizer.all_special_tokens
             if language not in codes and f"__{language}__" not in codes:
-                known = [code.strip("_") for code in codes if re.fullmatch("_*[a-z]{2,}(_[A-Za-z]+)?_*", code)]
-                raise ValueError(
-                    f"The model does not know the language {argument}={language!r}; it knows {', '.join(known)}."
-                )
+                known = self._known_languages()
+                logger.warning_once(f"The model does not know the language {argument}={language!r}; it knows {known}.")
             return
-        only = self._languages[argument]
-        # Two letters mean one language; a longer code may be a group of languages.
-        if only is not None and len(only) == len(language) == 2 and only != language:
-            raise ValueError(f"This model is for the language {only!r}, got {argument}={language!r}.")
+        # What the model is for, as far as its tokenizer says.
+        only = self.tokenizer.init_kwargs.get({"src_lang": "source_lang", "tgt_lang": "target_lang"}[argument])
+        # Two letters mean one language; a longer code may be a group of languages, and `xx` any.
+        if only is not None and len(only) == len(language) == 2 and language not in (only, "xx", "yy"):
+            logger.warning_once(f"This model is for the language {only!r}, got {argument}={language!r}.")
 
     def preprocess(
         self,
@@ -497,6 +488,10 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         src_lang: str | None = None,
         tgt_lang: str | None = None,
     ) -> BatchEncoding:
+        languages = {"src_lang": src_lang, "tgt_lang": tgt_lang}
+        for argument, language in languages.items():
+            if language is not None:
+                self._warn_of_language(argument, language)
         if not self._is_multilingual():
             return super().preprocess(source, truncation, return_words)
         if src_lang is None or tgt_lang is None:
@@ -504,7 +499,12 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                 f"This model translates between many languages: pass `src_lang` and `tgt_lang`, got {src_lang=} and "
                 f"{tgt_lang=}."
             )
-        return self._tokenize(source, truncation, return_words, src_lang=src_lang, tgt_lang=tgt_lang)
+        try:
+            return self._tokenize(source, truncation, return_words, **languages)
+        except KeyError as error:  # M2M100's tokenizer looks its languages up
+            raise ValueError(
+                f"The model does not know {src_lang=} or {tgt_lang=}; it knows {self._known_languages()}."
+            ) from error
 
     def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
         """As [`Text2TextGenerationPipeline.check_inputs`]."""
@@ -516,35 +516,6 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         return True
 
 
-def _with_one_limit(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Where one of the two limits of length is asked for, the other is none, whoever set it."""
-    limits = {"max_length", "max_new_tokens"}
-    asked = {name for name in limits if generate_kwargs.get(name) is not None}
-    return dict.fromkeys(limits - asked) | generate_kwargs if asked else generate_kwargs
-
-
-def _checked(source: Any, position: int | None = None) -> str:
-    place = "The source" if position is None else f"The source at position {position} (counted from 0)"
+def _check_source(source: Any) -> None:
     if not isinstance(source, str):
-        raise TypeError(f"{place} must be a string, got {type(source).__name__}.")
-    if not source.strip():
-        raise ValueError(f"{place} is {'nothing but white space' if source else 'empty'}: {source!r}.")
-    return source
-
-
-def _all_checked(sources: Iterable[Any]) -> Iterator[str]:
-    for position, source in enumerate(sources):
-        yield _checked(source, position)
-
-
-class _CheckedDataset(Dataset):
-    """A data set of sources whose errors tell the place."""
-
-    def __init__(self, sources: Dataset) -> None:
-        self.sources = sources
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __getitem__(self, position: int) -> str:
-        return _checked(self.sources[position], position)
+        raise TypeError(f"A source must be a string, got {type(source).__name__}.")

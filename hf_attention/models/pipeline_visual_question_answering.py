@@ -1,28 +1,35 @@
 """The `visual-question-answering` task: the answer to a question about a picture."""
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset
 from transformers import (
     AutoModelForVisualQuestionAnswering,
     BaseImageProcessor,
     BatchFeature,
+    GenerationConfig,
+    GenerationMixin,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
 )
 from transformers.pipelines.pt_utils import KeyDataset
+from transformers.utils import logging
 
 from .alignment import attention_maps
-from .pictures import layout_of, read_image
-from .pipeline_generating import GeneratingPipeline, Stream
+from .pictures import check_picture, layout_of, read_image
+from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, as_list, checked
 from .pipeline_image_to_text import find_parts
 from .regions import ImageRegions
 
+
+logger = logging.get_logger(__name__)
 
 FORMS = (
     "an image and a question, one image and a list of questions, a list of images and one question, two lists (every "
@@ -93,6 +100,14 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         )
         self._image_regions = ImageRegions.of(self.model.config, self.image_processor)
 
+    def _known_arguments(self) -> set[str]:
+        """Those of `generate()`. All others are taken, too, as in 4.57."""
+        if not self.model.can_generate():
+            return set()
+        functions = (GenerationMixin.generate, self.model.generate, self.model.forward)
+        names = {name for function in functions for name in inspect.signature(function).parameters}
+        return names | vars(GenerationConfig()).keys()
+
     def _sanitize_parameters(
         self,
         top_k: int | None = None,
@@ -105,20 +120,17 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params = {"padding": padding, "truncation": truncation, "timeout": timeout}
         forward_params = self.generation_params(generate_kwargs, **arguments)
-        # A limit, which only a longer answer would meet, is let pass.
-        unexpected = sorted(forward_params.keys() - {"max_new_tokens"})
-        if unexpected and not self.model.can_generate():
-            raise TypeError(
-                f"visual-question-answering got an unexpected argument `{unexpected[0]}`: a "
-                f"{type(self.model).__name__} does not generate."
+        for name in sorted(forward_params.keys() - self._known_arguments()):
+            logger.warning(
+                f"`{name}={forward_params.pop(name)!r}` has no effect: {type(self.model).__name__} does not know it."
             )
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
         postprocess_params = {}
         if top_k is not None:
-            if not isinstance(top_k, int) or top_k < 1:
-                raise ValueError(f"`top_k` must be a whole number, at least 1, got {top_k!r}.")
+            if not isinstance(top_k, int) or top_k < 0:
+                raise ValueError(f"`top_k` must be a whole number, at least 0, got {top_k!r}.")
             postprocess_params["top_k"] = top_k
         return (
             {name: value for name, value in preprocess_params.items() if value is not None},
@@ -168,13 +180,13 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
 
         Raises:
             TypeError: An image is no image and names none, or a question is no string.
-            ValueError: Image or question is missing, or an image cannot be read.
+            ValueError: Image or question is missing, or an image cannot be read. Of several, the message tells the
+                place.
         """
         if image is None:
             raise ValueError("visual-question-answering got no `image`.")
-        if isinstance(image, os.PathLike):
-            image = os.fspath(image)
-        one_image = isinstance(image, str | Image.Image)
+        image, question = as_list(image), as_list(question)
+        one_image = isinstance(image, str | os.PathLike | Image.Image)
         images = [image] if one_image else image
         if question is None:
             if one_image:
@@ -192,10 +204,14 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             inputs = [{"image": each, "question": asked} for asked in questions for each in images]
             if one_image and isinstance(question, str):
                 inputs = inputs[0]
-        if isinstance(inputs, list) and not inputs:
-            return []
-        is_known = isinstance(inputs, Mapping | list | Dataset) or not isinstance(inputs, Iterable)
-        return super().__call__(inputs if is_known else Stream(inputs), **kwargs)
+        if isinstance(inputs, list):
+            return super().__call__(list(checked(inputs, _check)), **kwargs) if inputs else []
+        if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+            return super().__call__(CheckedDataset(inputs, _check), **kwargs)
+        if isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
+            return super().__call__(Stream(checked(inputs, _check)), **kwargs)
+        _check(inputs)
+        return super().__call__(inputs, **kwargs)
 
     def preprocess(
         self,
@@ -205,13 +221,6 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         timeout: float | None = None,
         return_regions: bool = False,
     ) -> BatchFeature:
-        if not isinstance(inputs, Mapping):
-            raise TypeError(f"visual-question-answering takes {FORMS}; got {_describe(inputs)} without a question.")
-        for name in ("image", "question"):
-            if inputs.get(name) is None:
-                raise ValueError(f"visual-question-answering got no {name!r}, only {sorted(inputs)}.")
-        if not isinstance(inputs["question"], str):
-            raise TypeError(f"A question must be a string, got {_describe(inputs['question'])}.")
         image = read_image(inputs["image"], timeout)
         limit = self._max_question_length()
         options: dict[str, Any] = {"padding": padding, "truncation": truncation}
@@ -225,6 +234,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             )
         features = self.image_processor(images=image, return_tensors="pt", **layout_of(image))
         inputs = BatchFeature({**question, **features}).to(self.dtype)
+        if "pixel_mask" in inputs:
+            # Each picture has a size of its own; a list lets them into one batch as they are.
+            inputs |= {name: [inputs[name]] for name in ("pixel_values", "pixel_mask")}
         if return_regions and self._image_regions is not None:
             regions, grid = self._image_regions(image)
             inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
@@ -248,6 +260,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             )
         model_inputs = dict(model_inputs)
         places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
+        if "pixel_mask" in model_inputs:
+            model_inputs |= {name: _padded(model_inputs[name]) for name in ("pixel_values", "pixel_mask")}
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
@@ -328,6 +342,27 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _check(inputs: Any) -> None:
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"visual-question-answering takes {FORMS}; got {_describe(inputs)} without a question.")
+    for name in ("image", "question"):
+        if inputs.get(name) is None:
+            raise ValueError(f"visual-question-answering got no {name!r}, only {sorted(inputs)}.")
+    check_picture(inputs["image"])
+    if not isinstance(inputs["question"], str):
+        raise TypeError(f"A question must be a string, got {_describe(inputs['question'])}.")
+
+
+def _padded(pictures: list) -> torch.Tensor:
+    """Pictures, or their masks, of several sizes in one batch, with zeros to the right and below."""
+    # One that came alone is in a list, those of a batch are each in a list of their own.
+    pictures = [picture[0] if isinstance(picture, list) else picture for picture in pictures]
+    height, width = (max(picture.shape[side] for picture in pictures) for side in (-2, -1))
+    return torch.cat(
+        [nn.functional.pad(each, (0, width - each.shape[-1], 0, height - each.shape[-2])) for each in pictures]
+    )
 
 
 def _places(model_outputs: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -465,7 +465,13 @@ def answer(folder: str, **trust) -> tuple[dict[str, torch.Tensor], dict[str, lis
     tensors["beam"] = model.generate(**inputs, num_beams=3, max_new_tokens=6)
     records = {
         task: pipeline(task, folder, device="cpu", **trust)(texts, max_new_tokens=6)
-        for task in ("translation", "translation_en_to_de", "summarization", "text2text-generation")
+        for task in (
+            "translation_en_to_de",
+            "translation_xx_to_yy",
+            "translation",
+            "summarization",
+            "text2text-generation",
+        )
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, records
 

@@ -8,9 +8,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from common import tiny_models
+from common.folder_styles import to_old_style
 from common.made import Made
 from datasets import Dataset
 from PIL import Image
@@ -174,7 +176,8 @@ def test_several_images_in_every_form(
     dataset = Dataset.from_dict({"image": list(PICTURES.values())})
     pictures = list(PICTURES.values())
     arguments = {"batch_size": batch_size}
-    for several in (paths, tuple(pictures), [paths[0], *pictures[1:]], dataset["image"]):
+    columns = (pd.Series(paths), pd.Series(pictures), np.array(paths))
+    for several in (paths, tuple(pictures), [paths[0], *pictures[1:]], dataset["image"], *columns):
         answers = foreign(several, **arguments)
         assert isinstance(answers, list)
         assert answers == expected
@@ -298,11 +301,14 @@ def test_file_that_is_no_image_is_named(name: str, foreign: ImageToTextPipeline,
             foreign(inputs)
 
 
-@pytest.mark.parametrize("item", [3, b"bytes", {"bytes": b""}, [PICTURES["circle"]]])
+@pytest.mark.parametrize("item", [None, 3, b"bytes", {"bytes": b""}, [PICTURES["circle"]]])
 def test_item_that_is_no_image_is_named(item, foreign: ImageToTextPipeline) -> None:
+    items = [PICTURES["circle"], item]
+    dataset = KeyDataset([{"image": each} for each in items], "image")
     for batch_size in (1, 2):
-        with pytest.raises(TypeError, match=f"got {type(item).__name__}"):
-            foreign([PICTURES["circle"], item], batch_size=batch_size)
+        for inputs in (items, tuple(items), iter(items), dataset):
+            with pytest.raises(TypeError, match=f"At position 1 .* got {type(item).__name__}"):
+                list(foreign(inputs, batch_size=batch_size))
 
 
 def test_array_is_refused(foreign: ImageToTextPipeline) -> None:
@@ -483,3 +489,45 @@ def test_saved_pipeline_loads_again(name: str, folders: dict[str, Path], tmp_pat
     assert after(PICTURES["waves"]) == before(PICTURES["waves"])
     if name != "captioner":
         assert "custom_pipelines" not in json.loads((tmp_path / "config.json").read_text())
+
+
+# Settings of generation in a checkpoint
+
+
+@pytest.mark.parametrize("name", tiny_models.MODELS)
+def test_old_defaults_are_no_wish(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """As configurations of before generation_config.json wrote them out; and saved again by this transformers."""
+    folder = to_old_style(shutil.copytree(folders[name], tmp_path / "old"))
+    captioner = pipeline("image-to-text", model=str(folder), device="cpu")
+    captioner.save_pretrained(tmp_path / "again")
+    for made in (captioner, pipeline("image-to-text", model=str(tmp_path / "again"), device="cpu")):
+        asked = made.prepare_generate_kwargs({})
+        assert getattr(asked.get("generation_config"), "max_new_tokens", asked.get("max_new_tokens")) == 256
+
+
+@pytest.mark.parametrize("name", ["blip", "git"])
+def test_generation_configuration_of_the_checkpoint_holds(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """Also of a model whose `generate()` hands its arguments on to a part's."""
+    folder = shutil.copytree(folders[name], tmp_path / "model")
+    wished = {"max_length": 9, "num_beams": 3, "repetition_penalty": 3.0}
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wished))
+    captioner = pipeline("image-to-text", model=str(folder), device="cpu")
+    for picture in PICTURES.values():
+        pixels = captioner.image_processor(picture, return_tensors="pt").pixel_values
+        tokens = captioner.model.generate(pixel_values=pixels, **wished)
+        [answer] = captioner(picture)
+        assert answer["generated_text"] == captioner.tokenizer.decode(tokens[0], skip_special_tokens=True)
+        tokens = captioner.model.generate(pixel_values=pixels, **wished | {"max_length": None, "max_new_tokens": 3})
+        [answer] = captioner(picture, max_new_tokens=3)
+        assert answer["generated_text"] == captioner.tokenizer.decode(tokens[0], skip_special_tokens=True)
+
+
+def test_blip_without_padding(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["blip"], tmp_path / "blip")
+    (folder / "generation_config.json").unlink()
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["text_config"]["pad_token_id"] = None
+    path.write_text(json.dumps(config))
+    assert pipeline("image-to-text", model=str(folder), device="cpu")(PICTURES["circle"], max_new_tokens=3)

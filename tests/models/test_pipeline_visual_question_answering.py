@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from common import tiny_models, tiny_vqa_models
@@ -222,7 +223,6 @@ def test_what_is_missing_is_named(answering: VisualQuestionAnsweringPipeline) ->
         ([PICTURES[0], 3], ["what"]),
         (PICTURES[0], ["what", 3]),
         (PICTURES[0], 3),
-        (PICTURES[0], ("what", "how")),
         ([{"image": PICTURES[0], "question": "what"}], "how"),
         (3, "what"),
         (np.zeros((8, 8, 3)), "what"),
@@ -235,12 +235,46 @@ def test_lists_of_other_things_are_refused(
         answering(image, question)
 
 
-def test_bad_arguments(answering: VisualQuestionAnsweringPipeline, vilt: VisualQuestionAnsweringPipeline) -> None:
-    for top_k in (0, 2.0, "2"):
+def test_pictures_of_several_sizes_in_a_batch(vilt: VisualQuestionAnsweringPipeline) -> None:
+    asked = [{"image": image, "question": question} for image in PICTURES for question in QUESTIONS]
+    assert len({image.size for image in PICTURES}) > 1
+    alone = [vilt(each, top_k=99) for each in asked]
+    for one, other in zip(alone, vilt(asked, batch_size=4, top_k=99), strict=True):
+        assert [record["answer"] for record in one] == [record["answer"] for record in other]
+        np.testing.assert_allclose([each["score"] for each in one], [each["score"] for each in other], atol=1e-6)
+
+
+def test_a_bad_item_is_told_by_its_place(answering: VisualQuestionAnsweringPipeline) -> None:
+    good = {"image": PICTURES[0], "question": "what"}
+    for bad, message in (
+        ({"image": None, "question": "what"}, "got no 'image'"),
+        ({"image": PICTURES[0]}, "got no 'question'"),
+        ({"image": 3, "question": "what"}, "An image must be"),
+        (None, "takes an image and a question"),
+    ):
+        for inputs in ([good, bad], (good, bad), iter([good, bad])):
+            with pytest.raises((TypeError, ValueError), match=f"At position 1 .*{message}"):
+                list(answering(inputs))
+
+
+def test_columns_of_pandas_and_arrays(answering: VisualQuestionAnsweringPipeline, tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.png") for number in range(2)]
+    for path, picture in zip(paths, PICTURES, strict=False):
+        picture.save(path)
+    expected = answering(paths, ["what", "where"])
+    for of in (tuple, pd.Series, np.array):
+        assert answering(of(paths), of(["what", "where"])) == expected
+
+
+def test_bad_arguments(
+    answering: VisualQuestionAnsweringPipeline, vilt: VisualQuestionAnsweringPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    for top_k in (-1, 2.0, "2"):
         with pytest.raises(ValueError, match="top_k"):
             answering(PICTURES[0], "what", top_k=top_k)
-    with pytest.raises(TypeError, match="unexpected"):
-        answering(PICTURES[0], "what", topk=2)
+    assert answering(PICTURES[0], "what", top_k=0) == []
+    assert len(answering(PICTURES[0], "what", topk=2)) == min(5, answering.model.config.num_labels)
+    assert "`topk=2` has no effect" in caplog.text
     with pytest.raises(ValueError, match="no such file"):
         answering("missing.png", "what")
     with pytest.raises(TypeError, match="question must be a string"):

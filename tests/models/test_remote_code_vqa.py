@@ -32,7 +32,9 @@ else:
         raise AssertionError("a checkpoint of the other head was loaded")
     except ValueError:
         pass
-vqa = pipeline("visual-question-answering", folder, device="cpu", trust_remote_code=True)
+for task in ("vqa", "visual-question-answering"):
+    vqa = pipeline(task, folder, device="cpu", trust_remote_code=True)
+assert type(pipeline(model=folder, trust_remote_code=True)) is type(vqa)  # its one task
 records = vqa(image=image, question=question, output_attentions=True)
 records = [
     {"answer": each["answer"], "score": each.get("score"), "attentions": each["attentions"].tolist()}
