@@ -11,7 +11,7 @@ from transformers import GenerationConfig, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from common.picture_bench import Bench, Call
-from common.tiny_image_to_text_models import MODELS
+from common.tiny_image_to_text_models import MODELS, UNPROMPTED
 
 
 SHORT = {"max_new_tokens": 5}
@@ -125,3 +125,13 @@ WHAT_GOES_IN: dict[str, Call] = {
     "no image processor": lambda on: on.make(image_processor=None)(on.picture, **SHORT),
     "no task": lambda on: pipeline(model=str(on.folder), device="cpu")(on.picture, **SHORT),
 }
+
+
+def asked(name: str, style: str) -> dict[str, Call]:
+    """What is asked of a family in a style of folder."""
+    calls = dict(WHAT_IT_WRITES)
+    if name in UNPROMPTED:
+        calls |= HOW_IT_GENERATES
+    if (name, style) == ("vision-encoder-decoder", "new"):
+        calls |= WHAT_GOES_IN
+    return calls
