@@ -57,6 +57,11 @@ def test_generate(tmp_path: Path) -> None:
     assert len(run(tmp_path / "numbers.json", "generate", *arguments, *TINY)) == 8
 
 
+def test_pipelines(tmp_path: Path) -> None:
+    sizes = ["--batches", "1", "2", "--tokens=3", "--size=32", "--layers=1"]
+    assert len(run(tmp_path / "numbers.json", "pipelines", *sizes)) == 12
+
+
 def test_train_seq2seq(sentences: str, tmp_path: Path) -> None:
     sizes = ["--vocab_size=270", "--hidden_size=12", "--encoder_hidden_size=6"]
     languages = ["--source_lang=en", f"--target_lang={TOY_LANGUAGE}"]

@@ -213,13 +213,14 @@ class GeneratingPipeline(Pipeline):
             assistant |= {"tokenizer": self.tokenizer, "assistant_tokenizer": self.assistant_tokenizer}
         generate_kwargs = assistant | generate_kwargs
         config = generate_kwargs.get("generation_config")
-        if self._has_generate_of_its_own():
-            # It hands its arguments on to a part, whose generate() knows nothing of the whole's configuration.
-            settings = asked | added
-            names = {name for name in vars(GenerationConfig()) if name in settings and not name.startswith("_")}
-            config = GenerationConfig(**{name: settings[name] for name in names})
-            generate_kwargs = {name: value for name, value in generate_kwargs.items() if name not in names}
-            return generate_kwargs | {"generation_config": config}
+        if type(self.model).generate is not GenerationMixin.generate and not hasattr(self.model, "special_tokens"):
+            # It (BLIP, BLIP-2, Kosmos-2) hands its arguments on to a part, whose generate() knows nothing of the
+            # whole's configuration; but BLIP names two tokens itself.
+            own = {"eos_token_id", "pad_token_id"} if self.model.config.model_type == "blip" else set()
+            names = vars(GenerationConfig()).keys() - (own - generate_kwargs.keys())
+            settings = {name: value for name, value in (asked | with_one_limit(added)).items() if name in names}
+            generate_kwargs = {name: value for name, value in generate_kwargs.items() if name != "generation_config"}
+            return generate_kwargs | {name: value for name, value in settings.items() if not name.startswith("_")}
         if config is None:
             generate_kwargs = generate_kwargs | with_one_limit(added)
         else:
@@ -228,10 +229,6 @@ class GeneratingPipeline(Pipeline):
             config.update(**added)
             generate_kwargs = generate_kwargs | {"generation_config": config}
         return with_stated_max_length(generate_kwargs, self.model.generation_config)
-
-    def _has_generate_of_its_own(self) -> bool:
-        """Whether the model is of those (BLIP, BLIP-2, Kosmos-2) whose `generate()` is not that of transformers."""
-        return type(self.model).generate is not GenerationMixin.generate and not hasattr(self.model, "special_tokens")
 
     def sequences_of(
         self, outputs: torch.Tensor | ModelOutput, items: int, generate_kwargs: dict[str, Any]
