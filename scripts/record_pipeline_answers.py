@@ -39,10 +39,15 @@ from common import (  # noqa: E402
 from common.folder_styles import STYLES  # noqa: E402
 from common.picture_bench import Bench, Call, answer  # noqa: E402
 from common.tiny_models import TinyModel  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
 
 
 def record_pictures(
-    task: str, models: dict[str, TinyModel], asked: Callable[[str, str], dict[str, Call]], folder: Path, **arguments: Any
+    task: str,
+    models: dict[str, TinyModel],
+    asked: Callable[[str, str], dict[str, Call]],
+    folder: Path,
+    **arguments: Any,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns what the pipelines answer as family → style of folder → call."""
     answers: dict[str, dict[str, dict[str, Any]]] = {}
@@ -84,6 +89,12 @@ RECORDERS = {
 }
 
 
+FAMILIES = {
+    "image_to_text": getattr(modeling_auto, "MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES", ()),
+    "visual_question_answering": modeling_auto.MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
+}
+
+
 def main() -> None:
     if not transformers.__version__.startswith("4.57."):
         sys.exit(f"This records the answers of transformers 4.57; here is {transformers.__version__}.")
@@ -91,6 +102,8 @@ def main() -> None:
     for name in sys.argv[1:] or RECORDERS:
         with tempfile.TemporaryDirectory() as folder:
             recorded = {"transformers": transformers.__version__, "answers": RECORDERS[name](Path(folder))}
+        if name in FAMILIES:
+            recorded["families"] = list(FAMILIES[name])
         path = TESTS / "recorded" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(recorded, ensure_ascii=False, separators=(",", ":")) + "\n")

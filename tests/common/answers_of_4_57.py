@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((Path(__file__).parents[1] / "recorded" / f"{name}.json").read_text())
+
+
 def recorded(name: str) -> dict[str, Any]:
     """Its answers to a task's calls: family → style of folder → call."""
-    path = Path(__file__).parents[1] / "recorded" / f"{name}.json"
-    return json.loads(path.read_text())["answers"]
+    return _read(name)["answers"]
+
+
+def families(name: str) -> list[str]:
+    """All the types of model that it knew for a task."""
+    return _read(name)["families"]
 
 
 def is_same(answer: Any, expected: Any) -> bool:

@@ -14,7 +14,6 @@ from transformers import (
     BlipForConditionalGeneration,
     ChameleonConfig,
     ChameleonForConditionalGeneration,
-    CLIPVisionConfig,
     GitConfig,
     GitForCausalLM,
     GPT2Config,
@@ -24,11 +23,10 @@ from transformers import (
     Idefics3ForConditionalGeneration,
     InstructBlipConfig,
     InstructBlipForConditionalGeneration,
-    Kosmos2Config,
-    Kosmos2ForConditionalGeneration,
     Kosmos2_5Config,
     Kosmos2_5ForConditionalGeneration,
-    LlamaConfig,
+    Kosmos2Config,
+    Kosmos2ForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaNextConfig,
@@ -181,7 +179,9 @@ def make_pix2struct() -> PreTrainedModel:
     return model
 
 
-def make_querying(model_class: type[PreTrainedModel], config_class: type[PretrainedConfig], text: dict) -> PreTrainedModel:
+def make_querying(
+    model_class: type[PreTrainedModel], config_class: type[PretrainedConfig], text: dict
+) -> PreTrainedModel:
     """A model whose queries read the picture for a language model: BLIP-2 and its kin."""
     config = config_class(
         vision_config=VISION, qformer_config=BERT, text_config=text, num_query_tokens=QUERIES, image_token_index=IMAGE
@@ -257,9 +257,7 @@ def make_chameleon() -> PreTrainedModel:
         "num_res_blocks": 1,
     }
     text = {name: value for name, value in LLAMA.items() if name not in ("model_type", "vocab_size")}
-    config = ChameleonConfig(
-        vocab_size=VOCABULARY + 8, vocabulary_map=tokens | pictures, vq_config=codes, **text
-    )
+    config = ChameleonConfig(vocab_size=VOCABULARY + 8, vocabulary_map=tokens | pictures, vq_config=codes, **text)
     return ChameleonForConditionalGeneration(config)
 
 

@@ -32,7 +32,9 @@ def long(on: Bench) -> str:
 
 
 def pairs(on: Bench) -> list[dict[str, Any]]:
-    return [{"image": picture, "question": question} for picture, question in zip(on.pictures, questions(on))]
+    return [
+        {"image": picture, "question": question} for picture, question in zip(on.pictures, questions(on), strict=False)
+    ]
 
 
 # Of every family.
