@@ -1,6 +1,7 @@
 """Which rectangle of the original image each region covers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from .backbones import grid_shape, infer_features, patch_size
 # Below so many pixels a side, too few of them lie away from the edges to measure by; above, time is lost.
 _SHORTEST_PROBE = 64
 _LARGEST_PROBE = 4_000_000
+# Larger images are measured by small ones of their shape, whose shorter side is about so long.
+_LARGE = 500_000
+_SMALL_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class ImageRegions:
     Tells where the regions of images lie, for one model and its image processor.
 
     What the image processor does is measured and not read off its settings: it is given ramps of grey of the image's
-    size. So whatever resizes, crops and pads along the axes is understood, in whole pixels, and anything else refused.
+    size, or smaller ones of its shape. So whatever resizes, crops and pads along the axes is understood, in whole pixels, and anything else refused.
 
     Args:
         config (`PreTrainedConfig`):
@@ -154,6 +158,26 @@ def measure_placement(image_processor: BaseImageProcessor, image_size: tuple[int
     width, height = image_size
     if width < 1 or height < 1:
         raise ValueError(f"`image_size` must be (width, height) of at least one pixel, got {image_size}.")
+    if width * height > _LARGE:
+        small = _small_image_of_the_shape(width, height)
+        if 4 * small[0] * small[1] <= min(width * height, _LARGEST_PROBE):
+            placement = _measure(image_processor, small)
+            twice = _measure(image_processor, (2 * small[0], 2 * small[1]))
+            # Where the size of an image makes no difference, but only its shape, the large one lies there too.
+            if replace(twice, image_size=small) == placement:
+                return replace(placement, image_size=image_size)
+    return _measure(image_processor, image_size)
+
+
+def _small_image_of_the_shape(width: int, height: int) -> tuple[int, int]:
+    ratio = Fraction(max(width, height), min(width, height)).limit_denominator(_SMALL_SIDE)
+    times = _SMALL_SIDE // ratio.denominator
+    longer, shorter = ratio.numerator * times, ratio.denominator * times
+    return (longer, shorter) if width > height else (shorter, longer)
+
+
+def _measure(image_processor: BaseImageProcessor, image_size: tuple[int, int]) -> Placement:
+    width, height = image_size
     across = down = -(-_SHORTEST_PROBE // min(image_size))
     if across * down * width * height > _LARGEST_PROBE:  # a thin one: its short side alone
         across, down = -(-_SHORTEST_PROBE // width), -(-_SHORTEST_PROBE // height)

@@ -80,6 +80,31 @@ def test_where_an_image_lies(image_processor, size, expected):
     assert measure_placement(image_processor, size) == expected
 
 
+@pytest.mark.parametrize(
+    ("image_processor", "size", "expected"),
+    [
+        (STRAIGHT, (8000, 6000), Placement((8000, 6000), (64, 64), (0, 0), (64, 64))),
+        # 64 * 4001 / 2999 = 85.4, and 80 * 4032 / 3024 = 106.7.
+        (CROPPED, (4001, 2999), Placement((4001, 2999), (64, 64), (-10, 0), (85, 64))),
+        (CROPPED_ALL_ROUND, (3024, 4032), Placement((3024, 4032), (64, 64), (-8, -21), (80, 106))),
+        (PADDED, (12000, 9000), Placement((12000, 9000), (64, 96), (0, 0), (64, 48))),
+        # What is not resized lies where its own size says.
+        (PADDED_ALL_ROUND, (900, 800), Placement((900, 800), (64, 96), (-402, -368), (900, 800))),
+    ],
+)
+def test_where_a_large_image_lies(image_processor, size, expected, monkeypatch):
+    read = []
+    call = type(image_processor).__call__
+
+    def recording(self, images, **kwargs):
+        read.append(images.width * images.height)
+        return call(self, images, **kwargs)
+
+    monkeypatch.setattr(type(image_processor), "__call__", recording)
+    assert measure_placement(image_processor, size) == expected
+    assert image_processor is PADDED_ALL_ROUND or max(read) <= 1_000_000
+
+
 @pytest.mark.parametrize("resample", [Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
 def test_every_resampling(resample):
     image_processor = pillow_image_processor("CLIPImageProcessor")(

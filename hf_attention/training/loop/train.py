@@ -191,6 +191,11 @@ def train(
     else:
         batches = SizedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
+    if arguments.lr_scheduler_type == "polynomial" and arguments.warmup_steps >= total_steps:
+        raise ValueError(
+            "`warmup_steps` must be fewer than the run's with `lr_scheduler_type` 'polynomial', got "
+            f"{arguments.warmup_steps} of {total_steps}."
+        )
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
     config = getattr(model, "config", None)
@@ -233,7 +238,7 @@ def train(
                         save_checkpoint()
                     _leave(accelerator, checkpoints, stop)
                 loss = _accumulate(objective, model, shares, max(items, 1), accelerator)
-                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm))
+                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm or math.inf))
                 # With fp16 the scaler itself skips steps whose gradient overflows.
                 if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
                     raise FloatingPointError(

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -200,6 +200,26 @@ class HubPublisher:
             self._push = self._executor.submit(push_folder, snapshot, self.name, "Training in progress")
 
         return save_and_push
+
+    def check(self, card: ModelCard) -> None:
+        """
+        Asks the Hub whether it would take a card; it refuses a push whose card it does not take.
+
+        Args:
+            card (`ModelCard`):
+                The card.
+
+        Raises:
+            HubError: If it would not, or cannot be asked.
+        """
+        if self.name is None:
+            return
+        try:
+            try_again(card.validate)
+        except ValueError as error:
+            raise HubError(f"The Hub does not take the model card of this run: {error}") from error
+        except (HTTPError, OSError) as error:
+            raise HubError(_explained(error, self.name)) from error
 
     def finish(self) -> str | None:
         """

@@ -448,3 +448,13 @@ def test_a_name_without_rights_is_refused_before_the_training(hub: Hub, client: 
     assert not any("pairs" in request for request in hub.requests)  # it came before the data
     with pytest.raises(ValueError, match="`hub_model_id` needs `push_to_hub`"):
         client(run_script, "train_seq2seq", *arguments)
+
+
+def test_a_card_that_the_hub_does_not_take_is_found_before_the_training(
+    hub: Hub, client: Callable, tmp_path: Path
+) -> None:
+    client(push_sentences, "me/pairs")
+    arguments = command_line(**SMALL, output_dir=tmp_path / "run", license="")
+    with pytest.raises(HubError, match='The Hub does not take the model card of this run: .*"license.*must be set'):
+        client(run_script, "train_seq2seq", *arguments, "--push_to_hub")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
