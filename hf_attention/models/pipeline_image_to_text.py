@@ -120,6 +120,8 @@ class ImageToTextPipeline(GeneratingPipeline):
                 `num_beams`, ...).
             prompt (`str`, *optional*):
                 How the text begins, for models that can go on from there; for Pix2Struct the header of the picture.
+                A model that reads the image among the words (LLaVA and its kin) reads it at `<image>`, or whatever
+                its token is, or before the prompt where that is not in it.
             timeout (`float`, *optional*):
                 Seconds to wait for an image from the web. By default for ever.
             output_attentions (`bool`, *optional*, defaults to `False`):
