@@ -17,7 +17,7 @@ from ..seeing.html import View, look_html, picture_view, sentence_view
 # What a visitor may ask of the machine.
 MAX_BEAMS = 8
 MAX_CHARACTERS = {"question": 300, "sentence": 2000}
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 25_000_000
 MAX_PROPORTION = 20  # image processors enlarge the shorter side to some hundred pixels
 # Those that a browser shows. Among the others that Pillow knows are some for which it starts a program.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "WEBP")
