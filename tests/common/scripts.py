@@ -31,7 +31,7 @@ def command_line(**values: object) -> list[str]:
 
 
 def run_script(name: str, *arguments: object, **values: object) -> None:
-    """Runs a script with these words behind its name, and these options; what it makes to be pushed names no folder."""
+    """Runs a script with these words and options; what it makes to be pushed names no folder."""
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), *command_line(**values)])
