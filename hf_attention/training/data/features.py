@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
-from ...models.pictures import as_rgb
+from ...models.pictures import layout_of
 from .reading import read_image
 
 
@@ -81,8 +81,8 @@ def stored_region_features(
                 disable=not show_progress,
             ):
                 rows = range(start, min(start + batch_size, len(dataset)))
-                images = [as_rgb(read_image(dataset, row, image_column)) for row in rows]
-                pixel_values = image_processor(images=images, return_tensors="pt")["pixel_values"]
+                images = [read_image(dataset, row, image_column) for row in rows]
+                pixel_values = image_processor(images=images, return_tensors="pt", **layout_of(images))["pixel_values"]
                 if mirrored:
                     pixel_values = pixel_values.flip(-1)
                 pixel_values = pixel_values.to(device, dtype, memory_format=torch.channels_last)
