@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -170,24 +170,15 @@ def test_one_at_a_time_and_few_that_wait(running_page: RunningPage, monkeypatch:
         name, values = [("caption", [None, 1]), ("ask", [None, "", 1]), ("translate", ["", 1])][number % 3]
         return running_page.ask(name, *values)
 
-    with ThreadPoolExecutor(3 * MAX_WAITING) as pool:
+    with futures.ThreadPoolExecutor(3 * MAX_WAITING) as pool:
         answers = [pool.submit(ask, number) for number in range(2 * MAX_WAITING)]
-        told = [each for each in answers if _done_before(each, wait)]
+        told = futures.wait(answers, timeout=3).done  # while the first is still at work
         wait.set()
         answers = [each.result() for each in answers]
     assert len(told) >= MAX_WAITING - 2
     assert all("full" in each.result() for each in told), [each.result() for each in told]
     assert answers.count("done") in (MAX_WAITING, MAX_WAITING + 1)
     assert max(most) == 1
-
-
-def _done_before(future, wait: threading.Event) -> bool:
-    """Whether it is answered while the first request is still at work."""
-    try:
-        future.result(2)
-    except TimeoutError:
-        return False
-    return not wait.is_set()
 
 
 @pytest.mark.parametrize(
