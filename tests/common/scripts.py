@@ -31,11 +31,18 @@ def command_line(**values: object) -> list[str]:
 
 
 def run_script(name: str, *arguments: object, **values: object) -> None:
-    """Runs a script with these words behind its name, and these options."""
+    """Runs a script with these words and options; what it makes to be pushed names no folder."""
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), *command_line(**values)])
         load_script(name).main()
+    if "output_dir" in values:
+        paths = [Path(value) for value in (*arguments, *values.values()) if isinstance(value, str | Path)]
+        folders = {str(path.parent).encode() for path in paths if path.is_absolute()}
+        for file in Path(values["output_dir"]).glob("[!.]*"):
+            if file.is_file():
+                content = file.read_bytes()
+                assert not any(folder in content for folder in folders), f"{file.name} names a folder"
 
 
 def log(output_dir: Path) -> list[dict]:

@@ -32,6 +32,19 @@ Result = TypeVar("Result")
 IGNORED = ("*/*", ".*")
 WAITS = (1, 2, 4, 8)  # seconds before each new try
 _SNAPSHOT = ".hub_snapshot"
+# What has nothing to do with the rights of the token.
+REFUSALS = {
+    400: "the Hub refuses what was sent",
+    402: "the Hub asks for a payment",
+    408: "the Hub waited too long for what was sent",
+    409: "something else is being written to it at the same time; push it later",
+    410: "the Hub has no such thing any more",
+    412: "it has changed since this push began; push it later",
+    413: "it is larger than the Hub takes",
+    422: "the Hub refuses what was sent",
+    429: "the Hub has had too many requests; wait, then push it later",
+}
+_OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class HubError(RuntimeError):
@@ -262,8 +275,8 @@ def _link(source: str, target: str) -> Any:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
-    return not isinstance(error, OfflineModeIsEnabled | LocalTokenNotFoundError | FileNotFoundError)
+        return error.response.status_code >= 500 or error.response.status_code in (408, 409, 412, 429)
+    return not isinstance(error, (OfflineModeIsEnabled, LocalTokenNotFoundError, *_OF_THIS_MACHINE))
 
 
 def _first_line(error: Exception) -> str:
@@ -279,6 +292,10 @@ def _explained(error: Exception, name: str) -> str:
         return "The Hub needs a valid token with the right to write: run `hf auth login`, or set HF_TOKEN."
     if isinstance(error, OfflineModeIsEnabled):
         return f"Nothing can be pushed to {name!r} while HF_HUB_OFFLINE is set."
+    if status in REFUSALS:
+        return f"{name!r} cannot be pushed: {REFUSALS[status]} ({status}: {_first_line(error)})."
+    if isinstance(error, _OF_THIS_MACHINE) and status is None:
+        return f"{name!r} cannot be pushed: a file cannot be read here ({_first_line(error)})."
     if status is not None and status < 500:
         return f"{name!r} on the Hub cannot be written to with this token ({status}): {_first_line(error)}"
     return f"{name!r} cannot be pushed: the Hub cannot be reached or is out of order ({_first_line(error)})."
