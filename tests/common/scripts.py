@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,13 @@ def run_script(name: str, *arguments: object, **values: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments), *command_line(**values)])
         load_script(name).main()
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """The environment of a process that is to run this checkout, on one thread, and may import what tests share."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests.parent), str(tests)])
+    return os.environ | {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | more
 
 
 def log(output_dir: Path) -> list[dict]:

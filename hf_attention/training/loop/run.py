@@ -1,20 +1,22 @@
 """What every training script does around the training: the folder of the run, its tokenizer, its end."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from ..data.tokenization import tokenizer_of_run
+from ..data.tokenization import TOKENIZER_FOLDER, tokenizer_of_run
+from ..files import replace_files
 from ..publish.arguments import HubArguments
 from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import write_results
 from .arguments import LoopArguments
-from .checkpoints import find_checkpoint, prepare_output_dir
+from .checkpoints import prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
 
@@ -37,7 +39,7 @@ class Run:
 
     Raises:
         HubError: If the Hub cannot be written to.
-        ValueError: If another run lies in the folder, or there is no checkpoint to resume from.
+        ValueError: If another run lies in the folder, or there is no whole checkpoint to resume from.
     """
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
@@ -48,15 +50,19 @@ class Run:
         is_main = self.accelerator.is_main_process
         if is_main:
             prepare_output_dir(loop_args)
+        self.accelerator.wait_for_everyone()
         self._hub = HubPublisher(hub_args, self.output_dir, is_main and not loop_args.dry_run)
         set_seed(loop_args.seed)
 
     def tokenizer(self, make: Callable[[], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
         """The run's one tokenizer, see [`~hf_attention.training.data.tokenization.tokenizer_of_run`]."""
-        resumed_from = None
-        if self.loop_args.resume_from_checkpoint is not None:
-            resumed_from = find_checkpoint(self.loop_args).absolute().parent
-        return tokenizer_of_run(make, self.output_dir, resumed_from, self.accelerator)
+        resumes = self.loop_args.resume_from_checkpoint is not None
+        if resumes and not (self.output_dir / TOKENIZER_FOLDER).is_dir():
+            raise ValueError(
+                f"`resume_from_checkpoint` is {self.loop_args.resume_from_checkpoint!r}, of a run that made no "
+                "tokenizer but took that of a trained model: give its `model_name_or_path` again."
+            )
+        return tokenizer_of_run(make, self.output_dir, resumes, self.accelerator)
 
     def saving(
         self, processor: PreTrainedTokenizerFast | ProcessorMixin
@@ -65,12 +71,7 @@ class Run:
         What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
         `hub_strategy="every_save"` it also pushes them, in the background.
         """
-
-        def save(model: PreTrainedModel, folder: str | Path) -> None:
-            model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-
-        return self._hub.pushing(save)
+        return self._hub.pushing(partial(_save, processor))
 
     def best_model(self, result: TrainingResult, model_class: type[AnyModel]) -> AnyModel:
         """The best model of the training, in evaluation mode, on this process's device."""
@@ -106,8 +107,7 @@ class Run:
             HubError: If it could not be pushed; the folder is whole.
         """
         if self.accelerator.is_main_process:
-            model.save_pretrained(self.output_dir)
-            processor.save_pretrained(self.output_dir)
+            replace_files(self.output_dir, partial(_save, processor, model))
             facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
             write_results(self.output_dir, facts | results)
             picture = None
@@ -119,3 +119,8 @@ class Run:
                 write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
             self._hub.finish()
         self.accelerator.end_training()
+
+
+def _save(processor: PreTrainedTokenizerFast | ProcessorMixin, model: PreTrainedModel, folder: str | Path) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
