@@ -8,7 +8,7 @@ Hidden files and folders, such as checkpoints, stay here.
 """
 
 if __name__ == "__main__":  # first of all
-    from ending import end_in_one_line
+    from doors.ending import end_in_one_line
 
     end_in_one_line()
 

@@ -315,6 +315,7 @@ class _Validation:
             if self.accelerator.is_main_process and state.epoch in dict(state.candidates):
                 save_candidate(model, self.folder, state.epoch)
                 keep_candidates(self.folder, [epoch for epoch, _ in state.candidates])
+        self.accelerator.wait_for_everyone()  # the others may read what the main process has written
         return metrics
 
     def average(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
@@ -327,6 +328,7 @@ class _Validation:
         if self._is_better(metrics, state.best_metrics):
             state.averaged_epochs, state.best_metrics = epochs, metrics
             self._keep(model)
+        self.accelerator.wait_for_everyone()
 
     def _metrics(self, model: PreTrainedModel, state: TrainingState, log: Log, about: dict) -> dict[str, float]:
         started = time.perf_counter()
