@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from .tiny_tasks import TinyTask
+from .tiny_tasks import Ended, TinyTask
 from .verdict import Outcome, Verdict, last_line, of_process
 
 
@@ -34,7 +34,8 @@ def test_damaged_checkpoint(task: TinyTask, verdict: Verdict) -> None:
     assert task.run(task.folder / "two", save_total_limit=2).code == 0
     two, task.whole = task.whole, task.folder / "two"
     newest = max(task.whole.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])).name
-    files = [path.relative_to(task.whole) for path in sorted((task.whole / newest).rglob("*")) if path.is_file()]
+    files = [path.relative_to(task.whole) for path in sorted((task.whole / newest).rglob("*.*"))]
+    files = [file for file in files if file.suffix != ".py"]
     for file in files:
         way = numbers.choice(list(WAYS))
         WAYS[way](task.copy_of_whole(output_dir) / file)
@@ -51,7 +52,8 @@ def test_damaged_folder(task: TinyTask, verdict: Verdict) -> None:
     """What lies beside the checkpoint comes from it, or is made again."""
     numbers = random.Random(task.task)
     output_dir = task.folder / "damaged"
-    beside = [path for path in sorted(task.whole.rglob("*")) if path.is_file() and "checkpoint-" not in str(path)]
+    files = (path for path in sorted(task.whole.rglob("*")) if path.is_file() and path.suffix != ".py")
+    beside = [path for path in files if "checkpoint-" not in str(path)]
     for path in beside:
         way = numbers.choice(list(WAYS))
         file = path.relative_to(task.whole)
@@ -59,7 +61,9 @@ def test_damaged_folder(task: TinyTask, verdict: Verdict) -> None:
         add_end(task, output_dir, f"damage, beside: {task.task}", f"{file}, {way}", task.run(output_dir), verdict)
 
 
-def add_end(task: TinyTask, output_dir, kind: str, name: str, ended, verdict: Verdict, is_named: bool = True) -> None:
+def add_end(
+    task: TinyTask, output_dir: Path, kind: str, name: str, ended: Ended, verdict: Verdict, is_named: bool = True
+) -> None:
     """Of a run that should end as the undisturbed one, and say what was wrong."""
     if ended.hung:
         verdict.add(kind, name, Outcome.HANG)

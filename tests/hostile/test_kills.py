@@ -5,8 +5,9 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
-from .tiny_tasks import TASKS, TinyTask
+from .tiny_tasks import TASKS, Ended, TinyTask
 from .verdict import Outcome, Verdict, last_line, of_process
 
 
@@ -30,7 +31,7 @@ def test_sigkill(task: TinyTask, verdict: Verdict) -> None:
     assert len(verdict.cases) >= KILLS
 
 
-def judge(task: TinyTask, output_dir, ended, kills: list[str], verdict: Verdict) -> None:
+def judge(task: TinyTask, output_dir: Path, ended: Ended, kills: list[str], verdict: Verdict) -> None:
     """Of the kills before a run that came to its end."""
     outcome, message = Outcome.FINE, ""
     if ended.hung:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from common.scripts import SCRIPTS, child_environment
 
-from .tiny_tasks import TASKS, TinyTask
+from .tiny_tasks import TASKS, Ended, TinyTask
 from .verdict import Outcome, Verdict, last_line, of_process
 
 
@@ -34,20 +34,24 @@ def test_signals_while_it_runs(task: TinyTask, verdict: Verdict) -> None:
     numbers = random.Random(task.task)
     output_dir = task.folder / "signalled"
     kind = f"signal: {task.task}"
-    for case in range(SIGNALS):
-        number = (signal.SIGTERM, signal.SIGINT)[case % 2]
+    while len(verdict.cases) < SIGNALS:
+        number = numbers.choice((signal.SIGTERM, signal.SIGINT))
         moment = numbers.uniform(0, 0.9 * task.seconds)
         ended = task.run(output_dir, number, moment)
-        name = f"{number.name} at {moment:.2f} s"
         if ended.hung:
-            verdict.add(kind, name, Outcome.HANG)
+            verdict.add(kind, f"{number.name} at {moment:.2f} s", Outcome.HANG)
         elif ended.hit:
-            verdict.add(kind, name, *of_signal(ended.code, ended.stderr, number))
-        if not ended.hit:
-            break
-    ended = task.run(output_dir)
+            outcome = of_signal(ended.code, ended.stderr, number)
+            verdict.add(kind, f"{number.name} at {moment:.2f} s", *outcome)
+        else:
+            check_end(task, output_dir, ended, verdict)
+    check_end(task, output_dir, task.run(output_dir), verdict)
+
+
+def check_end(task: TinyTask, output_dir: Path, ended: Ended, verdict: Verdict) -> None:
+    """Nothing was lost."""
     message = last_line(ended.stderr) if ended.code else task.difference(output_dir)
-    verdict.add(kind, "the end", Outcome.WRONG if message else Outcome.FINE, message)
+    verdict.add(f"signals, then the end: {task.task}", "", Outcome.WRONG if message else Outcome.FINE, message)
     shutil.rmtree(output_dir)
 
 

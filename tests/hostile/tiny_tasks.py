@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ ATTENTION = {"attention_size": 12, "min_count": 1, "label_smoothing": 0}
 LOOP = {"warmup_steps": 3, "logging_steps": 1, "learning_rate": 1e-2, "ema_decay": 0.5, "average_checkpoints": 2}
 # Dropout, so that random numbers matter; and an end within an epoch.
 OPTIONS = {
-    "train_lm": {**SIZES, "num_hidden_layers": 1, "hidden_dropout": 0.2, "columns": 4, "segment_length": 10}
+    "train_lm": {**SIZES, "num_hidden_layers": 1, "hidden_dropout": 0.2, "columns": 12, "segment_length": 10}
     | {"eval_columns": 2, "max_steps": 33, "checkpointing_steps": 5},
     "train_seq2seq": {**SIZES, **ATTENTION, "encoder_hidden_size": 12, "vocab_size": 300, "batch_size": 16}
     | {"validation_num_beams": 1, "max_target_length": 20, "max_steps": 26, "checkpointing_steps": 4},
@@ -141,10 +143,14 @@ class TinyTask:
             more:
                 More options.
         """
-        errors = self.folder / "stderr.txt"
         options = {**self.options, **going_on(output_dir), **more, "output_dir": output_dir}
-        process = _server().Process(target=_run, args=(self.task, options, errors, before))
+        reader, writer = _server().Pipe(duplex=False)
+        process = _server().Process(target=_run, args=(self.task, options, writer, before))
         process.start()
+        writer.close()
+        said = [os.read(reader.fileno(), 1)]  # when it has begun
+        listener = threading.Thread(target=_listen, args=(reader, said))
+        listener.start()
         process.join(moment if number is not None else seconds)
         hit = hung = process.is_alive()
         if number is not None and hit:
@@ -154,7 +160,10 @@ class TinyTask:
         if hung:
             process.kill()
             process.join()
-        return Ended(process.exitcode, errors.read_text(), hung, hit and number is not None)
+        listener.join()
+        reader.close()
+        stderr = b"".join(said).decode(errors="replace")
+        return Ended(process.exitcode, stderr, hung, hit and number is not None)
 
     def difference(self, output_dir: Path) -> str:
         """What a run that has ended has otherwise than the undisturbed one; empty where nothing."""
@@ -191,15 +200,20 @@ def _server() -> ForkServerContext:
     return context
 
 
-def _run(task: str, options: dict, errors: Path, before: Callable[[], None] | None) -> None:
-    descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+def _listen(reader: Connection, said: list[bytes]) -> None:
+    while part := os.read(reader.fileno(), 2**16):
+        said.append(part)
+
+
+def _run(task: str, options: dict, writer: Connection, before: Callable[[], None] | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which parallel workers of pytest ignore
     sys.path.insert(0, str(SCRIPTS))
     from doors.ending import end_in_one_line
 
     end_in_one_line()
+    os.dup2(writer.fileno(), 1)
+    os.dup2(writer.fileno(), 2)
+    os.write(2, b"\n")
     if before is not None:
         before()
     run_script(task, **options)

@@ -49,6 +49,8 @@ class StopSignals:
             if self.received:
                 self.leave(farewell)
             yield
+            if self.received:  # while something ran that lets no exception through
+                self.leave(farewell)
         finally:
             self._farewell = None
 
