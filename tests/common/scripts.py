@@ -3,7 +3,11 @@
 import importlib.util
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -44,6 +48,16 @@ def child_environment(**more: str) -> dict[str, str]:
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests.parent), str(tests)])
     return os.environ | {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | more
+
+
+def wait_for_handler(process: subprocess.Popen) -> None:
+    """Until a script has a handler for SIGTERM, as Linux tells."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)[1]
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
 
 
 def log(output_dir: Path) -> list[dict]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from common.scripts import SCRIPTS, child_environment
+from common.scripts import SCRIPTS, child_environment, wait_for_handler
 
 from .tiny_tasks import TASKS, Ended, TinyTask
 from .verdict import Outcome, Verdict, last_line, of_process
@@ -67,8 +67,7 @@ def test_signals_while_it_imports(script: str, verdict: Verdict, tmp_path: Path)
                 env=child_environment(),
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # parallel workers ignore it
             )
-            while process.poll() is None and not _handles(process.pid, signal.SIGTERM):
-                time.sleep(0.001)
+            wait_for_handler(process)
             moment = numbers.uniform(0, 2)
             time.sleep(moment)
             process.send_signal(number)
@@ -80,10 +79,3 @@ def test_signals_while_it_imports(script: str, verdict: Verdict, tmp_path: Path)
                 continue
         outcome = of_signal(code, (tmp_path / "stderr.txt").read_text(), number)
         verdict.add("signal: imports", f"{script}, {number.name} after {moment:.2f} s", *outcome)
-
-
-def _handles(process: int, number: signal.Signals) -> bool:
-    """Whether Python has a handler of its own, as Linux tells."""
-    status = Path(f"/proc/{process}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
-    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
