@@ -2,7 +2,12 @@
 
 import importlib.util
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +48,23 @@ def run_script(name: str, *arguments: object, **values: object) -> None:
             if file.is_file():
                 content = file.read_bytes()
                 assert not any(folder in content for folder in folders), f"{file.name} names a folder"
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """The environment of a process that is to run this checkout, on one thread, and may import what tests share."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests.parent), str(tests)])
+    return os.environ | {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | more
+
+
+def wait_for_handler(process: subprocess.Popen) -> None:
+    """Until a script has a handler for SIGTERM, as Linux tells."""
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        caught = re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)[1]
+        if int(caught, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
 
 
 def log(output_dir: Path) -> list[dict]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from .tiny_tasks import TASKS, TinyTask
 from .verdict import Case, Outcome, Verdict, table
 
 
@@ -23,6 +24,12 @@ def verdict(request: pytest.FixtureRequest) -> Iterator[Verdict]:
     ]
     lines = [f"{case.kind}, {case.name}: {case.outcome.value}. {case.message}" for case in verdict.failures()]
     assert not lines, "\n".join(lines)
+
+
+@pytest.fixture(scope="session", params=TASKS)
+def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyTask:
+    """A tiny run of each script; the undisturbed one is done."""
+    return TinyTask(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -38,7 +38,7 @@ class LoopArguments(CheckedArguments):
         default=False, metadata={"help": "Delete another run's checkpoints and log from output_dir."}
     )
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "A checkpoint folder, or 'latest': the newest one of output_dir."}
+        default=None, metadata={"help": "A checkpoint folder, or 'latest': the newest whole one of output_dir."}
     )
     seed: Annotated[int, SEED] = field(
         default=0, metadata={"help": "Seed of the weights, of dropout and of the order of the data."}
@@ -90,7 +90,8 @@ class LoopArguments(CheckedArguments):
         default="best", metadata={"help": "Which epochs these are: the last ones, or those with the best metric."}
     )
     checkpointing_steps: str = field(
-        default="epoch", metadata={"help": "Write a checkpoint every so many steps; epoch: after each epoch."}
+        default="epoch",
+        metadata={"help": "Write a checkpoint every so many steps, too; epoch: only at the end of each epoch."},
     )
     save_total_limit: Annotated[int, COUNT] = field(default=1, metadata={"help": "Checkpoints that are kept."})
     logging_steps: Annotated[int, COUNT] = field(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,14 +11,15 @@ from accelerate.utils import set_seed
 from huggingface_hub import ModelCard
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from ..data.tokenization import tokenizer_of_run
+from ..data.tokenization import TOKENIZER_FOLDER, tokenizer_of_run
+from ..files import replace_files
 from ..publish.arguments import HubArguments
 from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import print_scores, write_results
 from .arguments import LoopArguments
-from .checkpoints import find_checkpoint, prepare_output_dir
+from .checkpoints import prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
 
@@ -40,7 +42,7 @@ class Run:
 
     Raises:
         HubError: If the Hub cannot be written to.
-        ValueError: If another run lies in the folder, or there is no checkpoint to resume from.
+        ValueError: If another run lies in the folder, or there is no whole checkpoint to resume from.
     """
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
@@ -51,15 +53,19 @@ class Run:
         is_main = self.accelerator.is_main_process
         if is_main:
             prepare_output_dir(loop_args)
+        self.accelerator.wait_for_everyone()
         self._hub = HubPublisher(hub_args, self.output_dir, is_main and not loop_args.dry_run)
         set_seed(loop_args.seed)
 
     def tokenizer(self, make: Callable[[], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
         """The run's one tokenizer, see [`~hf_attention.training.data.tokenization.tokenizer_of_run`]."""
-        resumed_from = None
-        if self.loop_args.resume_from_checkpoint is not None:
-            resumed_from = find_checkpoint(self.loop_args).absolute().parent
-        return tokenizer_of_run(make, self.output_dir, resumed_from, self.accelerator)
+        resumes = self.loop_args.resume_from_checkpoint is not None
+        if resumes and not (self.output_dir / TOKENIZER_FOLDER).is_dir():
+            raise ValueError(
+                f"`resume_from_checkpoint` is {self.loop_args.resume_from_checkpoint!r}, of a run that made no "
+                "tokenizer but took that of a trained model: give its `model_name_or_path` again."
+            )
+        return tokenizer_of_run(make, self.output_dir, resumes, self.accelerator)
 
     def saving(
         self, processor: PreTrainedTokenizerFast | ProcessorMixin
@@ -68,12 +74,7 @@ class Run:
         What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
         `hub_strategy="every_save"` it also pushes them, in the background.
         """
-
-        def save(model: PreTrainedModel, folder: str | Path) -> None:
-            model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-
-        return self._hub.pushing(save)
+        return self._hub.pushing(partial(_save, processor))
 
     def rehearse(
         self,
@@ -161,8 +162,7 @@ class Run:
         draw: Callable[[PreTrainedModel], "Figure | None"] | None,
     ) -> ModelCard:
         """Writes all that a run leaves into a folder; the card comes last, and once more with its picture."""
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        replace_files(folder, partial(_save, processor, model))
         facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
         write_results(folder, facts | results)
         (folder / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
@@ -184,3 +184,8 @@ def _rehearsal_folder(output_dir: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _save(processor: PreTrainedTokenizerFast | ProcessorMixin, model: PreTrainedModel, folder: str | Path) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)

@@ -1,14 +1,13 @@
 """A run's model on the Hub: rights are checked before the training, pushes are tried again, the folder stays whole."""
 
 import logging
-import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import (
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from transformers import PreTrainedModel
 
+from ..files import link_folder
 from .arguments import HubArguments
 
 
@@ -209,7 +209,7 @@ class HubPublisher:
             # Saved anew each time, never written into: links keep this state until it is pushed.
             snapshot = self.output_dir / _SNAPSHOT
             shutil.rmtree(snapshot, ignore_errors=True)
-            shutil.copytree(folder, snapshot, copy_function=_link)
+            link_folder(folder, snapshot)
             self._push = self._executor.submit(push_folder, snapshot, self.name, "Training in progress")
 
         return save_and_push
@@ -264,13 +264,6 @@ class HubPublisher:
             except HubError as error:
                 logger.warning("A push in the background failed, the training goes on: %s", error)
             self._push = None
-
-
-def _link(source: str, target: str) -> Any:
-    try:
-        os.link(source, target)
-    except OSError:  # not every file system has links
-        return shutil.copy2(source, target)
 
 
 def _may_pass(error: Exception) -> bool:
