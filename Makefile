@@ -1,4 +1,4 @@
-.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser style quality
+.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,10 @@ test-slow: $(INSTALLED)
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pip install -c constraints.txt -e ".[browser]"
 	$(PYTEST) tests/demo/test_web_page_browser.py tests/seeing/test_page_browser.py $(ARGS)
+
+# Kills, signals, damage, a full disk and bad input; at the end a table says what each case ended in. Loopback only.
+test-hostile: $(INSTALLED)
+	$(PYTEST) tests/hostile $(ARGS)
 
 # Rewrite the files in the project's style.
 style: $(INSTALLED)

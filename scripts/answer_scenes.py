@@ -8,7 +8,12 @@ training never shows together, and for the questions of colour and shape how oft
 on the object that the answer depends on, beside how often a cell drawn at random does.
 """
 
-from hf_attention.training.tasks.answering.scenes import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.answering.scenes import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -9,7 +9,12 @@ over 500 unseen scenes, and over 500 scenes with pairs that never occurred toget
 each shape did.
 """
 
-from hf_attention.training.tasks.captioning.scenes import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.captioning.scenes import main  # noqa: E402
 
 
 if __name__ == "__main__":

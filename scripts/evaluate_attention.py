@@ -4,7 +4,12 @@ Measures whether attention lies where it should, for any checkpoint of this pack
     python scripts/evaluate_attention.py --model runs/captioner runs/answers runs/translator --json attention.json
 """
 
-from hf_attention.seeing.evaluation.report import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.seeing.evaluation.report import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -16,7 +16,12 @@ These generate as the checkpoint's own generation settings say, and score as tra
 scores go into a card's `model-index`, as the Hub reads it.
 """
 
-from hf_attention.training.tasks.scoring import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.scoring import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -7,7 +7,12 @@ Pushes the folder of a finished run to the Hub, with the token of HF_TOKEN or `h
 Hidden files and folders, such as checkpoints, stay here.
 """
 
-from hf_attention.training.publish.push import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.publish.push import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Records what the pipelines of transformers 4.57 answer that this package brings 
 Run it with a Python of its own, in which transformers 4.57 is installed:
 
     python -m venv venv457
-    venv457/bin/pip install "transformers==4.57.*" torch pillow
+    venv457/bin/pip install "transformers==4.57.*" torch pillow datasets pandas
     venv457/bin/python scripts/record_pipeline_answers.py
 
 It makes the tiny models of `tests/common/` (`tiny_models.py`, `tiny_text_models.py`, `text_families.py`,
@@ -13,33 +13,62 @@ It makes the tiny models of `tests/common/` (`tiny_models.py`, `tiny_text_models
 """
 
 import json
+import os
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch  # noqa: E402
 import transformers  # noqa: E402
+<<<<<<< HEAD
 from common import text_calls, text_families, tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
+=======
+from common import (  # noqa: E402
+    image_to_text_calls,
+    tiny_image_to_text_models,
+    tiny_text_models,
+    tiny_vqa_models,
+    vqa_calls,
+)
+from common.folder_styles import STYLES  # noqa: E402
+from common.picture_bench import Bench, Call, answer  # noqa: E402
+from common.tiny_models import TinyModel  # noqa: E402
+from transformers.models.auto import modeling_auto  # noqa: E402
+>>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
 
 
-def record_image_to_text(folder: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
-    """Returns the texts as model → case → picture → sequences."""
-    answers: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for name in tiny_models.MODELS:
-        path = tiny_models.save_tiny_model(name, folder)
-        captioner = transformers.pipeline("image-to-text", model=str(path), device="cpu")
-        answers[name] = {
-            case: {
-                picture: [answer["generated_text"] for answer in captioner(image, **arguments)]
-                for picture, image in tiny_models.make_pictures().items()
-            }
-            for case, arguments in tiny_models.CASES.items()
-            if case != "prompt" or name in tiny_models.PROMPTED
-        }
+def record_pictures(
+    task: str,
+    models: dict[str, TinyModel],
+    asked: Callable[[str, str], dict[str, Call]],
+    folder: Path,
+    **arguments: Any,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns what the pipelines answer as family → style of folder → call."""
+    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in models:
+        for style in STYLES:
+            bench = Bench(task, name, models, style, folder, **arguments)
+            calls = asked(name, style)
+            answers.setdefault(name, {})[style] = {call: answer(calls[call], bench) for call in calls}
     return answers
+
+
+record_image_to_text = partial(
+    record_pictures, "image-to-text", tiny_image_to_text_models.MODELS, image_to_text_calls.asked
+)
+record_visual_question_answering = partial(
+    record_pictures, "visual-question-answering", tiny_vqa_models.MODELS, vqa_calls.asked, **vqa_calls.ARGUMENTS
+)
 
 
 def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
@@ -57,6 +86,7 @@ def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
     return answers
 
 
+<<<<<<< HEAD
 def record_text_families(folder: Path) -> dict[str, dict[str, dict[str, dict]]]:
     """Returns what the pipelines answer, as family → style of its folder → task → call."""
     answers: dict[str, dict[str, dict[str, dict]]] = {}
@@ -86,6 +116,8 @@ def record_visual_question_answering(folder: Path) -> dict[str, dict[str, list[l
     return answers
 
 
+=======
+>>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
 RECORDERS = {
     "image_to_text": record_image_to_text,
     "text2text": record_text2text,
@@ -94,16 +126,29 @@ RECORDERS = {
 }
 
 
+FAMILIES = {
+    "image_to_text": getattr(modeling_auto, "MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES", ()),
+    "visual_question_answering": modeling_auto.MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
+}
+
+
 def main() -> None:
     if not transformers.__version__.startswith("4.57."):
         sys.exit(f"This records the answers of transformers 4.57; here is {transformers.__version__}.")
+    torch.set_num_threads(1)
     for name in sys.argv[1:] or RECORDERS:
         with tempfile.TemporaryDirectory() as folder:
             recorded = {"transformers": transformers.__version__, "answers": RECORDERS[name](Path(folder))}
+        if name in FAMILIES:
+            recorded["families"] = list(FAMILIES[name])
         path = TESTS / "recorded" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
+<<<<<<< HEAD
         indent = None if name == "text_families" else 1
         path.write_text(json.dumps(recorded, indent=indent, separators=(",", ":")) + "\n")
+=======
+        path.write_text(json.dumps(recorded, ensure_ascii=False, separators=(",", ":")) + "\n")
+>>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
         print(f"{path.name}: {', '.join(recorded['answers'])}")
 
 

@@ -17,7 +17,12 @@ Then, from that model, self-critical training (Rennie et al. 2017):
         --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
 """
 
-from hf_attention.training.tasks.captioning.main import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.captioning.main import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ At the end `output_dir` holds the model that was best on validation, with its to
 results.json and a model card; with `--push_to_hub` the Hub has them too.
 """
 
-from hf_attention.training.tasks.translating.main import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.translating.main import main  # noqa: E402
 
 
 if __name__ == "__main__":

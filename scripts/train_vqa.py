@@ -10,7 +10,12 @@ With a frozen backbone, the features of each image are computed once and stored,
 the end `output_dir` holds the model that was best on validation, with its processor, and results.json.
 """
 
-from hf_attention.training.tasks.answering.main import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.training.tasks.answering.main import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -6,12 +6,21 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 
 from ..models.alignment import merge_words
-from ..models.pictures import read_image
+from ..models.pictures import as_rgb
 from ..seeing.html import View, look_html, picture_view, sentence_view
+
+
+# What a visitor may ask of the machine.
+MAX_BEAMS = 8
+MAX_CHARACTERS = {"question": 300, "sentence": 2000}
+MAX_PIXELS = 25_000_000
+MAX_PROPORTION = 20  # image processors enlarge the shorter side to some hundred pixels
+# Those that a browser shows. Among the others that Pillow knows are some for which it starts a program.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "WEBP")
 
 
 class PageError(Exception):
@@ -35,6 +44,7 @@ class Demonstration:
         self.beams = 1
         if self.can_generate:
             self.beams = pipe.asked_for(pipe.prepare_generate_kwargs({})).get("num_beams") or 1
+        self.most_beams = max(MAX_BEAMS, self.beams)
 
     @classmethod
     def load(cls, name: str, task: str | None = None) -> Demonstration:
@@ -66,6 +76,23 @@ class Demonstration:
         except ValueError as error:  # it was not for the maps
             raise PageError(str(error)) from error
 
+    def _read_beams(self, beams: Any) -> int:
+        if beams not in range(1, self.most_beams + 1):
+            raise PageError(f"The beams must be a whole number from 1 to {self.most_beams}.")
+        return int(beams)
+
+    def _read_text(self, text: Any, kind: str, missing: str) -> str:
+        if text is None or (isinstance(text, str) and not text.strip()):
+            raise PageError(missing)
+        if not isinstance(text, str):
+            raise PageError(f"The {kind} must be a text.")
+        longest = MAX_CHARACTERS[kind]
+        if len(text) > longest:
+            raise PageError(f"The {kind} is {len(text)} characters long: at most {longest} are read.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise PageError(f"The {kind} has half a character in it (a lone surrogate).")
+        return text
+
     def _shown(self, words: Sequence[str]) -> list[str]:
         """Words as a reader knows them."""
         ends = {token for each in self._tokenizers() for token in (each.eos_token, each.sep_token)}
@@ -93,10 +120,18 @@ class ImageDemonstration(Demonstration):
         if path is None:
             raise PageError("There is no picture yet: upload one, or pick an example.")
         try:
-            return read_image(path, None)
-        except ValueError as error:
-            reason = str(error).rpartition(": ")[2]
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(*image.size)  # before a pixel is decoded
+                return as_rgb(image)
+        except PageError:
+            raise
+        except UnidentifiedImageError as error:
+            reason = f"it is empty, or of none of the formats {', '.join(FORMATS)}."
             raise PageError(f"This file cannot be read as a picture: {reason}") from error
+        except Image.DecompressionBombError as error:
+            raise PageError(_TOO_LARGE.format("too many")) from error
+        except Exception as error:  # each decoder has errors of its own
+            raise PageError("This file cannot be read as a picture: it is damaged, or not whole.") from error
 
     def _look(self, *inputs: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], str]:
         answers, reason = super()._look(*inputs, **kwargs)
@@ -122,10 +157,10 @@ class CaptionDemonstration(ImageDemonstration):
             `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
 
         Raises:
-            PageError: Where something is missing, or no picture.
+            PageError: Where something is missing, no picture, or too large.
         """
-        image = self._read(path)
-        [answer], reason = self._look(image, generate_kwargs={"num_beams": int(beams)})
+        image, beams = self._read(path), self._read_beams(beams)
+        [answer], reason = self._look(image, generate_kwargs={"num_beams": beams})
         text = _answer_html(answer["generated_text"])
         if reason:
             return text + _reason_html(reason)
@@ -151,12 +186,11 @@ class AnswerDemonstration(ImageDemonstration):
             `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
 
         Raises:
-            PageError: Where something is missing, or no picture.
+            PageError: Where something is missing, no picture, or too large.
         """
         image = self._read(path)
-        if not question.strip():
-            raise PageError("There is no question yet: type one.")
-        options = {"generate_kwargs": {"num_beams": int(beams)}} if self.can_generate else {}
+        question = self._read_text(question, "question", "There is no question yet: type one.")
+        options = {"generate_kwargs": {"num_beams": self._read_beams(beams)}} if self.can_generate else {}
         answers, reason = self._look(image, question, **options)
         best = answers[0]
         text = _answer_html(best["answer"])
@@ -192,11 +226,10 @@ class TranslationDemonstration(Demonstration):
             `str`: HTML. Its page needs [`~hf_attention.seeing.html.STYLE`].
 
         Raises:
-            PageError: Where there is no sentence.
+            PageError: Where there is no sentence, or one too long.
         """
-        if not sentence.strip():
-            raise PageError("There is no sentence yet: type one, or pick an example.")
-        [answer], reason = self._look(sentence, num_beams=int(beams))
+        sentence = self._read_text(sentence, "sentence", "There is no sentence yet: type one, or pick an example.")
+        [answer], reason = self._look(sentence, num_beams=self._read_beams(beams))
         text = _answer_html(answer["translation_text"])
         if reason:
             return text + _reason_html(reason)
@@ -210,6 +243,18 @@ DEMONSTRATIONS: dict[str, type[Demonstration]] = {
     "answerer": AnswerDemonstration,
     "translator": TranslationDemonstration,
 }
+
+
+_TOO_LARGE = f"This picture has {{}} pixels: at most {MAX_PIXELS // 1_000_000} million are read."
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PageError(_TOO_LARGE.format(f"{width} x {height}"))
+    if max(width, height) > MAX_PROPORTION * min(width, height):
+        raise PageError(
+            f"This picture of {width} x {height} pixels is too long: one side may be {MAX_PROPORTION} times the other."
+        )
 
 
 def _answer_html(text: str) -> str:

@@ -13,6 +13,7 @@ from ..scenes.layout import make_scene
 from ..scenes.questions import ask
 from ..seeing.html import MARK, STYLE
 from .demonstrations import (
+    MAX_CHARACTERS,
     AnswerDemonstration,
     CaptionDemonstration,
     Demonstration,
@@ -24,9 +25,12 @@ from .demonstrations import (
 if TYPE_CHECKING or not missing_modules("demo"):
     import gradio as gr
 
+    from .entrance import Entrance, Page
+
 
 TITLE = "Attention you can see"
-MAX_BEAMS = 8
+# All models together answer one request at a time; so many may wait.
+MAX_WAITING = 16
 _EXAMPLES = 4
 _EXAMPLE_SIDE = 320  # the scenes' layout goes with it
 
@@ -70,7 +74,7 @@ def make_page(
     """
     require_extra("demo")
     # No telemetry, and no letters fetched from elsewhere.
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with Page(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\nPoint at a word, or choose it, to see what the model looked at as it wrote it.")
         scenes = [make_scene(0, "test", number, _EXAMPLE_SIDE) for number in range(_EXAMPLES)]
         pictures = [scene.draw() for scene in scenes]
@@ -81,7 +85,8 @@ def make_page(
             _answer_tab(answerer, [list(row) for row in zip(pictures, questions, strict=True)])
         with gr.Tab("Translate"):
             _translation_tab(translator, [[describe(scene, 1)[0].text] for scene in scenes])
-    return page
+    # A request that is answered directly would not wait for its turn.
+    return page.queue(max_size=MAX_WAITING, api_open=False)
 
 
 def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
@@ -101,9 +106,16 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
-    return page.launch(
-        **{"theme": theme, "css": _STYLE, "footer_links": [], "max_file_size": "20mb", "share": False, **options}
-    )
+    defaults = {
+        "theme": theme,
+        "css": _STYLE,
+        "footer_links": [],
+        "max_file_size": "20mb",
+        "share": False,
+        "run_history": False,  # on the Hub, by the server
+        "app_kwargs": {"middleware": [(Entrance, (), {})]},
+    }
+    return page.launch(**defaults | options)
 
 
 def _caption_tab(captioner: CaptionDemonstration | None, examples: list[list[Any]]) -> None:
@@ -128,7 +140,9 @@ def _answer_tab(answerer: AnswerDemonstration | None, examples: list[list[Any]])
     with gr.Row():
         with gr.Column():
             picture = _picture_input()
-            question = gr.Textbox(label="Question", placeholder="what colour is the star ?", max_length=300)
+            question = gr.Textbox(
+                label="Question", placeholder="what colour is the star ?", max_length=MAX_CHARACTERS["question"]
+            )
             inputs = [picture, question]
             if answerer.can_generate:
                 inputs.append(_beams_input(answerer))
@@ -149,7 +163,7 @@ def _translation_tab(translator: TranslationDemonstration | None, examples: list
         return
     with gr.Row():
         with gr.Column():
-            sentence = gr.Textbox(label="Sentence", lines=3, max_length=2000)
+            sentence = gr.Textbox(label="Sentence", lines=3, max_length=MAX_CHARACTERS["sentence"])
             beams = _beams_input(translator)
             button = gr.Button("Translate", variant="primary")
             shown = gr.Examples(examples, [sentence], label="Examples")
@@ -158,15 +172,12 @@ def _translation_tab(translator: TranslationDemonstration | None, examples: list
 
 
 def _picture_input() -> gr.Image:
-    picture = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[])
-    # Gradio would open the file itself, and say nothing of one that is no picture but "Error".
-    picture.preprocess = lambda payload: payload and payload.path
-    return picture
+    return gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[])
 
 
 def _beams_input(demonstration: Demonstration) -> gr.Slider:
-    beams = demonstration.beams
-    return gr.Slider(1, max(MAX_BEAMS, beams), beams, step=1, label="Beams", info="Sentences kept at each step")
+    beams, most = demonstration.beams, demonstration.most_beams
+    return gr.Slider(1, most, beams, step=1, label="Beams", info="Sentences kept at each step")
 
 
 def _output(placeholder: str) -> gr.HTML:
@@ -184,15 +195,29 @@ def _connect(
     text: gr.Textbox | None = None,
 ) -> None:
     def answer(*values: Any) -> str:
+        values = [
+            value["path"] if isinstance(component, gr.Image) and value else value
+            for component, value in zip(inputs, values, strict=True)
+        ]
         try:
             return demonstration(*values)
         except PageError as error:
             return f'<div class="note error" role="alert">{html.escape(str(error))}</div>'
 
-    button.click(answer, inputs, output, api_name=name, scroll_to_output=True)
+    # Values come as they were sent: gradio itself would open a picture, and say but "Error" of what is none.
+    options = {
+        "fn": answer,
+        "inputs": inputs,
+        "outputs": output,
+        "preprocess": False,
+        "scroll_to_output": True,
+        "concurrency_id": "answer",
+        "concurrency_limit": 1,
+    }
+    button.click(**options, api_name=name)
     if text is not None:
-        text.submit(answer, inputs, output, api_visibility="private", scroll_to_output=True)
-    examples.load_input_event.then(answer, inputs, output, api_visibility="private", scroll_to_output=True)
+        text.submit(**options, api_visibility="private")
+    examples.load_input_event.then(**options, api_visibility="private")
 
 
 def _missing(option: str, command: str, folder: str) -> None:

@@ -1,16 +1,23 @@
 """The fields that every attentive recurrent decoder has."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from .attention import ATTENTION_CLASSES, ATTENTION_TYPES
 from .configuration_remote_code import RemoteCodeConfig
+from .ranges import Range, check_fields
 from .versions import PreTrainedConfig, strict
 
 
 RNN_TYPES = ("lstm", "gru")
 ATTENTION_ORDERS = ("before_rnn", "after_rnn")
 READOUT_ACTIVATIONS = ("tanh", "maxout", None)
+# What the numbers may be. There are bounds above, too, as a slip of some zeros would ask for days or for all memory.
+SIZE = Range(1, 10**6, "[]")
+VOCABULARY = Range(1, 10**9, "[]")
+FEW = Range(1, 1000, "[]")  # layers, heads, glimpses
+SHARE = Range(0, 1)
+NOT_NEGATIVE = Range(0)
 SPECIAL_TOKEN_IDS = ("pad_token_id", "unk_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 
 
@@ -168,34 +175,34 @@ class AttentionDecoderConfig(RemoteCodeConfig):
         "tie_word_embeddings",
     )
 
-    vocab_size: int = 8000
-    embedding_size: int = 256
-    hidden_size: int = 512
-    num_hidden_layers: int = 1
+    vocab_size: Annotated[int, VOCABULARY] = 8000
+    embedding_size: Annotated[int, SIZE] = 256
+    hidden_size: Annotated[int, SIZE] = 512
+    num_hidden_layers: Annotated[int, FEW] = 1
     rnn_type: str = "lstm"
-    memory_size: int = 512
+    memory_size: Annotated[int, SIZE] = 512
     attention_type: str | None = "additive"
-    attention_size: int = 512
-    num_attention_heads: int = 1
+    attention_size: Annotated[int, SIZE] = 512
+    num_attention_heads: Annotated[int, FEW] = 1
     attention_order: str = "before_rnn"
     input_feeding: bool = False
     context_gate: bool = False
     coverage: bool = False
-    doubly_stochastic_penalty: float | int = 0.0
+    doubly_stochastic_penalty: Annotated[float | int, NOT_NEGATIVE] = 0.0
     initial_state: str = "memory_mean"
-    readout_size: int | None = None
+    readout_size: Annotated[int | None, SIZE] = None
     readout_activation: str | None = "tanh"
     readout_embedding: bool = False
     readout_layer: bool = True
-    embedding_dropout: float | int = 0.0
-    hidden_dropout: float | int = 0.0
-    readout_dropout: float | int = 0.0
-    memory_dropout: float | int = 0.0
+    embedding_dropout: Annotated[float | int, SHARE] = 0.0
+    hidden_dropout: Annotated[float | int, SHARE] = 0.0
+    readout_dropout: Annotated[float | int, SHARE] = 0.0
+    memory_dropout: Annotated[float | int, SHARE] = 0.0
     variational_dropout: bool = False
-    recurrent_weight_dropout: float | int = 0.0
-    label_smoothing: float | int = 0.0
+    recurrent_weight_dropout: Annotated[float | int, SHARE] = 0.0
+    label_smoothing: Annotated[float | int, SHARE] = 0.0
     tie_word_embeddings: bool = False
-    initializer_range: float | int = 0.1
+    initializer_range: Annotated[float | int, NOT_NEGATIVE] = 0.1
     use_cache: bool = True
     is_encoder_decoder: bool = True
     pad_token_id: int | None = 0
@@ -205,6 +212,7 @@ class AttentionDecoderConfig(RemoteCodeConfig):
     decoder_start_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
+        check_fields(self)
         if self.readout_size is None:
             self.readout_size = self.embedding_size if self.tie_word_embeddings else self.hidden_size
         self._check_choices()
@@ -225,32 +233,6 @@ class AttentionDecoderConfig(RemoteCodeConfig):
                         "statement says `attention_type=`; the copy in a checkpoint is for those without hf_attention."
                     )
                 raise ValueError(message)
-        for name in (
-            "vocab_size",
-            "embedding_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "memory_size",
-            "attention_size",
-            "num_attention_heads",
-            "readout_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in (
-            "embedding_dropout",
-            "hidden_dropout",
-            "readout_dropout",
-            "memory_dropout",
-            "recurrent_weight_dropout",
-            "label_smoothing",
-        ):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
-        if self.doubly_stochastic_penalty < 0:
-            raise ValueError(
-                f"`doubly_stochastic_penalty` must not be negative, got {self.doubly_stochastic_penalty}."
-            )
         check_token_ids(self, self.vocab_size)
 
     def _check_combinations(self):

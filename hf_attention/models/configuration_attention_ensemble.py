@@ -51,9 +51,10 @@ class AttentionEnsembleConfig(RemoteCodeConfig):
                         f"The members must have one vocabulary: `{name}` is {first.get(name)!r} in the first and "
                         f"{member.get(name)!r} in member {number}."
                     )
-        for member in self.members if "hf_attention_version" in kwargs else ():
-            # It refuses what it does not know, where a newer version has saved it.
-            MEMBER_CONFIGS[member["model_type"]](**{**member, "hf_attention_version": kwargs["hf_attention_version"]})
+        saved_by = {name: kwargs[name] for name in ("hf_attention_version",) if name in kwargs}
+        for member in self.members:
+            # Each refuses what it may not be, and what it does not know, where a newer version has saved it.
+            MEMBER_CONFIGS[member["model_type"]](**{**member, **saved_by})
         for name in SHARED[1:]:
             # Special tokens may have been changed since, by `Trainer` for one.
             setattr(self, name, kwargs.pop(name, first.get(name)))

@@ -1,9 +1,10 @@
 """Configuration of the sequence-to-sequence model."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from .configuration_attention import RNN_TYPES, AttentionDecoderConfig
+from .configuration_attention import FEW, RNN_TYPES, SIZE, VOCABULARY, AttentionDecoderConfig
+from .ranges import check_fields
 from .versions import strict
 
 
@@ -79,21 +80,19 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
         "encoder_skip_connection",
     )
 
-    source_vocab_size: int | None = None
+    source_vocab_size: Annotated[int | None, VOCABULARY] = None
     share_encoder_decoder_embeddings: bool = False
-    encoder_embedding_size: int | None = None
+    encoder_embedding_size: Annotated[int | None, SIZE] = None
     encoder_rnn_type: str | None = None
-    encoder_hidden_size: int = 256
-    encoder_num_hidden_layers: int = 1
+    encoder_hidden_size: Annotated[int, SIZE] = 256
+    encoder_num_hidden_layers: Annotated[int, FEW] = 1
     encoder_bidirectional: bool = True
     encoder_skip_connection: bool = False
-    memory_size: int | None = None
+    memory_size: Annotated[int | None, SIZE] = None
     initial_state: str = "final_states"
 
     def __post_init__(self, **kwargs):
-        for name in ("encoder_hidden_size", "encoder_num_hidden_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        check_fields(self)  # before others follow from them
         states_size = memory_size = self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
         if self.encoder_skip_connection:
             memory_size += self.embedding_size if self.encoder_embedding_size is None else self.encoder_embedding_size
@@ -111,8 +110,6 @@ class AttentionSeq2SeqConfig(AttentionDecoderConfig):
         self._check_encoder(states_size)
 
     def _check_encoder(self, states_size: int):
-        if self.encoder_embedding_size < 1:
-            raise ValueError(f"`encoder_embedding_size` must be at least 1, got {self.encoder_embedding_size}.")
         if self.share_encoder_decoder_embeddings:
             if self.source_vocab_size is not None:
                 raise ValueError(

@@ -1,12 +1,13 @@
 """Configuration of visual question answering."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from transformers import AutoConfig
 
-from .configuration_attention import RNN_TYPES
-from .configuration_image_memory import ImageMemoryConfig
+from .configuration_attention import FEW, RNN_TYPES, SHARE, SIZE
+from .configuration_image_memory import ImageMemoryConfig, part_config
+from .ranges import check_fields
 from .versions import PreTrainedConfig, strict
 
 
@@ -116,26 +117,25 @@ class AttentionVQAConfig(ImageMemoryConfig):
     encoder_skip_connection: ClassVar[bool] = False
 
     attention_form: str | None = "glimpses"
-    num_glimpses: int | None = None
-    joint_size: int | None = None
+    num_glimpses: Annotated[int | None, FEW] = None
+    joint_size: Annotated[int | None, SIZE] = None
     normalize_regions: bool = False
     question_encoder_config: PreTrainedConfig | dict | None = None
     freeze_question_encoder: bool = False
-    encoder_embedding_size: int | None = None
+    encoder_embedding_size: Annotated[int | None, SIZE] = None
     encoder_rnn_type: str | None = None
-    encoder_hidden_size: int = 512
-    encoder_num_hidden_layers: int = 1
+    encoder_hidden_size: Annotated[int, SIZE] = 512
+    encoder_num_hidden_layers: Annotated[int, FEW] = 1
     encoder_bidirectional: bool = False
-    question_dropout: float | int = 0.0
-    joint_dropout: float | int = 0.0
+    question_dropout: Annotated[float | int, SHARE] = 0.0
+    joint_dropout: Annotated[float | int, SHARE] = 0.0
     initial_state: str = "joint"
 
     def __post_init__(self, **kwargs):
         if kwargs.pop("encoder_skip_connection", False):
             raise ValueError("`encoder_skip_connection` must be False: the question's vector is its encoder's state.")
-        if isinstance(self.question_encoder_config, dict):
-            encoder_config = dict(self.question_encoder_config)
-            self.question_encoder_config = AutoConfig.for_model(encoder_config.pop("model_type"), **encoder_config)
+        check_fields(self)  # before others follow from them
+        self.question_encoder_config = part_config("question_encoder_config", self.question_encoder_config)
         if self.encoder_embedding_size is None:
             self.encoder_embedding_size = self.embedding_size
         if self.encoder_rnn_type is None:
@@ -155,22 +155,15 @@ class AttentionVQAConfig(ImageMemoryConfig):
     def question_size(self) -> int:
         """Size of the question's vector, and of the states of its words."""
         if self.question_encoder_config is not None:
+            if not hasattr(self.question_encoder_config, "hidden_size"):
+                raise ValueError(
+                    "`question_encoder_config` must be a text encoder's, with a `hidden_size`, got "
+                    f"{type(self.question_encoder_config).__name__}."
+                )
             return self.question_encoder_config.hidden_size
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
 
     def _check_question(self):
-        for name in (
-            "num_glimpses",
-            "joint_size",
-            "encoder_embedding_size",
-            "encoder_hidden_size",
-            "encoder_num_hidden_layers",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("question_dropout", "joint_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
         if self.attention_form == "top_down" and self.num_glimpses != 1:
             raise ValueError(f"`attention_form='top_down'` looks once: `num_glimpses` is 1, got {self.num_glimpses}.")
         if self.attention_form == "stacked" and self.joint_size != self.question_size:

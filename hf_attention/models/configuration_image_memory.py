@@ -1,11 +1,30 @@
 """Configuration of the models that look at regions of an image."""
 
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from transformers import AutoConfig
 
-from .configuration_attention import AttentionDecoderConfig
+from .configuration_attention import SHARE, SIZE, AttentionDecoderConfig
 from .versions import PreTrainedConfig, strict
+
+
+def part_config(name: str, config: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
+    """
+    The configuration of a model that is part of another.
+
+    Args:
+        name (`str`): The field that holds it.
+        config (`PreTrainedConfig` or `dict`, *optional*): The configuration, or its fields.
+
+    Raises:
+        ValueError: Where the fields do not say of which model they are.
+    """
+    if not isinstance(config, dict):
+        return config
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise ValueError(f"`{name}` must say its `model_type`, such as 'vit' or 'bert', got {config}.")
+    return AutoConfig.for_model(model_type, **{name: value for name, value in config.items() if name != "model_type"})
 
 
 @strict
@@ -44,20 +63,16 @@ class ImageMemoryConfig(AttentionDecoderConfig):
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
 
     backbone_config: PreTrainedConfig | dict | None = None
-    region_size: int | None = None
-    num_regions: int | None = None
+    region_size: Annotated[int | None, SIZE] = None
+    num_regions: Annotated[int | None, SIZE] = None
     box_positions: bool = False
     project_regions: bool = True
     freeze_backbone: bool = True
     freeze_batch_norms: bool = False
-    region_dropout: float | int = 0.0
+    region_dropout: Annotated[float | int, SHARE] = 0.0
 
     def __post_init__(self, **kwargs):
-        if isinstance(self.backbone_config, dict):
-            backbone_config = dict(self.backbone_config)
-            self.backbone_config = AutoConfig.for_model(backbone_config.pop("model_type"), **backbone_config)
-        if not 0 <= self.region_dropout < 1:
-            raise ValueError(f"`region_dropout` must lie in [0, 1), got {self.region_dropout}.")
+        self.backbone_config = part_config("backbone_config", self.backbone_config)
         if self.backbone_config is None and self.region_size is None:
             self.region_size = self.memory_size
         self.check_region_size()

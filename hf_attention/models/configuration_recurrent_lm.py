@@ -1,9 +1,9 @@
 """Configuration of the recurrent language model."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from .configuration_attention import AttentionDecoderConfig
+from .configuration_attention import SIZE, AttentionDecoderConfig
 from .versions import strict
 
 
@@ -57,8 +57,8 @@ class RecurrentLMConfig(AttentionDecoderConfig):
     )
 
     attention_type: str | None = None
-    attention_window: int = 32
-    memory_size: int | None = None
+    attention_window: Annotated[int, SIZE] = 32
+    memory_size: Annotated[int | None, SIZE] = None
     initial_state: str = "zeros"
     readout_activation: str | None = None
     readout_layer: bool | None = None
@@ -66,8 +66,6 @@ class RecurrentLMConfig(AttentionDecoderConfig):
     bos_token_id: int | None = 3
 
     def __post_init__(self, **kwargs):
-        if self.attention_window < 1:
-            raise ValueError(f"`attention_window` must be at least 1, got {self.attention_window}.")
         if self.memory_size not in (None, self.hidden_size):
             raise ValueError(
                 f"`memory_size` is `hidden_size`: leave it out, or say {self.hidden_size}, got {self.memory_size}."

@@ -4,6 +4,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from packaging.version import Version
 from transformers import Pipeline
@@ -79,6 +80,12 @@ class RemoteCodeConfig(BaseConfig):
         """The classes that its fields name. Where they are other people's, a checkpoint carries their code, too."""
         return []
 
+    def to_dict(self) -> dict[str, Any]:
+        """As [`~transformers.PreTrainedConfig.to_dict`], without the folders that its parts were loaded from."""
+        values = super().to_dict()
+        _forget_names(list(values.values()))
+        return values
+
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
         Saves as any configuration, and beside it the code of what the model declares. config.json names its classes
@@ -114,3 +121,12 @@ class RemoteCodeConfig(BaseConfig):
             }
             for each in self.pipeline_classes()
         }
+
+
+def _forget_names(values: Any) -> None:
+    if isinstance(values, dict):
+        values.pop("_name_or_path", None)
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            _forget_names(value)

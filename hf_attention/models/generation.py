@@ -9,6 +9,7 @@ from transformers import GenerationConfig, GenerationMixin, StoppingCriteriaList
 from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput, logging
 
+from .arguments import check_tensors
 from .cache import RecurrentCache, check_cache
 from .configuration_attention import start_token_id
 from .stop_strings import StopAtStrings
@@ -129,15 +130,17 @@ class AttentionGenerationMixin(GenerationMixin):
         `(sequences, generated tokens)`: False on the padding after a sequence has ended.
 
         Raises:
+            TypeError: Where an input is no tensor, or of other numbers than it must be.
             ValueError:
-                Where `num_beams` is below 1, `decoder_input_ids` begin with padding that no `decoder_attention_mask`
-                covers, or the memory or the logits are not finite.
+                Where an input has not its number of dimensions, `num_beams` is below 1, `decoder_input_ids` begin with
+                padding that no `decoder_attention_mask` covers, or the memory or the logits are not finite.
         """
         num_beams = kwargs.get("num_beams")
-        if num_beams is not None and num_beams < 1:  # transformers divides by it
+        if isinstance(num_beams, int) and num_beams < 1:  # transformers divides by it
             raise ValueError(f"`num_beams` must be at least 1, got {num_beams}.")
         for name in OF_THE_LOSS:
             kwargs.pop(name, None)
+        check_tensors({"inputs": inputs, **kwargs}, self.main_input_name)
         if kwargs.get("max_new_tokens") is not None:
             kwargs.setdefault("max_length", None)  # the default length does not compete with the one asked for
         if kwargs.get("encoder_outputs") is not None:

@@ -37,12 +37,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
     Raises:
         TypeError: Where it is no Pillow image.
-        ValueError: Where it is of floating-point numbers, or of whole ones beyond 16 bits: how bright are they?
+        ValueError:
+            Where it has no pixels, or is of floating-point numbers, or of whole ones beyond 16 bits: how bright are
+            they?
     """
     if not isinstance(image, Image.Image):
         raise TypeError(
             f"A picture must be a `PIL.Image.Image`, got {type(image).__name__}: open it with Pillow first."
         )
+    if 0 in image.size:
+        raise ValueError(f"A picture has no pixels: it is {image.width} wide and {image.height} high.")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # Pillow's own conversion makes white of everything above 255
         grey = np.asarray(image)

@@ -9,7 +9,9 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers import (
     AutoModelForImageTextToText,
     BaseImageProcessor,
+    BatchEncoding,
     BatchFeature,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     ProcessorMixin,
@@ -118,6 +120,8 @@ class ImageToTextPipeline(GeneratingPipeline):
                 `num_beams`, ...).
             prompt (`str`, *optional*):
                 How the text begins, for models that can go on from there; for Pix2Struct the header of the picture.
+                A model that reads the image among the words (LLaVA and its kin) reads it at `<image>`, or whatever
+                its token is, or before the prompt where that is not in it.
             timeout (`float`, *optional*):
                 Seconds to wait for an image from the web. By default for ever.
             output_attentions (`bool`, *optional*, defaults to `False`):
@@ -179,16 +183,15 @@ class ImageToTextPipeline(GeneratingPipeline):
             # GIT goes on from [CLS] and the words; its tokenizer would close the text.
             words = self.tokenizer(prompt, add_special_tokens=False).input_ids
             inputs["input_ids"] = torch.tensor([[self.tokenizer.cls_token_id, *words]])
-        elif self.processor is not None:
+        elif model_type == "blip-2":
+            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
+            inputs.update(with_image_places(self.tokenizer(prompt, return_tensors="pt"), self.model.config))
+        elif self.processor is not None and not self._has_places(prompt):
+            prompt = self._with_image_token(prompt)
             inputs = self.processor(images=image, text=prompt, return_tensors="pt", **layout)
             if "decoder_input_ids" in inputs and hasattr(self.model, "special_tokens"):
                 # The tokenizer's start token is not the model's where a configuration names none.
                 inputs["decoder_input_ids"][:, 0] = self.model.special_tokens()["decoder_start_token_id"]
-        elif model_type == "blip-2" and self.model.config.image_token_index is not None:
-            inputs = self.image_processor(images=image, return_tensors="pt", **layout)
-            # As its processor: tokens that hold the image's place, then the words.
-            places = torch.full((1, self.model.config.num_query_tokens), self.model.config.image_token_index)
-            inputs["input_ids"] = torch.cat([places, self.tokenizer(prompt, return_tensors="pt").input_ids], 1)
         elif self.model.config.is_encoder_decoder:
             # The tokenizer would close the text, and a decoder begins with a token of its own.
             raise ValueError(f"A {model_type} model takes a `prompt` through its processor: pass `processor=`.")
@@ -201,6 +204,23 @@ class ImageToTextPipeline(GeneratingPipeline):
             inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
         return inputs
 
+    def _image_token(self) -> str | None:
+        """What stands in a text where the model reads the image, in so many copies as it reads vectors of it."""
+        token_id = getattr(self.model.config, "image_token_id", None)
+        return None if token_id is None else self.tokenizer.convert_ids_to_tokens(token_id)
+
+    def _has_places(self, prompt: str) -> bool:
+        """Whether all the copies are written out already, which a processor would make of one."""
+        token = self._image_token()
+        return token is not None and prompt.count(token) > 1
+
+    def _with_image_token(self, prompt: str) -> str:
+        """The image stands before the words, where the prompt does not say where."""
+        token = self._image_token()
+        if token is None or token in prompt or self.model.config.model_type == "paligemma":  # its processor does it
+            return prompt
+        return token + prompt
+
     def _forward(
         self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
     ) -> dict[str, torch.Tensor]:
@@ -208,7 +228,8 @@ class ImageToTextPipeline(GeneratingPipeline):
             generate_kwargs |= {"return_dict_in_generate": True, "output_attentions": True}
         model_inputs = dict(model_inputs)
         places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
-        images = len(next(iter(model_inputs.values())))
+        # Of some models the pixel values are the patches of all images.
+        images = len(model_inputs.get("input_ids", next(iter(model_inputs.values()))))
         generate_kwargs = self.prepare_generate_kwargs(generate_kwargs)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
         answers = {**self.sequences_of(outputs, images, generate_kwargs), **places}
@@ -257,6 +278,23 @@ class ImageToTextPipeline(GeneratingPipeline):
         super().save_pretrained(save_directory, **kwargs)
         if self.processor is not None:
             self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def with_image_places(text: BatchEncoding, config: PreTrainedConfig) -> BatchEncoding:
+    """
+    A text for BLIP-2, whose language model reads the image at tokens of its own: they come before the words, as its
+    processor puts them, unless the text has them.
+
+    Args:
+        text (`BatchEncoding`): The tokens of one text.
+        config (`PreTrainedConfig`): The model's.
+    """
+    token, number = config.image_token_index, config.num_query_tokens
+    if token is None or (text["input_ids"] == token).any():
+        return text
+    for name, value in (("input_ids", token), ("attention_mask", 1)):
+        text[name] = torch.cat([torch.full((1, number), value), text[name]], 1)
+    return text
 
 
 def find_parts(

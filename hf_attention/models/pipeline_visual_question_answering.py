@@ -25,7 +25,7 @@ from transformers.utils import logging
 from .alignment import attention_maps
 from .pictures import check_picture, layout_of, read_image
 from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, as_list, checked
-from .pipeline_image_to_text import find_parts
+from .pipeline_image_to_text import find_parts, with_image_places
 from .regions import ImageRegions
 
 
@@ -128,7 +128,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
         postprocess_params = {}
-        if top_k is not None:
+        if top_k is not None and not self.model.can_generate():
             if not isinstance(top_k, int) or top_k < 0:
                 raise ValueError(f"`top_k` must be a whole number, at least 0, got {top_k!r}.")
             postprocess_params["top_k"] = top_k
@@ -233,14 +233,23 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it."
             )
         features = self.image_processor(images=image, return_tensors="pt", **layout_of(image))
+        if self.model.config.model_type == "blip-2":
+            question = with_image_places(question, self.model.config)
         inputs = BatchFeature({**question, **features}).to(self.dtype)
-        if "pixel_mask" in inputs:
-            # Each picture has a size of its own; a list lets them into one batch as they are.
-            inputs |= {name: [inputs[name]] for name in ("pixel_values", "pixel_mask")}
+        # What has a size of its own: a list lets it into a batch as it is.
+        unpadded = ["pixel_values", "pixel_mask"] if "pixel_mask" in inputs else []
+        if self._goes_on_from_the_question():
+            unpadded += ["input_ids", "attention_mask"]
+        inputs |= {name: [inputs[name]] for name in unpadded}
         if return_regions and self._image_regions is not None:
             regions, grid = self._image_regions(image)
             inputs |= {"regions": regions.unsqueeze(0), "grid": torch.tensor([grid])}
         return inputs
+
+    def _goes_on_from_the_question(self) -> bool:
+        """Whether the answer is written behind the question, so that in a batch all must end together."""
+        config = self.model.config
+        return config.model_type == "blip-2" and not config.text_config.is_encoder_decoder
 
     def _max_question_length(self) -> int | None:
         """How many tokens the model has positions for, where they are a table."""
@@ -260,8 +269,11 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             )
         model_inputs = dict(model_inputs)
         places = {name: model_inputs.pop(name) for name in ("regions", "grid") if name in model_inputs}
-        if "pixel_mask" in model_inputs:
-            model_inputs |= {name: _padded(model_inputs[name]) for name in ("pixel_values", "pixel_mask")}
+        for name, items in model_inputs.items():
+            if isinstance(items, list):
+                is_text = name in ("input_ids", "attention_mask")
+                value = self.tokenizer.pad_token_id if name == "input_ids" else 0
+                model_inputs[name] = _padded(items, value or 0, before=is_text)
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
@@ -355,14 +367,17 @@ def _check(inputs: Any) -> None:
         raise TypeError(f"A question must be a string, got {_describe(inputs['question'])}.")
 
 
-def _padded(pictures: list) -> torch.Tensor:
-    """Pictures, or their masks, of several sizes in one batch, with zeros to the right and below."""
+def _padded(items: list, value: int, before: bool) -> torch.Tensor:
+    """What has several sizes in one batch, with `value` to the right and below, or before it."""
     # One that came alone is in a list, those of a batch are each in a list of their own.
-    pictures = [picture[0] if isinstance(picture, list) else picture for picture in pictures]
-    height, width = (max(picture.shape[side] for picture in pictures) for side in (-2, -1))
-    return torch.cat(
-        [nn.functional.pad(each, (0, width - each.shape[-1], 0, height - each.shape[-2])) for each in pictures]
-    )
+    items = [item[0] if isinstance(item, list) else item for item in items]
+    sizes = [max(side) for side in zip(*(item.shape[1:] for item in items), strict=True)]
+    padded = []
+    for item in items:
+        missing = [size - side for size, side in zip(sizes, item.shape[1:], strict=True)]
+        sides = [side for number in reversed(missing) for side in ((number, 0) if before else (0, number))]
+        padded.append(nn.functional.pad(item, sides, value=value))
+    return torch.cat(padded)
 
 
 def _places(model_outputs: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -81,8 +81,8 @@ class AttentionCaptionerProcessor(CarriesCode, ProcessorMixin):
 
         Raises:
             ValueError:
-                Where nothing is given, an empty list, a text that is no string, or an argument of tokenizers that does
-                not apply; or the tokenizer has no end token.
+                Where nothing is given, an empty list, an image without pixels, a text that is no string, or an
+                argument of tokenizers that does not apply; or the tokenizer has no end token.
             TypeError: Where an argument is unknown.
         """
         if images is None and text is None and text_target is None:
@@ -203,4 +203,8 @@ def _as_rgb(images: ImageInput) -> ImageInput:
         if not images:
             raise ValueError("`images` is an empty list.")
         return [_as_rgb(image) for image in images]
-    return read_image(images) if isinstance(images, str | os.PathLike | Image.Image) else images
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return read_image(images)
+    if 0 in getattr(images, "shape", ()):  # of an array
+        raise ValueError(f"An image has no pixels: its shape is {tuple(images.shape)}.")
+    return images

@@ -59,7 +59,8 @@ class ImageRegions:
     Tells where the regions of images lie, for one model and its image processor.
 
     What the image processor does is measured and not read off its settings: it is given ramps of grey of the image's
-    size, or smaller ones of its shape. So whatever resizes, crops and pads along the axes is understood, in whole pixels, and anything else refused.
+    size, or smaller ones of its shape. So whatever resizes, crops and pads along the axes is understood, in whole
+    pixels, and anything else refused.
 
     Args:
         config (`PreTrainedConfig`):

@@ -37,7 +37,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin
 
 import transformers
 from packaging.version import Version
@@ -107,7 +107,21 @@ def explained(forward: Callable[_P, _T]) -> Callable[_P, _T]:
     return explaining_untested_versions()(forward) if IS_NEWER_THAN_TESTED else forward
 
 
-strict = huggingface_hub.dataclasses.strict
+_strict = huggingface_hub.dataclasses.strict
+
+
+def strict(cls: type[_T]) -> type[_T]:
+    """
+    huggingface_hub's `strict`, by which a dataclass checks the types of its fields, for types in `Annotated`, too.
+
+    Args:
+        cls (`type`): The dataclass.
+    """
+    for field in fields(cls):
+        if get_origin(field.type) is Annotated:
+            field.type = get_args(field.type)[0]
+    return _strict(cls)
+
 
 # What transformers itself puts, or has put, into a configuration, beside the fields of BaseConfig.
 OF_TRANSFORMERS = {
@@ -140,7 +154,7 @@ BaseConfig = PreTrainedConfig
 
 if not is_dataclass(PreTrainedConfig):
     # Configurations are dataclasses since 5.4. What is no field goes to `__post_init__`, as it does there.
-    strict = functools.partial(strict, accept_kwargs=True)
+    _strict = functools.partial(_strict, accept_kwargs=True)
 
     @strict
     @dataclass(repr=False, kw_only=True)

@@ -7,15 +7,17 @@ hundred pixels, and the page a file that opens in any browser.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from PIL import Image
 from transformers import HfArgumentParser, pipeline
 
+from ..arguments import COUNT, NOT_NEGATIVE, CheckedArguments
 from ..extras import require_extra
 from ..models.alignment import merge_words
+from ..models.ranges import Range
 from ..scenes import make_translations
-from ..scenes.layout import make_scene
+from ..scenes.layout import SPLITS, make_scene
 from ..scenes.questions import ask
 from .figures import plot_alignment, plot_caption_attention, plot_comparison, plot_glimpses
 from .page import attention_page
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class PictureArguments:
+class PictureArguments(CheckedArguments):
     """Which models, and which scene."""
 
     captioner: str | None = field(default=None, metadata={"help": "Folder or Hub name of a captioner of scenes."})
@@ -34,10 +36,14 @@ class PictureArguments:
     answerer: str | None = field(default=None, metadata={"help": "One that answers questions about scenes."})
     translator: str | None = field(default=None, metadata={"help": "One into the toy language."})
     output_dir: str = field(default="runs/pictures", metadata={"help": "Where the pictures go."})
-    scene: int = field(default=7, metadata={"help": "Number of the scene, and of the sentence."})
-    split: str = field(default="held_out", metadata={"help": "Of the scenes: test or held_out."})
-    image_size: int = field(default=64, metadata={"help": "Side of the scenes that the models were trained on."})
-    dpi: int = field(default=75, metadata={"help": "Pixels an inch."})
+    scene: Annotated[int, NOT_NEGATIVE] = field(
+        default=7, metadata={"help": "Number of the scene, and of the sentence."}
+    )
+    split: Literal[SPLITS] = field(default="held_out", metadata={"help": "Of the scenes."})
+    image_size: Annotated[int, Range(32)] = field(
+        default=64, metadata={"help": "Side of the scenes that the models were trained on."}
+    )
+    dpi: Annotated[int, COUNT] = field(default=75, metadata={"help": "Pixels an inch."})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,9 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from transformers import HfArgumentParser, PreTrainedConfig
+
+from ..arguments import CheckedArguments
+from ..models.ranges import notes_of_fields
 
 
 Groups = TypeVar("Groups", bound=tuple)
@@ -16,7 +19,7 @@ NONE = "none"  # what says `None` where that is one of the choices
 
 
 @dataclass
-class ConfigurationOptions:
+class ConfigurationOptions(CheckedArguments):
     """Options that are fields of a configuration, under the same names. [`configuration_options`] makes subclasses."""
 
     def config_kwargs(self) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def configuration_options(
 ) -> type[ConfigurationOptions]:
     """
     Makes the options of a model: those fields of its configuration that the configuration itself names, with its
-    types, choices, defaults and words.
+    types, choices, ranges, defaults and words.
 
     Args:
         name (`str`):
@@ -55,7 +58,7 @@ def configuration_options(
         `type`: A dataclass for `HfArgumentParser`.
     """
     defaults, notes = defaults or {}, notes or {}
-    annotations = {entry.name: entry.type for entry in fields(config_class)}
+    annotations = notes_of_fields(config_class)
     words = _documented_fields(config_class)
     entries = []
     for option in config_class.command_line_options:
@@ -63,10 +66,12 @@ def configuration_options(
         default = defaults[option] if option in defaults else getattr(config_class, option)
         if choices is not None and default is None and None in choices:
             default = NONE
-        kind = _kind(annotations[option], choices)
+        annotation, ranges = annotations[option]
+        kind = _kind(annotation, choices)
         text = " ".join(filter(None, (words.get(option), notes.get(option)))).replace("%", "%%")
         entry = field(default=default, metadata={"help": text})
-        entries.append((option, kind | None if default is None else kind, entry))
+        kind = kind | None if default is None else kind
+        entries.append((option, Annotated[(kind, *ranges)] if ranges else kind, entry))
     return make_dataclass(name, entries, bases=(ConfigurationOptions,))
 
 

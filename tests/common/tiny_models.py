@@ -8,26 +8,14 @@ the `image-to-text` pipeline of 4.57 says of the pictures below, and the tests c
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import (
-    BlipConfig,
-    BlipForConditionalGeneration,
-    GitConfig,
-    GitForCausalLM,
-    GPT2Config,
-    Pix2StructConfig,
-    Pix2StructForConditionalGeneration,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    VisionEncoderDecoderConfig,
-    VisionEncoderDecoderModel,
-    ViTConfig,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 WORDS = (
@@ -36,18 +24,9 @@ WORDS = (
 ).split()
 PAD, UNKNOWN, START, END = range(4)
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+# What processors write for a picture; behind the others in the vocabulary.
+IMAGE_TOKENS = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"]
 IMAGE_SIZE = 32
-
-# What is asked of the pipeline: the answers to these are recorded under transformers 4.57.
-CASES = {
-    "greedy": {"max_new_tokens": 10, "generate_kwargs": {"no_repeat_ngram_size": 2}},
-    "beam": {
-        "max_new_tokens": 10,
-        "generate_kwargs": {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2},
-    },
-    "prompt": {"max_new_tokens": 8, "generate_kwargs": {"no_repeat_ngram_size": 2}, "prompt": "a red circle"},
-}
-PROMPTED = ("blip", "git")
 
 
 def make_pictures() -> dict[str, Image.Image]:
@@ -76,6 +55,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", START), ("[SEP]", END)]
     )
+    tokenizer.add_special_tokens(IMAGE_TOKENS)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
@@ -99,82 +79,6 @@ VISION = {
 IDS = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
 
 
-def make_blip() -> PreTrainedModel:
-    text = {
-        "vocab_size": len(TOKENS),
-        "hidden_size": 32,
-        "encoder_hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 32,
-        "sep_token_id": END,
-        **IDS,
-    }
-    return BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=VISION, projection_dim=32))
-
-
-def make_git() -> PreTrainedModel:
-    return GitForCausalLM(
-        GitConfig(
-            vision_config=VISION,
-            vocab_size=len(TOKENS),
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=64,
-            **IDS,
-        )
-    )
-
-
-def make_vision_encoder_decoder() -> PreTrainedModel:
-    decoder = GPT2Config(
-        vocab_size=len(TOKENS),
-        n_positions=32,
-        n_embd=32,
-        n_layer=2,
-        n_head=4,
-        is_decoder=True,
-        add_cross_attention=True,
-        tie_word_embeddings=False,
-        **IDS,
-    )
-    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(**VISION), decoder)
-    config.tie_word_embeddings = False
-    config.decoder_start_token_id = START
-    config.pad_token_id = PAD
-    model = VisionEncoderDecoderModel(config)
-    model.generation_config.update(decoder_start_token_id=START, **IDS)
-    return model
-
-
-def make_pix2struct() -> PreTrainedModel:
-    text = {
-        "vocab_size": len(TOKENS),
-        "hidden_size": 32,
-        "d_kv": 8,
-        "d_ff": 48,
-        "num_layers": 2,
-        "num_heads": 4,
-        "decoder_start_token_id": START,
-        **IDS,
-    }
-    vision = {
-        "hidden_size": 32,
-        "patch_embed_hidden_size": 3 * 8 * 8,
-        "d_kv": 8,
-        "d_ff": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "seq_len": 64,
-    }
-    model = Pix2StructForConditionalGeneration(Pix2StructConfig(text_config=text, vision_config=vision))
-    model.generation_config.update(decoder_start_token_id=START, **IDS)
-    return model
-
-
 def square_processor(image_processor_type: str) -> dict:
     return {
         "image_processor_type": image_processor_type,
@@ -187,28 +91,12 @@ def square_processor(image_processor_type: str) -> dict:
     }
 
 
-MODELS: dict[str, tuple[Callable[[], PreTrainedModel], dict]] = {
-    "blip": (make_blip, square_processor("BlipImageProcessor")),
-    "git": (make_git, square_processor("CLIPImageProcessor")),
-    "vision_encoder_decoder": (make_vision_encoder_decoder, square_processor("ViTImageProcessor")),
-    "pix2struct": (
-        make_pix2struct,
-        {
-            "image_processor_type": "Pix2StructImageProcessor",
-            "do_normalize": True,
-            "max_patches": 24,
-            "patch_size": {"height": 8, "width": 8},
-            "is_vqa": False,
-        },
-    ),
-}
-
-
 def fill_weights(folder: Path) -> None:
     """
     Overwrites a saved checkpoint with weights computed from each tensor's name and shape.
 
-    The names are those of the file, which transformers keeps from version to version; a module's may change.
+    The names are those of the file, which transformers keeps from version to version but for `vision_model.`; a
+    module's may change.
     """
     path = folder / "model.safetensors"
     filled = {}
@@ -218,7 +106,8 @@ def fill_weights(folder: Path) -> None:
             continue
         # A sine far enough behind the point is as good as noise, and the same everywhere.
         index = np.arange(tensor.size, dtype=np.float64)
-        noise = 2 * np.modf(np.abs(np.sin(12.9898 * index + zlib.crc32(name.encode()) % 997) * 43758.5453))[0] - 1
+        seed = zlib.crc32(name.replace("vision_model.", "").encode()) % 997
+        noise = 2 * np.modf(np.abs(np.sin(12.9898 * index + seed) * 43758.5453))[0] - 1
         noise = noise.reshape(tensor.shape)
         if tensor.ndim == 1:
             values = 0.1 * noise + (0.0 if name.endswith("bias") else 1.0)
@@ -229,24 +118,42 @@ def fill_weights(folder: Path) -> None:
     save_file(filled, path, metadata={"format": "pt"})
 
 
-def save_tiny_model(
-    name: str, folder: Path, models: dict[str, tuple[Callable[[], PreTrainedModel], dict]] | None = None
-) -> Path:
+@dataclass(frozen=True)
+class TinyModel:
+    """
+    What a folder is made of.
+
+    Args:
+        make: Makes the model.
+        image_processor: The settings of its image processor.
+        processor: Those of its processor, where the checkpoints of its family have one.
+        image_length: How many tokens stand for a picture in the text; 0 where the picture is no part of it.
+    """
+
+    make: Callable[[], PreTrainedModel]
+    image_processor: dict
+    processor: dict | None = None
+    image_length: int = 0
+
+
+def save_tiny_model(name: str, folder: Path, models: dict[str, TinyModel]) -> Path:
     """
     Makes a folder that `from_pretrained` and `pipeline` read: model, tokenizer and image processor.
 
     Args:
         name: One of the models.
         folder: Where to put it; the model gets a folder of its own inside.
-        models: What makes each model, and the settings of its image processor; those of this module by default.
+        models: What each is made of.
 
     Returns:
         The model's folder.
     """
-    make_model, image_processor = (MODELS if models is None else models)[name]
+    tiny = models[name]
     folder = folder / name
-    make_model().save_pretrained(folder)
+    tiny.make().save_pretrained(folder)
     fill_weights(folder)
     make_tokenizer().save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(image_processor, indent=2))
+    (folder / "preprocessor_config.json").write_text(json.dumps(tiny.image_processor, indent=2))
+    if tiny.processor is not None:
+        (folder / "processor_config.json").write_text(json.dumps(tiny.processor, indent=2))
     return folder

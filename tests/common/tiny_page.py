@@ -1,7 +1,10 @@
-"""Tiny models of the three kinds for the web page, with their processors and tokenizers."""
+"""The web page of tiny models of the three kinds, with their processors and tokenizers."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import httpx
 import torch
 from transformers import PreTrainedModel
 
@@ -11,6 +14,7 @@ from hf_attention import (
     AttentionSeq2SeqForConditionalGeneration,
     AttentionVQAForConditionalGeneration,
 )
+from hf_attention.demo.demonstrations import DEMONSTRATIONS
 
 
 MAX_NEW_TOKENS = 8
@@ -48,3 +52,50 @@ def save_models(root: Path) -> dict[str, str]:
         model.save_pretrained(root / name)
         processor.save_pretrained(root / name)
     return {name: str(root / name) for name in parts}
+
+
+class RunningPage:
+    """
+    The page of tiny models on loopback, as programs meet it.
+
+    Args:
+        folders (`dict[str, str]`): From [`save_models`].
+    """
+
+    def __init__(self, folders: dict[str, str]):
+        from hf_attention.demo.web_page import launch, make_page
+
+        self.models = {
+            part: DEMONSTRATIONS[part].load(folders["writer" if part == "answerer" else part])
+            for part in DEMONSTRATIONS
+        }
+        self.page = make_page(**self.models)
+        _, self.address, _ = launch(self.page, prevent_thread_lock=True, quiet=True)
+        self.client = httpx.Client(base_url=self.address, timeout=120)
+
+    def close(self) -> None:
+        self.client.close()
+        self.page.close(verbose=False)
+
+    def upload(self, content: bytes, name: str = "photo.png") -> dict[str, Any]:
+        """What a browser sends of a picture that it has uploaded."""
+        [path] = self.client.post("/gradio_api/upload", files={"files": (name, content)}).raise_for_status().json()
+        return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+    def ask(self, name: str, *values: Any, **body: Any) -> str:
+        """The answer, or the error that is shown, of the page's function of that name."""
+        # The standard library writes lone surrogates and NaN, which are to be tried.
+        content = json.dumps({"data": values, **body})
+        response = self.client.post(f"/gradio_api/call/{name}", content=content, headers=_JSON)
+        if response.status_code != 200:
+            return f"{response.status_code}: {response.text}"
+        told = self.client.get(f"/gradio_api/call/{name}/{response.json()['event_id']}").text
+        [(kind, data)] = [
+            (event.partition("\n")[0], json.loads(event.partition("\ndata: ")[2]))
+            for event in told.strip().split("\n\n")
+            if not event.startswith("event: heartbeat")
+        ]
+        return data[0] if kind == "event: complete" else f"error: {data['error']}"
+
+
+_JSON = {"content-type": "application/json"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from common import tiny_captioner, tiny_models, tiny_text_models, tiny_vqa_models
+from common import tiny_captioner, tiny_image_to_text_models, tiny_models, tiny_text_models, tiny_vqa_models
 from common.looks import Look, brightness
 from common.tiny_page import SENTENCE
 from transformers import pipeline
@@ -72,9 +72,9 @@ def test_the_beams_of_the_checkpoint_are_the_page_s(folders: dict[str, str], tmp
     assert TranslationDemonstration.load(folders["translator"]).beams == 4  # the task's
 
 
-@pytest.mark.parametrize("name", ["blip", "vision_encoder_decoder"])
+@pytest.mark.parametrize("name", ["blip", "vision-encoder-decoder"])
 def test_a_captioner_of_transformers_captions(name: str, photo: str, tmp_path: Path):
-    folder = tiny_models.save_tiny_model(name, tmp_path)
+    folder = tiny_models.save_tiny_model(name, tmp_path, tiny_image_to_text_models.MODELS)
     demonstration = CaptionDemonstration.load(str(folder))
     demonstration.pipe.model.generation_config.max_new_tokens = 5
     shown = demonstration(photo, 1)
@@ -83,7 +83,7 @@ def test_a_captioner_of_transformers_captions(name: str, photo: str, tmp_path: P
 
 
 def test_an_answering_model_of_transformers_answers(photo: str, tmp_path: Path):
-    folder = str(tiny_vqa_models.save_tiny_model("vilt", tmp_path))
+    folder = str(tiny_models.save_tiny_model("vilt", tmp_path, tiny_vqa_models.MODELS))
     shown = AnswerDemonstration.load(folder)(photo, "the dog")
     assert pipeline("vqa", model=folder)(photo, "the dog")[0]["answer"] in shown
     assert "Where it looked cannot be shown." in shown

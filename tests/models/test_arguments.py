@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from common.every_model import Example, forward_inputs, over_every_model
@@ -10,7 +11,9 @@ from torch import nn
 from torch.testing import assert_close
 from transformers.utils.generic import find_labels
 
+from hf_attention.models.arguments import TENSORS
 from hf_attention.models.declaration import DECLARATIONS
+from hf_attention.models.outputs import EncoderOutput
 
 
 HEADS = {head for each in DECLARATIONS.values() for head in each.model_classes() if "For" in head.__name__}
@@ -74,3 +77,30 @@ def test_packed_texts_are_refused(factory: ModelFactory) -> None:
         assert_close(model(**given, position_ids=torch.tensor([row] * 2)).logits, expected)
     with pytest.raises(ValueError, match="begin anew within a row"):
         model(**given, position_ids=torch.tensor([[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]]))
+
+
+NOT_TENSORS = ("a dog", 3, [1, 2], [[1, 2]], {"a": 1}, (None,), np.ones((3, 5)), object())
+
+
+@over_every_model()
+@torch.no_grad()
+def test_generate_names_an_input_that_is_no_tensor_or_of_another_shape(make_example: Callable[[], Example]) -> None:
+    model, inputs = make_example()
+    if not model.can_generate():
+        return
+    for name, (shape, dtypes) in TENSORS.items():
+        wrong = [*NOT_TENSORS, torch.ones(()), torch.ones(3), torch.ones(3, 2, 2, 2, 2)]
+        if dtypes is not None:
+            size = [2] * (shape.count(",") + 1)
+            wrong += [torch.ones(size, dtype=torch.bool), torch.ones(size, dtype=torch.complex64)]
+        for value in wrong:
+            with pytest.raises((TypeError, ValueError), match=f"`{name}` must"):
+                model.generate(**{**inputs, name: value}, max_new_tokens=2)
+    rest = {name: value for name, value in inputs.items() if name != model.main_input_name}
+    for value in (*NOT_TENSORS, torch.ones(3)):
+        with pytest.raises((TypeError, ValueError), match="`inputs` must"):
+            model.generate(value, **rest, max_new_tokens=2)
+    if model.config.is_encoder_decoder:
+        for value in (*NOT_TENSORS, torch.ones(3, 5, 4), EncoderOutput(), EncoderOutput(torch.ones(3, 5))):
+            with pytest.raises((TypeError, ValueError), match="`encoder_outputs`"):
+                model.generate(encoder_outputs=value, max_new_tokens=2)

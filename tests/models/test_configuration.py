@@ -1,8 +1,11 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from common.configurations import AXES, combinations, core, every_configuration, is_valid, name_of, pairs_of, pairwise
+from common.every_model import Example, over_every_model
 from common.factories import over_encoder_decoders, over_models
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -116,6 +119,18 @@ def test_configurations_survive_saving(factory, tmp_path):
             assert loaded.readout_size == config.readout_size
             again = {k: v for k, v in loaded.to_dict().items() if k not in ("auto_map", "_name_or_path")}
             assert again == {k: v for k, v in config.to_dict().items() if k not in ("auto_map", "_name_or_path")}
+
+
+@over_every_model()
+def test_a_checkpoint_does_not_say_where_its_parts_lay(make_example: Callable[[], Example], tmp_path: Path):
+    model, _ = make_example()
+    parts = [model.config, *(getattr(model.config, name) for name in model.config.sub_configs)]
+    for each in filter(None, parts):
+        each._name_or_path = "/home/me"
+    for member in getattr(model.config, "members", None) or ():
+        member["_name_or_path"] = "/home/me"
+    model.save_pretrained(tmp_path)
+    assert "/home/me" not in (tmp_path / "config.json").read_text()
 
 
 @over_models

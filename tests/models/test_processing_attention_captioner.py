@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast, ViTImageProcessor
 from transformers.processing_utils import TextKwargs
 
-from hf_attention import AttentionCaptionerProcessor
+from hf_attention import AttentionCaptionerProcessor, AttentionVQAProcessor
+from hf_attention.models.pictures import read_image
 from hf_attention.models.processing_attention_captioner import TEXT_KWARGS
 from hf_attention.models.versions import AutoImageProcessor
 
@@ -62,6 +63,19 @@ def test_images_of_any_mode(processor: AttentionCaptionerProcessor, mode: str) -
     image = picture().convert("RGBA" if mode == "PA" else "RGB").convert(mode)
     assert image.mode == mode
     check_pixels(processor, image, image.convert("RGB"))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_an_image_without_pixels_is_refused(processor: AttentionCaptionerProcessor, size: tuple[int, int]) -> None:
+    answering = AttentionVQAProcessor(processor.image_processor, processor.tokenizer)
+    nothing = Image.new("RGB", size)
+    for image in (nothing, np.zeros((*size, 3), np.uint8), torch.zeros(3, *size), [Image.new("RGB", (5, 5)), nothing]):
+        with pytest.raises(ValueError, match="no pixels"):
+            processor(images=image)
+        with pytest.raises(ValueError, match="no pixels"):
+            answering(images=image, text="what ?")
+    with pytest.raises(ValueError, match="no pixels"):
+        read_image(nothing)
 
 
 def test_a_palette_with_transparency(processor: AttentionCaptionerProcessor, tmp_path: Path) -> None:

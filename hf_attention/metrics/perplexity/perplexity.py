@@ -1,5 +1,6 @@
 """The perplexity of texts under a causal language model: of this package, or any other."""
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ import hf_attention  # noqa: F401  (the Auto classes then know its models)
 from hf_attention.metrics.running_text import collate_sentences, in_columns, sentences, stream
 from hf_attention.models.cache import RecurrentCache
 
+
+# What a text is scored by, beside the number of its tokens.
+METRICS = ("perplexity", "loss")
 
 _CITATION = """\
 @article{jelinek1977perplexity, title={Perplexity: a measure of the difficulty of speech recognition tasks},
@@ -56,6 +60,15 @@ class TextPerplexity:
         self.segment_length = segment_length
         self.sentences = sorted(sentences(texts, tokenizer), key=len) if reset_state else None
         self.tokens = None if reset_state else stream(texts, tokenizer)
+
+    def of_one_batch(self) -> "TextPerplexity":
+        """The same over the first words, a batch for each process."""
+        few, columns = copy.copy(self), self.columns * self.accelerator.num_processes
+        if self.sentences is not None:
+            few.sentences = self.sentences[:columns]
+        else:
+            few.tokens = self.tokens[: 1 + columns * self.segment_length]
+        return few
 
     def _batches(self) -> Iterator[tuple[dict[str, torch.Tensor], RecurrentCache | None]]:
         """Those of this process."""

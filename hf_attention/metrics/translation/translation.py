@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
 
+METRICS = ("bleu", "bleu_lowercase", "chrf", "ter")
+
 _CITATION = """\
 @inproceedings{post2018call, title={A Call for Clarity in Reporting BLEU Scores}, author={Post, Matt},
   booktitle={WMT}, year={2018}}"""

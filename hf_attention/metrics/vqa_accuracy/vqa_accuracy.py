@@ -9,6 +9,7 @@ import evaluate
 from hf_attention.metrics.references import as_lists, one_or_several_references
 
 
+METRICS = ("exact_match", "vqa_accuracy")
 FULL_VOTES = 3  # an answer that so many annotators gave is right in full
 
 _CITATION = """\

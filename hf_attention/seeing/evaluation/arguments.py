@@ -2,32 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from datasets import Dataset
 
+from ...arguments import COUNT, SEED, CheckedArguments, WritableFile
+from ...models.ranges import Range
 from ...scenes.layout import SPLITS
 
 
 @dataclass
-class EvaluationArguments:
+class EvaluationArguments(CheckedArguments):
     """Models, and how much to measure them by."""
 
     model: list[str] = field(metadata={"help": "Folders or Hub names of models; each kind is measured in its way."})
-    split: str = field(default="held_out", metadata={"help": "Of the scenes: test, or held_out pairs."})
-    samples: int = field(default=500, metadata={"help": "How many scenes, or sentences."})
-    image_size: int = field(default=64, metadata={"help": "Side of the scenes in pixels."})
-    seed: int = field(default=0, metadata={"help": "Of the scenes, the sentences and what is random."})
-    eval_batch_size: int = field(default=50, metadata={"help": "Pictures at a time."})
-    resamples: int = field(default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %%."})
-    json: str | None = field(default=None, metadata={"help": "Where to write the measures too."})
-
-    def __post_init__(self) -> None:
-        for name in ("samples", "eval_batch_size", "resamples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.split not in SPLITS:
-            raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {self.split!r}.")
+    split: Literal[SPLITS] = field(default="held_out", metadata={"help": "Of the scenes."})
+    samples: Annotated[int, COUNT] = field(default=500, metadata={"help": "How many scenes, or sentences."})
+    image_size: Annotated[int, Range(32)] = field(default=64, metadata={"help": "Side of the scenes in pixels."})
+    seed: Annotated[int, SEED] = field(
+        default=0, metadata={"help": "Of the scenes, the sentences and what is random."}
+    )
+    eval_batch_size: Annotated[int, COUNT] = field(default=50, metadata={"help": "Pictures at a time."})
+    resamples: Annotated[int, COUNT] = field(
+        default=10_000, metadata={"help": "Of the bootstrap; its interval is of 95 %%."}
+    )
+    json: Annotated[str | None, WritableFile()] = field(
+        default=None, metadata={"help": "Where to write the measures too."}
+    )
 
     def make_split(self, make: Callable[..., Any], **options: Any) -> Dataset:
         """

@@ -2,34 +2,31 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from transformers import PreTrainedTokenizerFast
 
+from ...arguments import COUNT, CheckedArguments
 from .tokenization import TokenizerType, train_tokenizer
 
 
 @dataclass
-class StreamingArguments:
+class StreamingArguments(CheckedArguments):
     """Reading the training data as it comes, where it is larger than the disk."""
 
     streaming: bool = field(
         default=False,
         metadata={"help": "Read training data as it comes, never keeping all of it. The run has max_steps then."},
     )
-    shuffle_buffer: int = field(
+    shuffle_buffer: Annotated[int, COUNT] = field(
         default=10000, metadata={"help": "Rows that are read at a time, and shuffled among themselves."}
     )
-    tokenizer_rows: int = field(
+    tokenizer_rows: Annotated[int, COUNT] = field(
         default=100000, metadata={"help": "Train the tokenizer on so many of the first rows, where none is named."}
     )
-    steps_per_epoch: int = field(
+    steps_per_epoch: Annotated[int, COUNT] = field(
         default=1000, metadata={"help": "Steps after which comes what follows an epoch: validation, a checkpoint."}
     )
-
-    def __post_init__(self):
-        for name in ("shuffle_buffer", "tokenizer_rows", "steps_per_epoch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
 
     def check(self, max_steps: int | None, num_workers: int) -> None:
         """Raises a ValueError if a run of so many steps, with so many workers, cannot be streamed."""
@@ -42,7 +39,7 @@ class StreamingArguments:
 
 
 @dataclass
-class TokenizerArguments:
+class TokenizerArguments(CheckedArguments):
     """The tokenizer: a ready one, or one trained on the training texts by the other options."""
 
     tokenizer_name: str | None = field(default=None, metadata={"help": "Name or folder of a ready tokenizer."})
@@ -53,8 +50,8 @@ class TokenizerArguments:
             "white space separates; bpe: byte-level BPE; unigram: pieces of words."
         },
     )
-    min_count: int = field(default=5, metadata={"help": "Rarer words (BPE: merges) are left out."})
-    vocab_size: int = field(default=10000, metadata={"help": "Largest vocabulary."})
+    min_count: Annotated[int, COUNT] = field(default=5, metadata={"help": "Rarer words (BPE: merges) are left out."})
+    vocab_size: Annotated[int, COUNT] = field(default=10000, metadata={"help": "Largest vocabulary."})
     lowercase: bool = field(default=False, metadata={"help": "Lower-case the texts; word does so anyway."})
 
     def train(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:

@@ -1,6 +1,7 @@
 """Region features of a frozen backbone, computed once and memory-mapped."""
 
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
-from ...models.pictures import as_rgb
+from ...models.pictures import layout_of
 from .reading import read_image
 
 
@@ -81,8 +82,8 @@ def stored_region_features(
                 disable=not show_progress,
             ):
                 rows = range(start, min(start + batch_size, len(dataset)))
-                images = [as_rgb(read_image(dataset, row, image_column)) for row in rows]
-                pixel_values = image_processor(images=images, return_tensors="pt")["pixel_values"]
+                images = [read_image(dataset, row, image_column) for row in rows]
+                pixel_values = image_processor(images=images, return_tensors="pt", **layout_of(images))["pixel_values"]
                 if mirrored:
                     pixel_values = pixel_values.flip(-1)
                 pixel_values = pixel_values.to(device, dtype, memory_format=torch.channels_last)
@@ -95,6 +96,7 @@ def stored_region_features(
                 if features is None:
                     shape = (len(dataset), *regions.shape[1:])
                     features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
+                    _reserve(partial)
                 features[rows.start : rows.stop] = regions.numpy()
             features.flush()
             os.replace(partial, path)
@@ -130,3 +132,20 @@ def _key(
         "dtype": str(dtype),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _reserve(path: Path) -> None:
+    """
+    Takes the space that a file of holes will need: writing into a memory map on a full disk would kill the process.
+
+    Raises:
+        OSError: Where there is not so much space.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            getattr(os, "posix_fallocate", lambda *arguments: None)(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # others say that the file system cannot do it
+            reason = f"No space left on the disk for stored features of {size / 2**20:.0f} MiB"
+            raise OSError(errno.ENOSPC, reason, str(path.parent)) from error

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, IterableDatasetDict
+
+from ...arguments import SEED, CheckedArguments
+from ...models.ranges import Range
 
 
 logger = logging.getLogger(__name__)
@@ -15,13 +18,13 @@ DEFAULT_NAME = "validation"
 
 
 @dataclass
-class HeldOutArguments:
+class HeldOutArguments(CheckedArguments):
     """What is held out of the training split where there is no validation split."""
 
-    validation_fraction: float = field(
+    validation_fraction: Annotated[float, Range(0, 1, "()")] = field(
         default=0.1, metadata={"help": "Share of the training split to validate on, where there is no other split."}
     )
-    validation_seed: int = field(default=0, metadata={"help": "Chooses it."})
+    validation_seed: Annotated[int, SEED] = field(default=0, metadata={"help": "Chooses it."})
 
 
 def with_validation_split(

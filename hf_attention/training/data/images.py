@@ -10,7 +10,7 @@ from huggingface_hub.constants import HF_HOME
 from torch import nn
 from transformers import BaseImageProcessor
 
-from ...models.pictures import as_rgb
+from ...models.pictures import layout_of
 from ...models.versions import AutoImageProcessor, pillow_image_processor
 from .features import stored_region_features
 from .reading import read_image
@@ -39,8 +39,8 @@ class PixelSource:
 
     def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
         """The model's input for one image: `pixel_values` (channels, height, width)."""
-        image = as_rgb(read_image(self.dataset, row, self.column))
-        pixel_values = self.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
+        image = read_image(self.dataset, row, self.column)
+        pixel_values = self.image_processor(images=image, return_tensors="pt", **layout_of(image))["pixel_values"][0]
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
 

@@ -24,6 +24,8 @@ from datasets import (
 from PIL import Image as PILImage
 from pyarrow import ArrowException
 
+from ...models.pictures import as_rgb
+
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +55,29 @@ def load_splits(
         `DatasetDict`, or with `streaming` `IterableDatasetDict`: The splits.
 
     Raises:
-        ValueError: If a folder holds a single split saved without its name.
+        ValueError: If a folder holds a single split saved without its name, or the data cannot be read.
     """
     folder = Path(name)
-    if (folder / "dataset_dict.json").is_file():
-        splits = load_from_disk(name)
-        if not streaming:
-            return splits
-        return IterableDatasetDict({split: rows.to_iterable_dataset() for split, rows in splits.items()})
     if (folder / "state.json").is_file():
         raise ValueError(f"{name} holds one split without a name. Save a `DatasetDict` instead.")
-    return load_dataset(name, config_name, streaming=streaming)
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            splits = load_from_disk(name)
+            if not streaming:
+                return splits
+            return IterableDatasetDict({split: rows.to_iterable_dataset() for split, rows in splits.items()})
+        return load_dataset(name, config_name, streaming=streaming)
+    except OSError:  # there is no such data set, no network, or no space
+        raise
+    except Exception as error:  # each format has errors of its own
+        raise ValueError(f"The data set {name!r} cannot be read: {_first_cause(error)}") from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong at first: `datasets` says but that it did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}" if str(error) else "a file of it is empty, or it has no data."
 
 
 def load_text_splits(
@@ -218,6 +232,21 @@ def check_column(dataset: Dataset, column: str, argument: str) -> None:
         raise ValueError(f"`{argument}` is {column!r}, but the data set's columns are {dataset.column_names}.")
 
 
+def column_values(dataset: Dataset, column: str) -> Iterator[Any]:
+    """
+    The values of a column, row by row.
+
+    Raises:
+        ValueError: If a text is not valid UTF-8, which JSON may hold.
+    """
+    row = -1
+    try:
+        for row, value in enumerate(dataset[column]):  # noqa: B007
+            yield value
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Row {row + 1} of the column {column!r} is not valid UTF-8: {error.reason}.") from error
+
+
 def check_images(dataset: Dataset, column: str, argument: str = "image_column") -> None:
     """Raises a ValueError if `column` is missing or does not hold images."""
     check_column(dataset, column, argument)
@@ -235,7 +264,7 @@ def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
     """
     check_column(dataset, column, argument)
     rows, blank = [], 0
-    for number, value in enumerate(dataset[column]):
+    for number, value in enumerate(column_values(dataset, column)):
         texts = _texts(value, f"`{argument}` is {column!r}, whose row {number}")
         rows.append([text for text in texts if text])
         blank += len(texts) - len(rows[-1])
@@ -257,7 +286,7 @@ def drop_textless(dataset: Dataset, column: str, argument: str) -> Dataset:
         ValueError: If the column is missing or holds something else, or no row is left.
     """
     check_column(dataset, column, argument)
-    values = enumerate(dataset[column])
+    values = enumerate(column_values(dataset, column))
     kept = [row for row, value in values if any(_texts(value, f"`{argument}` is {column!r}, whose row {row}"))]
     if not kept:
         raise ValueError(f"None of the {len(dataset)} rows has a text in the column {column!r} (`{argument}`).")
@@ -290,10 +319,11 @@ def running_texts(dataset: Dataset, column: str, drop_missing: bool = False) -> 
         ValueError: If the column is missing, or a row holds no string.
     """
     check_column(dataset, column, "text_column")
-    values = dataset[column]
-    texts = [text for text in values if text is not None or not drop_missing]
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
+    texts = []
+    for number, text in enumerate(column_values(dataset, column)):
+        if isinstance(text, str):
+            texts.append(text)
+        elif text is not None or not drop_missing:
             hint = " `drop_missing` leaves such rows out." if text is None else ""
             raise ValueError(f"`text_column` is {column!r}, whose row {number} is {text!r}, not a string.{hint}")
     if len(texts) < len(dataset):
@@ -336,7 +366,7 @@ def text_pairs(
         names = (source_column, target_column)
         check_column(dataset, source_column, "source_column")
         check_column(dataset, target_column, "target_column")
-        sides = zip(dataset[source_column], dataset[target_column], strict=True)
+        sides = zip(column_values(dataset, source_column), column_values(dataset, target_column), strict=True)
     elif source_column or target_column:
         raise ValueError(
             "`source_column` and `target_column` belong together, "
@@ -345,7 +375,7 @@ def text_pairs(
     elif source_lang and target_lang:
         names = (source_lang, target_lang)
         _check_languages(dataset, source_lang=source_lang, target_lang=target_lang)
-        rows = ({} if row is None else row for row in dataset[TRANSLATION_COLUMN])
+        rows = ({} if row is None else row for row in column_values(dataset, TRANSLATION_COLUMN))
         sides = ((row.get(source_lang), row.get(target_lang)) for row in rows)
     else:
         raise ValueError(
@@ -417,30 +447,36 @@ def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
 
 def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
     """
-    The decoded image of one row.
+    The decoded image of one row, in RGB.
 
     Raises:
         ValueError: If it is missing or cannot be decoded; the message names the row and, where known, the file.
     """
     try:
         image = dataset[row][column]
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for files that are no images
+        if image is not None:
+            return as_rgb(image)
+    except Exception as error:  # each decoder has errors of its own
         raw = dataset.select_columns(column).cast_column(column, Image(decode=False))[row][column]
         name = f" ({raw['path']})" if raw["path"] else ""
         raise ValueError(f"The image of row {row}{name} cannot be decoded: {error}") from error
-    if image is None:
-        raise ValueError(f"Row {row} has no image.")
-    return image
+    raise _without_image(row)
+
+
+def _without_image(row: int) -> ValueError:
+    return ValueError(f"Row {row} has no image.")
 
 
 def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None = None) -> list[Any]:
     """What tells the images of a split apart: a column, their bytes, their files, or (made on the way) their rows."""
     if image_id_column is not None:
         check_column(dataset, image_id_column, "image_id_column")
-        return list(dataset[image_id_column])
+        return list(column_values(dataset, image_id_column))
     encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
 
-    def key(row: int, image: Mapping[str, Any]) -> Any:
+    def key(row: int, image: Mapping[str, Any] | None) -> Any:
+        if image is None:
+            raise _without_image(row)
         # Of an image that lies in the data set itself, the path is but a name, and another may have the same.
         return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
 

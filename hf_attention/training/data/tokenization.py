@@ -12,12 +12,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...metrics.words import WORD
 from ...models.special_tokens import end_token_id, name_special_tokens
+from ..files import replace_folder
 
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")
 # A word with its inner hyphens, or a single mark; "▁" before it stands for the space it follows.
 WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+TOKENIZER_FOLDER = "tokenizer"
 
 TokenizerType = Literal["word", "word_punct", "space", "bpe", "unigram"]
 AnyFastTokenizer = TypeVar("AnyFastTokenizer", bound=PreTrainedTokenizerFast)
@@ -144,10 +147,7 @@ def closed_texts(
 
 
 def tokenizer_of_run(
-    make: Callable[[], PreTrainedTokenizerFast],
-    output_dir: str | Path,
-    resumed_from: str | Path | None,
-    accelerator: Accelerator,
+    make: Callable[[], PreTrainedTokenizerFast], output_dir: Path, resumes: bool, accelerator: Accelerator
 ) -> PreTrainedTokenizerFast:
     """
     The one tokenizer of a training run, whatever processes it has and however often it is resumed: training a
@@ -156,23 +156,23 @@ def tokenizer_of_run(
     Args:
         make (`Callable`):
             Makes the tokenizer; called on the main process, unless the run resumes.
-        output_dir (`str` or `Path`):
-            Folder of the run, where the tokenizer is saved at once.
-        resumed_from (`str` or `Path`, *optional*):
-            The folder of the run that this one goes on from, maybe the same one: its tokenizer is taken.
+        output_dir (`Path`):
+            Folder of the run, where the tokenizer is saved at once, in a folder of its own that every checkpoint
+            takes along.
+        resumes (`bool`):
+            Whether it lies there already.
         accelerator (`Accelerator`):
             The processes.
 
     Returns:
         `PreTrainedTokenizerFast`
     """
-    if accelerator.is_main_process:
-        if resumed_from is None:
-            make().save_pretrained(output_dir)
-        elif not Path(resumed_from).samefile(output_dir):
-            AutoTokenizer.from_pretrained(resumed_from).save_pretrained(output_dir)
+    folder = output_dir / TOKENIZER_FOLDER
+    if accelerator.is_main_process and not resumes:
+        tokenizer = make()
+        replace_folder(folder, tokenizer.save_pretrained)
     accelerator.wait_for_everyone()
-    return AutoTokenizer.from_pretrained(output_dir)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def for_running_text(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:

@@ -1,6 +1,5 @@
 """Averages of weights: one that follows the training, and one over the models of several epochs."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ..files import replace_file
 
 
 CANDIDATES_FOLDER = "candidates"
@@ -109,9 +110,8 @@ def save_candidate(model: nn.Module, output_dir: Path, epoch: int) -> None:
     """
     folder = output_dir / CANDIDATES_FOLDER
     folder.mkdir(exist_ok=True)
-    partial = folder / f".epoch-{epoch}.partial"
-    save_file({name: value.contiguous() for name, value in _trained(model).items()}, partial)
-    os.replace(partial, _candidate(output_dir, epoch))
+    weights = {name: value.contiguous() for name, value in _trained(model).items()}
+    replace_file(_candidate(output_dir, epoch), lambda partial: save_file(weights, partial))
 
 
 def keep_candidates(output_dir: Path, epochs: Iterable[int]) -> None:

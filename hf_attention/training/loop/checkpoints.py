@@ -1,10 +1,8 @@
 """A run's folder: its checkpoints and its best model, each written whole or not at all, and found again."""
 
 import json
+import logging
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,37 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
+from ..data.tokenization import TOKENIZER_FOLDER
+from ..files import (
+    MANIFEST_FILE,
+    begin_folder,
+    clear_leftovers,
+    damage,
+    link_folder,
+    move_folder,
+    place_beside,
+    remove_folder,
+    removed_on_error,
+    replace_folder,
+    write_manifest,
+)
 from .arguments import LoopArguments
-from .averaging import CANDIDATES_FOLDER, RunningAverage, keep_candidates
+from .averaging import CANDIDATES_FOLDER, RunningAverage
 from .batches import Batches
 from .objective import Objective
 from .tracking import LOG_FILE, TRACKING_FOLDER
 
 
+logger = logging.getLogger(__name__)
+
+LATEST = "latest"
 BEST_FOLDER = "best"
 STATE_FILE = "training_state.json"
+# What belongs to a run beside its checkpoints. Each of these holds what there was of it then.
+RUN_FOLDERS = (TOKENIZER_FOLDER, BEST_FOLDER, CANDIDATES_FOLDER)
 # Fields of a configuration that tell where it comes from.
 _NOT_OF_THE_MODEL = ("_name_or_path", "auto_map", "architectures", "transformers_version")
 
@@ -45,7 +61,7 @@ class TrainingState:
 
     Args:
         epoch (`int`):
-            Epochs done.
+            Epochs done, with their validation.
         step (`int`):
             Optimiser steps done.
         steps_per_epoch (`int`):
@@ -76,80 +92,85 @@ def prepare_output_dir(arguments: LoopArguments) -> None:
     """
     Makes the output folder; call it once, on the main process, before anything costly.
 
-    What a killed run left half written is removed. A run that goes on from another folder's checkpoint takes along
-    that folder's best model.
+    What a killed run left half written is removed. A run that goes on from a checkpoint takes from it what belongs to
+    the run as it was then: tokenizer, best model, candidates. Newer checkpoints that are not whole, and are passed
+    over, are kept under another name.
 
     Raises:
         ValueError: If another run lies there, and it is neither to be overwritten nor resumed, or there is no such
-            checkpoint.
+            checkpoint, or it is not whole.
     """
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder
-    if arguments.resume_from_checkpoint is not None:
-        checkpoint = find_checkpoint(arguments)
-        source = checkpoint.absolute().parent
-        newer = [path.name for path in _checkpoints(source) if _step(path) > _step(checkpoint)]
-        if source.samefile(folder) and newer:
-            raise ValueError(
-                f"{folder} holds checkpoints newer than `resume_from_checkpoint`: {newer}. Remove them, or go on in "
-                "another `output_dir`."
-            )
-    if arguments.resume_from_checkpoint is not None and source.samefile(folder):
-        _clear_leftovers(folder)
-        _remove_old(folder, arguments.save_total_limit)
+    if arguments.resume_from_checkpoint is None:
+        _make_room(arguments, folder)
         return
+    checkpoint = find_checkpoint(arguments)
+    if checkpoint.absolute().parent.samefile(folder):
+        newer = [path for path in _checkpoints(folder) if _step(path) > _state(checkpoint).step]
+        if newer and arguments.resume_from_checkpoint != LATEST:
+            raise ValueError(
+                f"{folder} holds checkpoints newer than `resume_from_checkpoint`: {[path.name for path in newer]}. "
+                "Remove them, or go on in another `output_dir`."
+            )
+        clear_leftovers(folder)
+        for path in newer:
+            aside = path.with_name(f"{path.name}.damaged")
+            remove_folder(aside)
+            os.replace(path, aside)
+        _remove_old(folder, arguments.save_total_limit)
+    else:
+        _make_room(arguments, folder)
+    for name in RUN_FOLDERS:
+        if (checkpoint / name).is_dir():
+            replace_folder(folder / name, lambda partial, name=name: link_folder(checkpoint / name, partial))
+        else:
+            remove_folder(folder / name)
+
+
+def _make_room(arguments: LoopArguments, folder: Path) -> None:
+    """Removes another run, where it may."""
     if any(folder.iterdir()) and not arguments.overwrite_output_dir:
         raise ValueError(
             f"`output_dir` {folder} is not empty. Choose another, or `overwrite_output_dir`, or "
             "`resume_from_checkpoint latest`."
         )
-    _clear_leftovers(folder)
-    for path in (*_checkpoints(folder), folder / BEST_FOLDER, folder / CANDIDATES_FOLDER, folder / TRACKING_FOLDER):
-        _remove_folder(path)
+    clear_leftovers(folder)
+    for path in (*_checkpoints(folder), *(folder / name for name in (*RUN_FOLDERS, TRACKING_FOLDER))):
+        remove_folder(path)
     (folder / LOG_FILE).unlink(missing_ok=True)
-    if source != folder:
-        for name in (BEST_FOLDER, CANDIDATES_FOLDER):
-            if (source / name).is_dir():
-                replace_folder(folder / name, lambda partial, name=name: shutil.copytree(source / name, partial))
 
 
 def find_checkpoint(arguments: LoopArguments) -> Path:
     """
-    The checkpoint to resume from.
+    The checkpoint to resume from, which is whole. Of `"latest"`, newer ones that are not are passed over, and a
+    warning names what is wrong with them.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or the one that is named is not whole.
     """
     wanted = arguments.resume_from_checkpoint
-    if wanted == "latest":
-        checkpoints = _checkpoints(Path(arguments.output_dir))
-        if not checkpoints:
-            raise ValueError(f"`resume_from_checkpoint` is 'latest', but {arguments.output_dir} holds no checkpoint.")
-        return checkpoints[-1]
-    if not (Path(wanted) / STATE_FILE).is_file():
-        raise ValueError(f"`resume_from_checkpoint` is {wanted!r}, which holds no checkpoint of this loop.")
-    return Path(wanted)
-
-
-def replace_folder(folder: Path, write: Callable[[Path], Any]) -> None:
-    """
-    Writes a folder beside its place and moves it there. Whenever it is killed, the old or the new one is whole.
-
-    Args:
-        folder (`Path`):
-            The place.
-        write (`Callable`):
-            Makes the folder that it is given.
-
-    Raises:
-        OSError: If it cannot be written; the old one is still there.
-    """
-    partial = _beside(folder, "partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with _removed_on_error(partial):
-        write(partial)
-    _move(partial, folder)
+    if wanted != LATEST:
+        if not (Path(wanted) / STATE_FILE).is_file() and not (Path(wanted) / MANIFEST_FILE).is_file():
+            raise ValueError(f"`resume_from_checkpoint` is {wanted!r}, which holds no checkpoint of this loop.")
+        if faults := damage(Path(wanted)):
+            raise ValueError(
+                f"`resume_from_checkpoint` is {wanted!r}, which is not whole: {'; '.join(faults)}. Go on from "
+                f"another, or from {LATEST!r}, the last whole one."
+            )
+        return Path(wanted)
+    passed_over = []
+    for checkpoint in reversed(_checkpoints(Path(arguments.output_dir))):
+        faults = damage(checkpoint)
+        if not faults:
+            for name in passed_over:
+                logger.warning("%s Going on from %s.", name, checkpoint.name)
+            return checkpoint
+        passed_over.append(f"{checkpoint.name} is not whole, and is passed over: {'; '.join(faults)}.")
+    raise ValueError(
+        f"`resume_from_checkpoint` is {LATEST!r}, but {arguments.output_dir} holds no "
+        + (f"checkpoint that is whole. {' '.join(passed_over)}" if passed_over else "checkpoint.")
+    )
 
 
 class Checkpoints:
@@ -205,11 +226,12 @@ class Checkpoints:
         """
         accelerator = self.accelerator
         target = self.folder / f"checkpoint-{state.step}"
-        partial = _beside(target, "partial")
+        hint = f" Resume from {self.latest.name} when there is room." if self.latest is not None else ""
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
+            begin_folder(target)
         accelerator.wait_for_everyone()
-        with _removed_on_error(partial, kept=self.latest):
+        partial = place_beside(target)
+        with removed_on_error(partial, target, hint):
             accelerator.save_state(str(partial))
             own_state = self.objective.state_dict()
             if own_state:
@@ -221,12 +243,15 @@ class Checkpoints:
                 self._batches_file(partial).write_text(json.dumps(batches_state))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
+                for name in RUN_FOLDERS:
+                    if (self.folder / name).is_dir():
+                        link_folder(self.folder / name, partial / name)
                 saved = {"state": asdict(state), "scheduler": self.scheduler.state_dict(), "config": self.config}
                 (partial / STATE_FILE).write_text(json.dumps(saved, indent=1))
+                write_manifest(partial)
+                move_folder(partial, target)
         if accelerator.is_main_process:
-            _move(partial, target)
-            _remove_old(self.folder, self.limit)
-            keep_candidates(self.folder, [epoch for epoch, _ in state.candidates])
+            _remove_old(self.folder, self.limit, state.step)
         accelerator.wait_for_everyone()
         self.latest, self.latest_step = target, state.step
         return target
@@ -248,15 +273,13 @@ class Checkpoints:
             ValueError: If it is one of a run with other data, processes or averaging, or of another model.
         """
         saved = json.loads((checkpoint / STATE_FILE).read_text())
-        state = TrainingState(**saved["state"])
+        state = _state(checkpoint)
         for name, what in (("num_processes", "processes"), ("steps_per_epoch", "steps an epoch")):
             if getattr(state, name) != getattr(fresh, name):
                 raise ValueError(
                     f"{checkpoint} comes from a run with {getattr(state, name)} {what}, this one has "
                     f"{getattr(fresh, name)}: data, batch size, accumulation and processes must be the same."
                 )
-        if state.step < state.epoch * state.steps_per_epoch:
-            raise ValueError(f"{checkpoint} is one of a run that ended within an epoch, by `max_steps`.")
         config = saved.get("config", {})
         # Fields that only one of two versions knows do not matter.
         differing = sorted(name for name in config.keys() & self.config.keys() if config[name] != self.config[name])
@@ -295,68 +318,23 @@ class Checkpoints:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
-    return sorted((path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()), key=_step)
+    """The checkpoints of a run, whole or not, oldest first."""
+    return sorted((path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()), key=_step)
 
 
 def _step(checkpoint: Path) -> int:
-    return json.loads((checkpoint / STATE_FILE).read_text())["state"]["step"]
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-def _beside(folder: Path, ending: str) -> Path:
-    return folder.with_name(f".{folder.name}.{ending}")
+def _state(checkpoint: Path) -> TrainingState:
+    return TrainingState(**json.loads((checkpoint / STATE_FILE).read_text())["state"])
 
 
-def _move(partial: Path, folder: Path) -> None:
-    old = _beside(folder, "old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove_folder(folder: Path) -> None:
-    """Removes a folder, of which there is never a half under its name."""
-    if folder.exists():
-        partial = _beside(folder, "partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        os.replace(folder, partial)
-        shutil.rmtree(partial)
-
-
-def _remove_old(folder: Path, limit: int) -> None:
-    for checkpoint in _checkpoints(folder)[:-limit]:
-        _remove_folder(checkpoint)
-
-
-def _clear_leftovers(folder: Path) -> None:
-    for old in folder.glob(".*.old"):
-        replaced = folder / old.name.removeprefix(".").removesuffix(".old")
-        if replaced.exists():
-            shutil.rmtree(old)
-        else:  # killed between two moves
-            os.replace(old, replaced)
-    for partial in folder.glob(".*.partial"):
-        shutil.rmtree(partial)
-
-
-@contextmanager
-def _removed_on_error(partial: Path, kept: Path | None = None) -> Iterator[None]:
-    """Removes a folder that cannot be written, such as on a full disk."""
-    try:
-        yield
-    except Exception as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        # torch.save tells of a full disk by a RuntimeError of its own writer.
-        if isinstance(error, OSError | SafetensorError) or "inline_container" in str(error):
-            free = shutil.disk_usage(partial.parent).free / 2**20
-            hint = f" Resume from {kept.name} when there is room." if kept is not None else ""
-            raise OSError(
-                f"{partial.name.removeprefix('.').removesuffix('.partial')} cannot be written to {partial.parent}, "
-                f"where {free:.0f} MiB are free: {error}.{hint}"
-            ) from error
-        raise
+def _remove_old(folder: Path, limit: int, newest: int | None = None) -> None:
+    """Keeps so many checkpoints, counted back from the step `newest`: later ones are of another time."""
+    present = [path for path in _checkpoints(folder) if newest is None or _step(path) <= newest]
+    for checkpoint in present[:-limit]:
+        remove_folder(checkpoint)
 
 
 def _detached(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Validation by generated texts: batches shared out over processes, and the choice of beams and length penalty."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -43,12 +44,25 @@ def texts_of_rows(
     return [text for _, text in sorted(gather_object(texts))]
 
 
+def beam_settings(num_beams: int, length_penalty: float) -> dict[str, Any]:
+    """
+    Arguments of `generate()`. A length penalty only weighs beams against each other: of a single one it is 1, and
+    transformers saves no other.
+
+    Args:
+        num_beams (`int`): Number of beams.
+        length_penalty (`float`): Exponent of the length.
+    """
+    return {"num_beams": num_beams, "length_penalty": length_penalty if num_beams > 1 else 1.0}
+
+
 def tune_generation(
     model: PreTrainedModel,
     evaluator: Callable[..., dict[str, float]],
     metric: str = "cider",
     num_beams: Iterable[int] = (3, 5),
     length_penalties: Iterable[float] = (0.5, 0.7, 1.0, 1.3),
+    greater_is_better: bool = True,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """
     Chooses beams and length penalty by a grid over a validation split.
@@ -59,11 +73,13 @@ def tune_generation(
         evaluator (`Callable`):
             Takes the model and arguments of `generate()`, returns scores on the validation split.
         metric (`str`, *optional*, defaults to `"cider"`):
-            The metric to choose by, or the sum of several, such as `"cider+bleu_4"`; more is better.
+            The metric to choose by, or the sum of several, such as `"cider+bleu_4"`.
         num_beams (`Iterable[int]`, *optional*):
             Numbers of beams.
         length_penalties (`Iterable[float]`, *optional*):
             Exponents of the length.
+        greater_is_better (`bool`, *optional*, defaults to `True`):
+            Whether more of the metric is better.
 
     Returns:
         `tuple[dict, dict]`: The best arguments of `generate()`, and their scores.
@@ -71,8 +87,12 @@ def tune_generation(
     Raises:
         ValueError: If the evaluator gives no such metric.
     """
-    grid = [{"num_beams": beams, "length_penalty": penalty} for beams in num_beams for penalty in length_penalties]
+    grid = []
+    for settings in itertools.starmap(beam_settings, itertools.product(num_beams, length_penalties)):
+        if settings not in grid:
+            grid.append(settings)
     scored = [(settings, evaluator(model, **settings)) for settings in grid]
     if unknown := set(metric.split("+")) - scored[0][1].keys():
         raise ValueError(f"`metric` must be of {', '.join(scored[0][1])}, got {', '.join(sorted(unknown))}.")
-    return max(scored, key=lambda pair: sum(pair[1][name] for name in metric.split("+")))
+    best = max if greater_is_better else min
+    return best(scored, key=lambda pair: sum(pair[1][name] for name in metric.split("+")))

@@ -1,15 +1,24 @@
 """How a run is asked to end early."""
 
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class StopSignals:
-    """Takes note of SIGTERM and of Ctrl-C, that the loop may end between two steps. The second one acts at once."""
+    """
+    Takes note of SIGTERM and of Ctrl-C, that the loop may end between two steps. The second one acts at once, as it
+    would outside, and so does, at the end, one that came too late for the loop.
+    """
 
     def __init__(self):
         self.received = 0
+        self._farewell: str | None = None
+        self._last_words: str | None = None
         self._previous = {}
 
     def __enter__(self) -> "StopSignals":
@@ -18,10 +27,53 @@ class StopSignals:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
+        if self._last_words is not None:  # below the progress bar, which has ended
+            print(self._last_words, file=sys.stderr, flush=True)
+        elif self.received and error[0] is None:
+            signal.raise_signal(self.received)
+
+    @contextmanager
+    def at_once(self, farewell: str) -> Iterator[None]:
+        """
+        Within it the first signal acts at once, too, as nothing can be lost.
+
+        Args:
+            farewell (`str`):
+                What the message says of how to go on.
+        """
+        self._farewell = farewell
+        try:
+            if self.received:
+                self.leave(farewell)
+            yield
+            if self.received:  # while something ran that lets no exception through
+                self.leave(farewell)
+        finally:
+            self._farewell = None
+
+    def leave(self, farewell: str, is_told: bool = True) -> None:
+        """
+        Ends the process.
+
+        Args:
+            farewell (`str`):
+                What the message says of how to go on.
+            is_told (`bool`, *optional*, defaults to `True`):
+                Whether there is a message.
+
+        Raises:
+            SystemExit: With the code 143 upon SIGTERM, 130 upon Ctrl-C.
+        """
+        number = signal.Signals(self.received or signal.SIGTERM)  # another process may be the one that was told
+        if is_told:
+            self._last_words = f"Stopped by {number.name}. {farewell}"
+        raise SystemExit(128 + number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
         signal.signal(number, self._previous[number])
+        if self._farewell is not None:
+            self.leave(self._farewell)

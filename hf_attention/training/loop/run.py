@@ -1,20 +1,25 @@
 """What every training script does around the training: the folder of the run, its tokenizer, its end."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate.utils import set_seed
+from huggingface_hub import ModelCard
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from ..data.tokenization import tokenizer_of_run
+from ..data.tokenization import TOKENIZER_FOLDER, tokenizer_of_run
+from ..files import replace_files
 from ..publish.arguments import HubArguments
 from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
-from ..publish.results import write_results
+from ..publish.results import print_scores, write_results
 from .arguments import LoopArguments
-from .checkpoints import find_checkpoint, prepare_output_dir
+from .checkpoints import prepare_output_dir
 from .train import TrainingResult, make_accelerator
 
 
@@ -37,7 +42,7 @@ class Run:
 
     Raises:
         HubError: If the Hub cannot be written to.
-        ValueError: If another run lies in the folder, or there is no checkpoint to resume from.
+        ValueError: If another run lies in the folder, or there is no whole checkpoint to resume from.
     """
 
     def __init__(self, loop_args: LoopArguments, hub_args: HubArguments):
@@ -48,15 +53,19 @@ class Run:
         is_main = self.accelerator.is_main_process
         if is_main:
             prepare_output_dir(loop_args)
+        self.accelerator.wait_for_everyone()
         self._hub = HubPublisher(hub_args, self.output_dir, is_main and not loop_args.dry_run)
         set_seed(loop_args.seed)
 
     def tokenizer(self, make: Callable[[], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
         """The run's one tokenizer, see [`~hf_attention.training.data.tokenization.tokenizer_of_run`]."""
-        resumed_from = None
-        if self.loop_args.resume_from_checkpoint is not None:
-            resumed_from = find_checkpoint(self.loop_args).absolute().parent
-        return tokenizer_of_run(make, self.output_dir, resumed_from, self.accelerator)
+        resumes = self.loop_args.resume_from_checkpoint is not None
+        if resumes and not (self.output_dir / TOKENIZER_FOLDER).is_dir():
+            raise ValueError(
+                f"`resume_from_checkpoint` is {self.loop_args.resume_from_checkpoint!r}, of a run that made no "
+                "tokenizer but took that of a trained model: give its `model_name_or_path` again."
+            )
+        return tokenizer_of_run(make, self.output_dir, resumes, self.accelerator)
 
     def saving(
         self, processor: PreTrainedTokenizerFast | ProcessorMixin
@@ -65,12 +74,43 @@ class Run:
         What saves a model with its tokenizer or processor, for [`~hf_attention.training.loop.train.train`]; with
         `hub_strategy="every_save"` it also pushes them, in the background.
         """
+        return self._hub.pushing(partial(_save, processor))
 
-        def save(model: PreTrainedModel, folder: str | Path) -> None:
+    def rehearse(
+        self,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerFast | ProcessorMixin,
+        task: str,
+        arguments: Sequence[Any],
+        evaluate: Callable[[PreTrainedModel], Mapping[str, float]],
+        draw: Callable[[PreTrainedModel], "Figure | None"] | None = None,
+    ) -> None:
+        """
+        Does before the first step what there will be to do behind the last, so that what fails, fails now: evaluates,
+        and into a folder that it removes saves the model, with its processor and generation settings, and the card.
+
+        Args:
+            model (`PreTrainedModel`):
+                The model before training, which is moved to this process's device.
+            processor, task, arguments, draw:
+                As for [`~Run.finish`].
+            evaluate (`Callable`):
+                Takes the model and returns the metrics of a few examples.
+
+        Raises:
+            HubError: If the Hub does not take the card.
+            ValueError: If one of the arguments does not fit.
+            OSError: If the output folder cannot be written to.
+        """
+        scores = dict(evaluate(model.to(self.accelerator.device).eval()))
+        self.loop_args.check_metric(scores)
+        if not self.accelerator.is_main_process:
+            return
+        with _rehearsal_folder(self.output_dir) as folder:
             model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-
-        return self._hub.pushing(save)
+            loaded = type(model).from_pretrained(folder).to(self.accelerator.device).eval()
+            card = self._write(folder, loaded, processor, task, arguments, {"validation": scores}, draw)
+            self._hub.check(card)
 
     def best_model(self, result: TrainingResult, model_class: type[AnyModel]) -> AnyModel:
         """The best model of the training, in evaluation mode, on this process's device."""
@@ -83,7 +123,7 @@ class Run:
         task: str,
         arguments: Sequence[Any],
         results: dict[str, Any],
-        draw: Callable[[], "Figure | None"] | None = None,
+        draw: Callable[[PreTrainedModel], "Figure | None"] | None = None,
     ) -> None:
         """
         Writes model, processor, results.json and the model card into the run's folder, and pushes them if asked.
@@ -100,22 +140,52 @@ class Run:
             results (`dict`):
                 What the run found, see [`~hf_attention.training.publish.results.write_results`].
             draw (`Callable`, *optional*):
-                Draws the card's picture of where the model looks.
+                Takes the model and draws the card's picture of where it looks.
 
         Raises:
             HubError: If it could not be pushed; the folder is whole.
         """
         if self.accelerator.is_main_process:
-            model.save_pretrained(self.output_dir)
-            processor.save_pretrained(self.output_dir)
-            facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
-            write_results(self.output_dir, facts | results)
-            picture = None
-            (self.output_dir / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
-            write_model_card(self.output_dir, task, arguments, self._hub.name)
-            if draw is not None and self._hub_args.card_picture:
-                picture = save_picture(draw, self.output_dir)
-            if picture is not None:
-                write_model_card(self.output_dir, task, arguments, self._hub.name, picture)
+            self._write(self.output_dir, model, processor, task, arguments, results, draw)
+            print_scores(results)
             self._hub.finish()
         self.accelerator.end_training()
+
+    def _write(
+        self,
+        folder: Path,
+        model: PreTrainedModel,
+        processor: PreTrainedTokenizerFast | ProcessorMixin,
+        task: str,
+        arguments: Sequence[Any],
+        results: dict[str, Any],
+        draw: Callable[[PreTrainedModel], "Figure | None"] | None,
+    ) -> ModelCard:
+        """Writes all that a run leaves into a folder; the card comes last, and once more with its picture."""
+        replace_files(folder, partial(_save, processor, model))
+        facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
+        write_results(folder, facts | results)
+        (folder / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
+        card = write_model_card(folder, task, arguments, self._hub.name)
+        if draw is not None and self._hub_args.card_picture:
+            picture = save_picture(lambda: draw(model), folder)
+            if picture is not None:
+                card = write_model_card(folder, task, arguments, self._hub.name, picture)
+        return card
+
+
+@contextmanager
+def _rehearsal_folder(output_dir: Path) -> Iterator[Path]:
+    """A folder for what is written but to see whether it can be. Its name is one that the next run removes."""
+    folder = output_dir / ".rehearsal.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _save(processor: PreTrainedTokenizerFast | ProcessorMixin, model: PreTrainedModel, folder: str | Path) -> None:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from ..files import named_on_error
 from .arguments import LoopArguments
 
 
@@ -98,7 +99,7 @@ class Log:
                 Under which name trackers show the numbers; without it they do not.
         """
         if self.accelerator.is_main_process:
-            with self.path.open("a") as file:
+            with named_on_error(self.path), self.path.open("a") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
         if group is not None:
             numbers = {f"{group}/{name}": value for name, value in values.items() if isinstance(value, int | float)}

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -19,17 +18,11 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, get_scheduler
 
 from ..data.streaming import BatchStream
+from ..files import replace_folder
 from .arguments import LoopArguments
-from .averaging import RunningAverage, choose_candidates, load_average, save_candidate
+from .averaging import RunningAverage, choose_candidates, keep_candidates, load_average, save_candidate
 from .batches import Share, SizedBatches
-from .checkpoints import (
-    BEST_FOLDER,
-    Checkpoints,
-    TrainingState,
-    find_checkpoint,
-    prepare_output_dir,
-    replace_folder,
-)
+from .checkpoints import BEST_FOLDER, LATEST, Checkpoints, TrainingState, find_checkpoint, prepare_output_dir
 from .interruption import StopSignals
 from .objective import Objective
 from .streamed_batches import StreamedBatches
@@ -142,10 +135,10 @@ def train(
     """
     Trains a model, and keeps the best one in `output_dir/best`.
 
-    After each epoch the (averaged) weights are evaluated and, if better, saved. At the end, with
-    `average_checkpoints`, so is the mean of the weights of several epochs. A run resumed from a checkpoint, within an
-    epoch too, ends with the weights of an undisturbed one. Upon SIGTERM or Ctrl-C the step is finished and a
-    checkpoint written.
+    After each epoch a checkpoint is written, and the (averaged) weights are evaluated and, if better, saved. At the
+    end, with `average_checkpoints`, so is the mean of the weights of several epochs. A run resumed from a checkpoint,
+    within an epoch too, ends with the weights of an undisturbed one; what followed the checkpoint, a validation too,
+    is done again. Upon SIGTERM or Ctrl-C the step is finished and a checkpoint written; a validation is left at once.
 
     Args:
         model (`PreTrainedModel`):
@@ -191,6 +184,11 @@ def train(
     else:
         batches = SizedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps, arguments.seed)
     total_steps = arguments.max_steps or batches.steps_per_epoch * arguments.num_train_epochs
+    if arguments.lr_scheduler_type == "polynomial" and arguments.warmup_steps >= total_steps:
+        raise ValueError(
+            "`warmup_steps` must be fewer than the run's with `lr_scheduler_type` 'polynomial', got "
+            f"{arguments.warmup_steps} of {total_steps}."
+        )
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None
     config = getattr(model, "config", None)
@@ -211,29 +209,45 @@ def train(
     if arguments.resume_from_checkpoint is not None:
         checkpoint = find_checkpoint(arguments)
         state = checkpoints.load(checkpoint, state)
+        if state.step > total_steps:
+            raise ValueError(
+                f"{checkpoint} lies at step {state.step}, beyond the {total_steps} of this run: give more "
+                "`max_steps` or `num_train_epochs`."
+            )
         log.write(state.step, {"resumed_from": checkpoint.name})
     progress = tqdm(total=total_steps, initial=state.step, disable=not accelerator.is_local_main_process)
 
     def save_checkpoint() -> None:
+        if checkpoints.latest_step == state.step:
+            return
         checkpoint = checkpoints.save(state)
         if after_checkpoint is not None and accelerator.is_main_process:
             after_checkpoint(checkpoint)
 
+    def how_to_go_on() -> str:
+        return f"Go on from {checkpoints.latest} with `--resume_from_checkpoint {LATEST}`."
+
+    def leave() -> None:
+        save_checkpoint()
+        accelerator.end_training()
+        stop.leave(how_to_go_on(), accelerator.is_main_process)
+
     with StopSignals() as stop, progress:
-        while state.step < total_steps and not _out_of_patience(state, arguments):
+        is_over = False
+        while not is_over:
             done = state.step - state.epoch * state.steps_per_epoch
             if done == 0:
                 objective.begin_epoch(state.epoch)
             progress.set_description(f"epoch {state.epoch + 1}")
             model.train()
-            for shares in batches.epoch(state.epoch, done):
+            # None are left where the run resumes before a validation.
+            is_left = done < state.steps_per_epoch and state.step < total_steps
+            for shares in batches.epoch(state.epoch, done) if is_left else ():
                 items, stopped = _count(objective, shares, accelerator, stop)
                 if stopped:
-                    if checkpoints.latest_step != state.step:
-                        save_checkpoint()
-                    _leave(accelerator, checkpoints, stop)
+                    leave()
                 loss = _accumulate(objective, model, shares, max(items, 1), accelerator)
-                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm))
+                norm = float(accelerator.clip_grad_norm_(model.parameters(), arguments.max_grad_norm or math.inf))
                 # With fp16 the scaler itself skips steps whose gradient overflows.
                 if not math.isfinite(loss) or not (accelerator.scaler or math.isfinite(norm)):
                     raise FloatingPointError(
@@ -257,16 +271,19 @@ def train(
                     break
                 if state.step % state.steps_per_epoch and _is_due(arguments, state.step):
                     save_checkpoint()
+            # Before the validation, which may take long, so that it need not be waited for.
+            save_checkpoint()
+            if _sum_over_processes(accelerator, stop.received)[0]:
+                leave()
             state.epoch += 1
-            with _evaluated(model, accelerator, average, whole) as evaluated:
+            with stop.at_once(how_to_go_on()), _evaluated(model, accelerator, average, whole) as evaluated:
                 metrics = validation(evaluated, state, log)
             if metrics and accelerator.is_local_main_process:
                 name = arguments.metric_for_best_model
                 progress.write(f"epoch {state.epoch}: {name} {metrics[name]:.4g}")
-            if arguments.checkpointing_steps == "epoch" or state.step == total_steps or _is_due(arguments, state.step):
-                save_checkpoint()
+            is_over = state.step >= total_steps or _out_of_patience(state, arguments)
         if state.candidates:
-            with _evaluated(model, accelerator, None, whole) as evaluated:
+            with stop.at_once(how_to_go_on()), _evaluated(model, accelerator, None, whole) as evaluated:
                 validation.average(evaluated, state, log)
     return TrainingResult(validation.best_model, state)
 
@@ -302,6 +319,8 @@ class _Validation:
             )
             if self.accelerator.is_main_process and state.epoch in dict(state.candidates):
                 save_candidate(model, self.folder, state.epoch)
+                keep_candidates(self.folder, [epoch for epoch, _ in state.candidates])
+        self.accelerator.wait_for_everyone()  # the others may read what the main process has written
         return metrics
 
     def average(self, model: PreTrainedModel, state: TrainingState, log: Log) -> None:
@@ -314,6 +333,7 @@ class _Validation:
         if self._is_better(metrics, state.best_metrics):
             state.averaged_epochs, state.best_metrics = epochs, metrics
             self._keep(model)
+        self.accelerator.wait_for_everyone()
 
     def _metrics(self, model: PreTrainedModel, state: TrainingState, log: Log, about: dict) -> dict[str, float]:
         started = time.perf_counter()
@@ -348,9 +368,12 @@ def _check(arguments: LoopArguments, accelerator: Accelerator, evaluate: Callabl
 def _count(objective: Objective, shares: list[Share], accelerator: Accelerator, stop: StopSignals) -> tuple[int, bool]:
     """The items of a step over all processes, and whether one of them is to stop."""
     items = sum(int(objective.num_items(share.batch)) for share in shares if share.counts)
-    counts = torch.tensor([items, stop.received], device=accelerator.device)
-    items, stopped = accelerator.reduce(counts, reduction="sum").tolist()
+    items, stopped = _sum_over_processes(accelerator, items, stop.received)
     return items, stopped > 0
+
+
+def _sum_over_processes(accelerator: Accelerator, *counts: int) -> list[int]:
+    return accelerator.reduce(torch.tensor(counts, device=accelerator.device), reduction="sum").tolist()
 
 
 def _accumulate(
@@ -387,12 +410,3 @@ def _out_of_patience(state: TrainingState, arguments: LoopArguments) -> bool:
 
 def _is_due(arguments: LoopArguments, step: int) -> bool:
     return arguments.checkpointing_steps != "epoch" and step % int(arguments.checkpointing_steps) == 0
-
-
-def _leave(accelerator: Accelerator, checkpoints: Checkpoints, stop: StopSignals) -> None:
-    number = signal.Signals(stop.received or signal.SIGTERM)  # another process may be the one that was told
-    accelerator.print(
-        f"Stopped by {number.name}. Go on from {checkpoints.latest} with `--resume_from_checkpoint latest`."
-    )
-    accelerator.end_training()
-    raise SystemExit(128 + number)

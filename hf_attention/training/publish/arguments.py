@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ...arguments import CheckedArguments
+
 
 @dataclass
-class HubArguments:
+class HubArguments(CheckedArguments):
     """What goes to the Hub, and what the model's card says beside the results."""
 
     push_to_hub: bool = field(
@@ -35,6 +37,7 @@ class HubArguments:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("hub_model_id", "hub_private_repo", "hub_strategy"):
             if not self.push_to_hub and getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ValueError(f"`{name}` needs `push_to_hub`.")

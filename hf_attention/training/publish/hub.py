@@ -1,16 +1,15 @@
 """A run's model on the Hub: rights are checked before the training, pushes are tried again, the folder stays whole."""
 
 import logging
-import os
 import shlex
 import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -21,6 +20,7 @@ from huggingface_hub.errors import (
 )
 from transformers import PreTrainedModel
 
+from ..files import link_folder
 from .arguments import HubArguments
 
 
@@ -32,6 +32,19 @@ Result = TypeVar("Result")
 IGNORED = ("*/*", ".*")
 WAITS = (1, 2, 4, 8)  # seconds before each new try
 _SNAPSHOT = ".hub_snapshot"
+# What has nothing to do with the rights of the token.
+REFUSALS = {
+    400: "the Hub refuses what was sent",
+    402: "the Hub asks for a payment",
+    408: "the Hub waited too long for what was sent",
+    409: "something else is being written to it at the same time; push it later",
+    410: "the Hub has no such thing any more",
+    412: "it has changed since this push began; push it later",
+    413: "it is larger than the Hub takes",
+    422: "the Hub refuses what was sent",
+    429: "the Hub has had too many requests; wait, then push it later",
+}
+_OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 class HubError(RuntimeError):
@@ -196,10 +209,30 @@ class HubPublisher:
             # Saved anew each time, never written into: links keep this state until it is pushed.
             snapshot = self.output_dir / _SNAPSHOT
             shutil.rmtree(snapshot, ignore_errors=True)
-            shutil.copytree(folder, snapshot, copy_function=_link)
+            link_folder(folder, snapshot)
             self._push = self._executor.submit(push_folder, snapshot, self.name, "Training in progress")
 
         return save_and_push
+
+    def check(self, card: ModelCard) -> None:
+        """
+        Asks the Hub whether it would take a card; it refuses a push whose card it does not take.
+
+        Args:
+            card (`ModelCard`):
+                The card.
+
+        Raises:
+            HubError: If it would not, or cannot be asked.
+        """
+        if self.name is None:
+            return
+        try:
+            try_again(card.validate)
+        except ValueError as error:
+            raise HubError(f"The Hub does not take the model card of this run: {error}") from error
+        except (HTTPError, OSError) as error:
+            raise HubError(_explained(error, self.name)) from error
 
     def finish(self) -> str | None:
         """
@@ -233,17 +266,10 @@ class HubPublisher:
             self._push = None
 
 
-def _link(source: str, target: str) -> Any:
-    try:
-        os.link(source, target)
-    except OSError:  # not every file system has links
-        return shutil.copy2(source, target)
-
-
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
-    return not isinstance(error, OfflineModeIsEnabled | LocalTokenNotFoundError | FileNotFoundError)
+        return error.response.status_code >= 500 or error.response.status_code in (408, 409, 412, 429)
+    return not isinstance(error, (OfflineModeIsEnabled, LocalTokenNotFoundError, *_OF_THIS_MACHINE))
 
 
 def _first_line(error: Exception) -> str:
@@ -259,6 +285,10 @@ def _explained(error: Exception, name: str) -> str:
         return "The Hub needs a valid token with the right to write: run `hf auth login`, or set HF_TOKEN."
     if isinstance(error, OfflineModeIsEnabled):
         return f"Nothing can be pushed to {name!r} while HF_HUB_OFFLINE is set."
+    if status in REFUSALS:
+        return f"{name!r} cannot be pushed: {REFUSALS[status]} ({status}: {_first_line(error)})."
+    if isinstance(error, _OF_THIS_MACHINE) and status is None:
+        return f"{name!r} cannot be pushed: a file cannot be read here ({_first_line(error)})."
     if status is not None and status < 500:
         return f"{name!r} on the Hub cannot be written to with this token ({status}): {_first_line(error)}"
     return f"{name!r} cannot be pushed: the Hub cannot be reached or is out of order ({_first_line(error)})."

@@ -1,7 +1,6 @@
 """The card of a trained model, made from what the run knows."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
 from .arguments import HubArguments
+from .local_paths import is_local, without_local_paths
 from .results import RESULTS_FILE
 
 
@@ -157,16 +157,17 @@ def write_model_card(
         `ModelCard`: The card.
     """
     folder = Path(folder)
-    values: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for group in arguments:
-        values |= asdict(group)
+        given |= asdict(group)
+    values = without_local_paths(given)
     config = PreTrainedConfig.get_config_dict(folder)[0]
     results_file = folder / RESULTS_FILE
     results = json.loads(results_file.read_text()) if results_file.is_file() else {}
     name = name or values.get("hub_model_id") or folder.resolve().name
-    dataset, languages = values.get("dataset_name"), [values.get("source_lang"), values.get("target_lang")]
+    dataset, languages = given.get("dataset_name"), [values.get("source_lang"), values.get("target_lang")]
     if dataset is None and values.get("train_files"):
-        dataset = ", ".join(Path(file).name for file in values["train_files"])
+        dataset = ", ".join(Path(file).name for file in given["train_files"])
     pipeline_task = task
     if task == "translation" and all(languages):
         pipeline_task = "translation_{}_to_{}".format(*languages)
@@ -182,8 +183,8 @@ def write_model_card(
         pipeline_tag=task,
         license=values.get("license"),
         language=values.get("language") or [code for code in languages if code] or None,
-        datasets=_hub_name(values.get("dataset_name")),
-        base_model=[*filter(None, (_hub_name(values.get(argument)) for argument in BASE_MODELS))] or None,
+        datasets=_hub_name(given.get("dataset_name")),
+        base_model=[*filter(None, (_hub_name(given.get(argument)) for argument in BASE_MODELS))] or None,
         metrics=sorted({result.metric_type for result in found}) or None,
         tags=["hf_attention", config["model_type"]],
         model_name=name,
@@ -205,7 +206,7 @@ def write_model_card(
         scores=_score_table(results),
         generation=", ".join(f"{key} {value}" for key, value in results.get("generation", {}).items()),
         signatures=_signature_lines(results),
-        command=_without_local_data(results.get("command", "")),
+        command=results.get("command", ""),
         facts=_facts(results),
         arguments=_shown(values),
     )
@@ -214,12 +215,12 @@ def write_model_card(
 
 
 def _dataset_name(dataset: str) -> str:
-    """Of a folder, only its own name: where it lies is nobody's business."""
-    return Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    """Of a folder, only its own name."""
+    return Path(dataset).resolve().name if is_local(dataset) else without_local_paths(dataset)
 
 
 def _hub_name(name: str | None) -> str | None:
-    return name if name is not None and not Path(name).exists() else None
+    return name if without_local_paths(name) == name else None
 
 
 def _license_of(dataset: str | None) -> str | None:
@@ -264,13 +265,5 @@ def _facts(results: Mapping[str, Any]) -> dict[str, Any]:
 def _shown(values: Mapping[str, Any]) -> dict[str, str]:
     hidden = {*HubArguments.__dataclass_fields__, "output_dir", "overwrite_output_dir", "resume_from_checkpoint"}
     return {
-        key: _without_local_data(str(value)).replace("|", "\\|")
-        for key, value in values.items()
-        if value is not None and key not in hidden
+        key: str(value).replace("|", "\\|") for key, value in values.items() if value is not None and key not in hidden
     }
-
-
-def _without_local_data(text: str) -> str:
-    """Where this machine keeps its data is written as the variable that names it."""
-    folder = os.environ.get("HF_ATTENTION_DATA")
-    return text.replace(folder.rstrip("/"), "$HF_ATTENTION_DATA") if folder else text

@@ -1,14 +1,17 @@
 """What the tasks with images share: a vision backbone, or a model that has one already."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
 
+from ...arguments import NOT_NEGATIVE, CheckedArguments
+
 
 @dataclass
-class BackboneArguments:
+class BackboneArguments(CheckedArguments):
     """Where a model comes from: a vision backbone, or a model trained before."""
 
     model_name_or_path: str | None = field(
@@ -23,7 +26,7 @@ class BackboneArguments:
         default=False,
         metadata={"help": "Train a pretrained backbone too, but for its batch norms' statistics; else it is frozen."},
     )
-    backbone_learning_rate: float | None = field(
+    backbone_learning_rate: Annotated[float | None, NOT_NEGATIVE] = field(
         default=None, metadata={"help": "Default: 1e-5 where pretrained, learning_rate where from scratch."}
     )
     learned_positions: bool = field(
@@ -31,6 +34,7 @@ class BackboneArguments:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if [self.backbone, self.backbone_config, self.model_name_or_path].count(None) != 2:
             raise ValueError(
                 "Give either `backbone` (pretrained), `backbone_config` (from scratch), or `model_name_or_path` (a "

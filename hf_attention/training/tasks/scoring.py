@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ...arguments import COUNT, CheckedArguments, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
@@ -38,17 +39,19 @@ NO_METRICS = ("loss", "tokens")
 
 
 @dataclass
-class EvaluationArguments:
+class EvaluationArguments(CheckedArguments):
     """A model and a data set."""
 
     model: str = field(metadata={"help": "Hub name or folder of the model."})
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     split: str = "test"
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows."})
+    max_eval_samples: Annotated[int | None, COUNT] = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
-    json: str | None = field(default=None, metadata={"help": "Where to write the scores and their signatures too."})
-    model_card: str | None = field(
+    json: Annotated[str | None, WritableFile()] = field(
+        default=None, metadata={"help": "Where to write the scores and their signatures too."}
+    )
+    model_card: Annotated[str | None, WritableFile()] = field(
         default=None,
         metadata={"help": "A model card (README.md) whose model-index gets the scores; made where there is none."},
     )
@@ -77,12 +80,12 @@ class PerplexityArguments(EvaluationArguments):
     separator: str | None = field(
         default=None, metadata={"help": "Join the texts by this, in place of an end-of-sentence token behind each."}
     )
-    segment_length: int = field(default=64, metadata={"help": "Tokens at a time."})
-    columns: int = field(
+    segment_length: Annotated[int, COUNT] = field(default=64, metadata={"help": "Tokens at a time."})
+    columns: Annotated[int, COUNT] = field(
         default=1, metadata={"help": "Recurrent models: parts of the text that are read side by side; 1 is exact."}
     )
     reset_state: bool = field(default=False, metadata={"help": "Recurrent models: read each text from a zero state."})
-    context: int | None = field(
+    context: Annotated[int | None, COUNT] = field(
         default=None, metadata={"help": "Other models: tokens of a window. Default: all that the model can read."}
     )
 
@@ -91,7 +94,7 @@ class PerplexityArguments(EvaluationArguments):
 class GenerationArguments(EvaluationArguments):
     """A model that generates."""
 
-    eval_batch_size: int = field(default=100, metadata={"help": "Texts at a time."})
+    eval_batch_size: Annotated[int, COUNT] = field(default=100, metadata={"help": "Texts at a time."})
 
 
 @dataclass

@@ -1,5 +1,7 @@
 import copy
+import errno
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +106,16 @@ def test_features_that_overflow_are_refused(scenes: DatasetDict, encoder: nn.Mod
     processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
     with pytest.raises(ValueError, match="row 0 are not finite"):
         stored_region_features(scenes["validation"], "image", encoder, processor, tmp_path, show_progress=False)
+
+
+def test_a_full_disk_is_told(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail, raising=False)
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    with pytest.raises(OSError, match="No space left on the disk for stored features of .* MiB") as error:
+        stored_region_features(scenes["validation"], "image", encoder, processor, folder=tmp_path)
+    assert str(tmp_path) in str(error.value) and not list(tmp_path.iterdir())

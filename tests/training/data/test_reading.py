@@ -13,6 +13,7 @@ from hf_attention.training.data.reading import (
     check_images,
     drop_textless,
     get_split,
+    image_ids,
     load_splits,
     load_text_splits,
     read_image,
@@ -71,6 +72,42 @@ def test_running_texts_are_left_as_they_are() -> None:
     with pytest.raises(ValueError, match="row 2 is None.*`drop_missing`"):
         running_texts(dataset, "text")
     assert running_texts(dataset, "text", drop_missing=True) == [" a dog\n", "", "a cat"]
+    mixed = Dataset.from_dict({"text": [None, "a dog", None, "a cat"]}).map(lambda row: {"text": [row["text"]]})
+    with pytest.raises(ValueError, match=r"row 0 is \[None\], not a string"):
+        running_texts(mixed, "text", drop_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"text": "a"}\n{"te', "JSON parse error"),
+        (b"", "empty, or it has no data"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "train.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=f"'{tmp_path}' cannot be read: .*{reason}"):
+        load_splits(str(tmp_path))
+
+
+def test_a_text_of_other_bytes_is_named_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b'{"text": "a"}\n{"text": "\x87"}\n{"text": "b"}\n')
+    split = load_splits(str(tmp_path))["train"]
+    for read in (running_texts, lambda *names: text_lists(*names, "captions_column")):
+        with pytest.raises(ValueError, match="Row 1 of the column 'text' is not valid UTF-8"):
+            read(split, "text")
+
+
+def test_rows_without_an_image_and_images_of_floats(tmp_path: Path) -> None:
+    dataset = Dataset.from_dict({"image": [None]}, features=Features({"image": Image()}))
+    for read in (lambda: read_image(dataset, 0, "image"), lambda: image_ids(dataset, "image")):
+        with pytest.raises(ValueError, match="Row 0 has no image"):
+            read()
+    floats = tmp_path / "floats.tiff"
+    PILImage.new("F", (4, 4)).save(floats)
+    dataset = Dataset.from_dict({"image": [str(floats)]}, features=Features({"image": Image()}))
+    with pytest.raises(ValueError, match="row 0 .*floats.tiff.*mode F"):
+        read_image(dataset, 0, "image")
 
 
 def test_splits_load_from_a_saved_folder(tmp_path: Path) -> None:

@@ -9,17 +9,21 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 from common import tiny_run as tiny
 from common.runs import RANDOM, Interrupting, assert_same, interrupt, names, scores
-from common.scripts import log
+from common.scripts import child_environment, log
 from common.tiny_run import RunArguments, tiny_run
+from transformers import PreTrainedModel
 
+from hf_attention.training.files import write_manifest
 from hf_attention.training.loop import checkpoints
 from hf_attention.training.loop.arguments import LoopArguments
-from hf_attention.training.loop.checkpoints import prepare_output_dir
+from hf_attention.training.loop.checkpoints import find_checkpoint, prepare_output_dir
+from hf_attention.training.loop.interruption import StopSignals
 
 
 @pytest.mark.parametrize(
@@ -84,6 +88,143 @@ def test_killed_at_any_moment_of_a_save(tmp_path: Path, monkeypatch: pytest.Monk
     assert resumed > 5
 
 
+def test_a_run_that_is_killed_after_its_last_step(tmp_path: Path) -> None:
+    """Which lies within an epoch: its checkpoint is written, its validation is not done."""
+    whole, cut, longer = tmp_path / "whole", tmp_path / "cut", tmp_path / "longer"
+    run, options = RunArguments(dropout=0.3, shuffle=True), {"max_steps": 8, "average_checkpoints": 2}
+    expected = tiny_run(whole, run, **options)
+    assert len(expected.state.candidates) == 2
+    validations = count()
+
+    def validate(model: PreTrainedModel) -> dict[str, float]:
+        if next(validations) == 1:
+            interrupt()
+        return tiny.mean_loss(run)(model)
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run(cut, run, **options, evaluate=validate)
+    for _ in range(2):  # what has ended may be resumed, too
+        result = tiny_run(cut, run, **options, resume_from_checkpoint="latest")
+        assert result.state == expected.state
+        assert_same(whole, cut)
+        assert names(whole) == names(cut)
+    # The schedule is another than that of a run that had more steps from the start, but the batches are the same.
+    result = tiny_run(longer, run, resume_from_checkpoint=str(cut / "checkpoint-8"), max_steps=12)
+    assert (result.state.step, result.state.epoch) == (12, 3)
+    with pytest.raises(ValueError, match="lies at step 8, beyond the 6 of this run: give more `max_steps`"):
+        tiny_run(cut, run, resume_from_checkpoint="latest", max_steps=6)
+
+
+@pytest.mark.parametrize("step", [5, 12, 15])
+def test_a_signal_in_the_last_step_of_an_epoch_or_run(tmp_path: Path, step: int) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = tiny_run(whole, RANDOM, max_steps=max(step, 12))
+    objective = Interrupting(step, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        tiny_run(cut, replace(RANDOM, counting=False), objective, max_steps=max(step, 12))
+    assert names(cut)[-2:] == [f"checkpoint-{step}", "log.jsonl"]
+    result = tiny_run(cut, RANDOM, max_steps=max(step, 12), resume_from_checkpoint="latest")
+    assert result.state == expected.state
+    assert_same(whole, cut)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("validation", [1, 3])
+def test_a_validation_is_left_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture, number: signal.Signals, code: int, validation: int
+) -> None:
+    """Whatever `checkpointing_steps` says, there is a checkpoint before it."""
+    whole, cut, options = tmp_path / "whole", tmp_path / "cut", {"checkpointing_steps": "99"}
+    expected = tiny_run(whole, RANDOM, **options)
+    validations = count(1)
+
+    def validate(model: PreTrainedModel) -> dict[str, float]:
+        if next(validations) == validation:
+            signal.raise_signal(number)
+            pytest.fail("the validation went on")
+        return tiny.mean_loss(RANDOM)(model)
+
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stopped:
+        tiny_run(cut, RANDOM, **options, evaluate=validate)
+    assert stopped.value.code == code
+    last, command = f"{cut}/checkpoint-{5 * validation}", "`--resume_from_checkpoint latest`"
+    assert capsys.readouterr().err.splitlines()[-1] == f"Stopped by {number.name}. Go on from {last} with {command}."
+    assert signal.getsignal(number) == before
+    result = tiny_run(cut, RANDOM, **options, resume_from_checkpoint="latest")
+    assert result.state == expected.state
+    assert_same(whole, cut)
+
+
+def test_a_signal_that_comes_too_late_for_the_loop_is_handed_on() -> None:
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with StopSignals():
+            signal.raise_signal(signal.SIGTERM)
+            assert not received
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+DAMAGES = {
+    "missing": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "changed": lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 255])),
+}
+
+
+def test_damaged_checkpoints_are_named_or_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each file of one, in each way."""
+    options = {"average_checkpoints": 2, "num_train_epochs": 2, "save_total_limit": 2}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    tiny_run(whole, RANDOM, **options)
+    files = [path.relative_to(whole / "checkpoint-10") for path in (whole / "checkpoint-10").rglob("*.*")]
+    assert {"manifest.json", "random_states_0.pkl", "objective_0.safetensors", "optimizer.bin"} <= set(map(str, files))
+    assert {"best/model.safetensors", "candidates/epoch-1.safetensors"} <= set(map(str, files))
+    for file in files:
+        for damage in DAMAGES.values():
+            shutil.rmtree(cut, ignore_errors=True)
+            shutil.copytree(whole, cut)
+            damage(cut / "checkpoint-10" / file)
+            wanted = LoopArguments(output_dir=str(cut), resume_from_checkpoint=str(cut / "checkpoint-10"))
+            with pytest.raises(ValueError, match=f"checkpoint-10', which is not whole: {file} .*'latest'"):
+                find_checkpoint(wanted)
+            caplog.clear()
+            assert find_checkpoint(replace(wanted, resume_from_checkpoint="latest")) == cut / "checkpoint-5"
+            assert f"checkpoint-10 is not whole, and is passed over: {file} " in caplog.text
+    tiny_run(cut, RANDOM, **options, resume_from_checkpoint="latest")
+    assert_same(whole, cut)
+    assert names(cut) == sorted([*names(whole), "checkpoint-10.damaged"])
+    for step in (5, 10):
+        (cut / f"checkpoint-{step}" / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds no checkpoint that is whole.*-10 is not.*-5 is not"):
+        tiny_run(cut, RANDOM, **options, resume_from_checkpoint="latest")
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync, move = [], os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append(os.fstat(descriptor).st_ino)
+
+    def noted_move(source: Path, target: Path) -> None:
+        unsynced = {path.stat().st_ino for path in (source, *Path(source).rglob("*"))} - set(synced)
+        if ".partial" in str(source):
+            assert not unsynced, source
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_move)
+    tiny_run(tmp_path, RANDOM, average_checkpoints=2)
+    assert tmp_path.stat().st_ino in synced
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_leave_a_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture, number: signal.Signals, code: int
@@ -95,7 +236,7 @@ def test_signals_leave_a_checkpoint(
     with pytest.raises(SystemExit) as stopped:
         tiny_run(cut, replace(RANDOM, counting=False), objective)
     assert stopped.value.code == code
-    assert f"Stopped by {number.name}" in capsys.readouterr().out
+    assert f"Stopped by {number.name}. Go on from {cut}/checkpoint-7 with" in capsys.readouterr().err
     assert names(cut) == ["best", "checkpoint-7", "log.jsonl"]
     assert signal.getsignal(number) == before
     tiny_run(cut, RANDOM, resume_from_checkpoint="latest")
@@ -122,16 +263,16 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
 
     try:
-        with pytest.raises(OSError, match=r"checkpoint-8 cannot be written .* Resume from checkpoint-4"):
+        with pytest.raises(OSError, match=r"checkpoint-8 cannot be written .* Resume from checkpoint-5"):
             tiny_run(tmp_path, objective=Interrupting(7, fill), checkpointing_steps="4", num_train_epochs=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert names(tmp_path) == ["best", "checkpoint-4", "log.jsonl"]
+    assert names(tmp_path) == ["best", "checkpoint-5", "log.jsonl"]
     tiny_run(tmp_path, resume_from_checkpoint="latest", checkpointing_steps="4", num_train_epochs=2)
 
 
 def test_going_on_elsewhere(tmp_path: Path) -> None:
-    options = {"save_total_limit": 3, "evaluate": scores(1.0, 2.0, 3.0, 4.0)}
+    options = {"save_total_limit": 3, "evaluate": scores(1.0, 2.0, 3.0, 4.0, 5.0)}
     first, second = tmp_path / "first", tmp_path / "second"
     tiny_run(first, RANDOM, **options)
     assert names(first) == ["best", "checkpoint-10", "checkpoint-15", "checkpoint-5", "log.jsonl"]
@@ -167,6 +308,8 @@ def test_resuming_another_run_is_refused(tmp_path: Path) -> None:
     state = checkpoints.find_checkpoint(LoopArguments(output_dir=str(tmp_path), resume_from_checkpoint="latest"))
     text = (state / "training_state.json").read_text()
     (state / "training_state.json").write_text(text.replace('"num_processes": 1', '"num_processes": 2'))
+    (state / "manifest.json").unlink()
+    write_manifest(state)
     with pytest.raises(ValueError, match="2 processes, this one has 1"):
         tiny_run(tmp_path, resume_from_checkpoint="latest", num_train_epochs=4)
 
@@ -174,7 +317,7 @@ def test_resuming_another_run_is_refused(tmp_path: Path) -> None:
 def test_after_checkpoint(tmp_path: Path) -> None:
     seen = []
     tiny_run(tmp_path, checkpointing_steps="6", after_checkpoint=lambda path: seen.append((path.name, path.is_dir())))
-    assert seen == [("checkpoint-6", True), ("checkpoint-12", True), ("checkpoint-15", True)]
+    assert seen == [(f"checkpoint-{step}", True) for step in (5, 6, 10, 12, 15)]
 
 
 @pytest.mark.slow
@@ -189,7 +332,7 @@ def test_killed_runs_end_with_the_same_weights(tmp_path: Path) -> None:
         started = [[str(cut), run, {**options, **resume}]]
         process = subprocess.Popen(
             [sys.executable, tiny.__file__, json.dumps(started)],
-            env={**os.environ, "PYTHONPATH": str(Path(tiny.__file__).parents[1]), "ACCELERATE_USE_CPU": "true"},
+            env=child_environment(),
         )
         lines = len(log(cut)) if resume else 0
         while process.poll() is None and (not (cut / "log.jsonl").exists() or len(log(cut)) <= lines + 1):

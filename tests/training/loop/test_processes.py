@@ -1,7 +1,6 @@
 """The training loop in two processes, against one."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from common import tiny_run as tiny
+from common.scripts import child_environment
 from common.tiny_run import RunArguments, tiny_run
 from safetensors.torch import load_file
 
@@ -31,12 +31,7 @@ def launch(*runs: tuple[Path, dict, dict]) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(tiny.__file__).parents[1]),
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": "1",
-        },
+        env=child_environment(),
     )
 
 

@@ -285,6 +285,32 @@ def push_without_waiting(folder: Path, name: str) -> str:
         return push_folder(folder, name)
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (409, "something else is being written to it at the same time"),
+        (412, "it has changed since this push began"),
+        (413, "it is larger than the Hub takes"),
+        (422, "the Hub refuses what was sent"),
+        (429, "the Hub has had too many requests"),
+    ],
+)
+def test_a_refusal_is_told_as_what_it_is(
+    hub: Hub, client: Callable, tmp_path: Path, status: int, message: str
+) -> None:
+    folder, name = save_captioner(tmp_path / "model"), f"refused-{status}"
+    client(prepare_repository, name)
+    hub.fail("POST", "/commit/", 3 if status in (409, 412, 429) else 1, status)  # only these may pass
+    with pytest.raises(HubError, match=rf"'me/{name}' cannot be pushed: {message}.* \({status}: ") as error:
+        client(push_without_waiting, folder, f"me/{name}")
+    assert "token" not in str(error.value)
+    assert not any(failure.times for failure in hub.failures)
+    hub.fail("GET", "/auth-check", 1, status)
+    with pytest.raises(HubError, match=message):
+        client(prepare_repository, name)
+    assert client(push_without_waiting, folder, f"me/{name}")
+
+
 def test_a_push_that_fails_loses_nothing(hub: Hub, client: Callable, tmp_path: Path) -> None:
     folder = save_captioner(tmp_path / "model")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -448,3 +474,13 @@ def test_a_name_without_rights_is_refused_before_the_training(hub: Hub, client: 
     assert not any("pairs" in request for request in hub.requests)  # it came before the data
     with pytest.raises(ValueError, match="`hub_model_id` needs `push_to_hub`"):
         client(run_script, "train_seq2seq", *arguments)
+
+
+def test_a_card_that_the_hub_does_not_take_is_found_before_the_training(
+    hub: Hub, client: Callable, tmp_path: Path
+) -> None:
+    client(push_sentences, "me/pairs")
+    arguments = command_line(**SMALL, output_dir=tmp_path / "run", license="")
+    with pytest.raises(HubError, match='The Hub does not take the model card of this run: .*"license.*must be set'):
+        client(run_script, "train_seq2seq", *arguments, "--push_to_hub")
+    assert not (tmp_path / "run" / "log.jsonl").exists()

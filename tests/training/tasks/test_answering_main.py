@@ -124,6 +124,22 @@ def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path
         train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric_for_best_model": "cider"}, "`metric_for_best_model` must be one of exact_match, vqa_accuracy, got"),
+        ({"metric_for_best_model": "vqa_accuracy"}, "must be one of exact_match, got 'vqa_accuracy'"),
+        ({"questions_per_image": 0}, "`questions_per_image` must be at least 1, got 0"),
+        ({"min_count": -1}, "`min_count` must be at least 1, got -1"),
+    ],
+)
+def test_bad_arguments(folder: Path, train_vqa: Callable, tmp_path: Path, options: dict, message: str) -> None:
+    """Where there is one annotator, there is no accuracy among them."""
+    with pytest.raises(ValueError, match=message):
+        train_vqa(backbone=folder / "backbone", output_dir=tmp_path, **options)
+    assert not (tmp_path / "log.jsonl").exists()
+
+
 def test_answers_in_words_are_closed_with_any_tokenizer(
     folder: Path, train_vqa: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

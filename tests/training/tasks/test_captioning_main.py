@@ -258,9 +258,24 @@ def test_bad_images_are_left_out_if_asked(
     assert (tmp_path / "run" / "results.json").is_file()
 
 
+def test_a_single_beam(folder: Path, captioner: Path, train_captioner: Callable, tmp_path: Path) -> None:
+    """Of a new model, and of one that was saved with several and a penalty."""
+    assert AutoModelForImageTextToText.from_pretrained(captioner).generation_config.length_penalty == 0.7
+    for name, options in {
+        "new": {"backbone": folder / "backbone"},
+        "trained": {"model_name_or_path": captioner},
+    }.items():
+        train_captioner(**options, output_dir=tmp_path / name, num_beams=1, num_train_epochs=1)
+        settings = AutoModelForImageTextToText.from_pretrained(tmp_path / name).generation_config
+        assert (settings.num_beams, settings.length_penalty) == (1, 1.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"metric_for_best_model": "bleu"}, "`metric_for_best_model` must be one of cider, .*rouge_l, got 'bleu'"),
+        ({"max_eval_samples": -1}, "`max_eval_samples` must be at least 1, got -1"),
+        ({"bucket_batches": -1}, "`bucket_batches` must be at least 1, got -1"),
         ({"image_column": "photo"}, r"`image_column` is 'photo', but .*'image', 'image_id', 'captions'"),
         ({"captions_column": "caption"}, "`captions_column` is 'caption', but"),
         ({"validation_split": "dev"}, r"no split 'dev'. It has \['test', 'train', 'validation'\]"),

@@ -209,3 +209,17 @@ def test_a_data_set_as_others_have_it(
     results = train_lm(**options, drop_missing=True, output_dir=tmp_path / "run")
     assert "took the column 'sentence'" in caplog.text and "holding out 16 of the 162 rows" in caplog.text
     assert results["validation"]["tokens"] == sum(len(text.split()) + 1 for text in texts[-16:] if text)
+
+
+def test_what_the_end_needs_is_there_at_the_beginning(folder: Path, train_lm: Callable, tmp_path: Path) -> None:
+    splits = load_from_disk(folder)
+    DatasetDict({name: splits[name] for name in ("train", "validation")}).save_to_disk(tmp_path / "untested")
+    for options, message in (
+        ({"dataset_name": tmp_path / "untested", "do_test": True}, "no split 'test'"),
+        ({"metric_for_best_model": "bleu"}, "`metric_for_best_model` must be one of perplexity, loss, got 'bleu'"),
+        ({"greater_is_better": True}, "`greater_is_better` must be False with `metric_for_best_model` 'perplexity'"),
+        ({"learning_rate": "inf"}, "`learning_rate` must be a finite number, got inf"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_lm(**options, output_dir=tmp_path / "run", overwrite_output_dir=True)
+        assert not (tmp_path / "run" / "log.jsonl").exists()

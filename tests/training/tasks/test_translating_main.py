@@ -16,6 +16,7 @@ from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
 from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.loop.run import Run
 
 
 SMALL = {
@@ -196,6 +197,14 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
         ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
         ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
         ({"scheduled_sampling": 2}, r"`scheduled_sampling` must lie in \[0, 1\], got 2"),
+        ({"num_beams": 0}, "`num_beams` must be at least 1, got 0"),
+        ({"eval_batch_size": 0}, "`eval_batch_size` must be at least 1, got 0"),
+        ({"length_penalty": "nan"}, "`length_penalty` must be a finite number, got nan"),
+        ({"metric_for_best_model": "cider"}, "`metric_for_best_model` must be one of bleu, .*ter, got 'cider'"),
+        ({"metric_for_best_model": "ter"}, "`greater_is_better` must be False with .*'ter', got True"),
+        ({"max_grad_norm": -1}, "`max_grad_norm` must be at least 0"),
+        ({"learning_rate": -1}, "`learning_rate` must be at least 0"),
+        ({"hidden_dropout": 1}, r"`hidden_dropout` must lie in \[0, 1\), got 1"),
         ({"task": "chat", "tune_generation": True}, "`task='chat'` has none"),
         ({"streaming": True}, "`streaming` needs `max_steps`"),
         ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
@@ -204,6 +213,35 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_seq2seq(**{**from_dataset(folder), "output_dir": tmp_path / "run", "hidden_size": 48, **options})
+
+
+@pytest.mark.parametrize("options", [{"length_penalty": 0.6}, {"tune_generation": True, "do_test": True}])
+def test_a_single_beam(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict) -> None:
+    train_seq2seq(**from_dataset(folder), output_dir=tmp_path, num_beams=1, num_train_epochs=1, **options)
+    assert json.loads((tmp_path / "results.json").read_text())["generation"] == {
+        "num_beams": 1,
+        "length_penalty": 1.0,
+    }
+    assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path).generation_config.num_beams == 1
+
+
+def test_the_rehearsal_changes_nothing(
+    folder: Path, train_seq2seq: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**from_dataset(folder), "max_steps": 4, "hidden_dropout": 0.3}
+    train_seq2seq(**options, output_dir=tmp_path / "rehearsed")
+    monkeypatch.setattr(Run, "rehearse", lambda *args, **kwargs: None)
+    train_seq2seq(**options, output_dir=tmp_path / "unrehearsed")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("rehearsed", "unrehearsed"))
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_what_only_a_rehearsal_finds(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    """There is no TER of characters."""
+    options = {"metric_for_best_model": "ter", "greater_is_better": False, "bleu_tokenizer": "char"}
+    with pytest.raises(ValueError, match="`metric_for_best_model` must be one of bleu, .*chrf, got 'ter'"):
+        train_seq2seq(**from_dataset(folder), output_dir=tmp_path, **options)
+    assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_a_ready_tokenizer_of_one_vocabulary_gives_no_two(folder: Path, tmp_path: Path) -> None:

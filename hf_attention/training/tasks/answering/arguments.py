@@ -1,8 +1,9 @@
 """What training an answering model is told."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from ....arguments import COUNT, CheckedArguments
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
@@ -53,7 +54,7 @@ class AnsweringModelArguments(BackboneArguments):
 
 
 @dataclass
-class QuestionDataArguments:
+class QuestionDataArguments(CheckedArguments):
     """The images, the questions and the answers."""
 
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
@@ -77,12 +78,20 @@ class QuestionDataArguments:
         default=None, metadata={"help": "Default: the questions about some of the training images."}
     )
     test_split: str = "test"
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training questions."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many of other splits."})
-    max_answers: int | None = field(default=None, metadata={"help": "Know only so many answers, the most frequent."})
-    min_answer_count: int = field(default=1, metadata={"help": "Rarer answers are not known."})
-    max_length: int = field(default=50, metadata={"help": "Longer questions and answers are cut, in tokens."})
-    image_size: int | None = field(
+    max_train_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many training questions."}
+    )
+    max_eval_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many of other splits."}
+    )
+    max_answers: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Know only so many answers, the most frequent."}
+    )
+    min_answer_count: Annotated[int, COUNT] = field(default=1, metadata={"help": "Rarer answers are not known."})
+    max_length: Annotated[int, COUNT] = field(
+        default=50, metadata={"help": "Longer questions and answers are cut, in tokens."}
+    )
+    image_size: Annotated[int | None, COUNT] = field(
         default=None,
         metadata={"help": "Resize images straight to this size, without cropping. Default: as the backbone's do."},
     )
@@ -97,14 +106,16 @@ class QuestionDataArguments:
     features_dir: str | None = field(
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )
-    batch_size: int = field(default=64, metadata={"help": "Questions of one batch (and process)."})
-    questions_per_image: int = field(
+    batch_size: Annotated[int, COUNT] = field(default=64, metadata={"help": "Questions of one batch (and process)."})
+    questions_per_image: Annotated[int, COUNT] = field(
         default=1, metadata={"help": "How many of them may share an image, which is encoded once."}
     )
-    bucket_batches: int = field(
+    bucket_batches: Annotated[int, COUNT] = field(
         default=20, metadata={"help": "Batches among which questions are sorted by length; 1: in random order."}
     )
-    eval_batch_size: int = field(default=100, metadata={"help": "Questions of one batch in evaluation."})
+    eval_batch_size: Annotated[int, COUNT] = field(
+        default=100, metadata={"help": "Questions of one batch in evaluation."}
+    )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
 

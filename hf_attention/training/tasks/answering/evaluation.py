@@ -1,5 +1,7 @@
 """Validation by answers."""
 
+import copy
+
 import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -45,6 +47,13 @@ class AnsweringEvaluator:
         self.accelerator = accelerator
         self.batch_size = batch_size
         self.max_length = max_length
+
+    def of_one_batch(self) -> "AnsweringEvaluator":
+        """The same over some questions, a batch for each process: those of most annotators, for all that is scored."""
+        few, count = copy.copy(self), self.batch_size * self.accelerator.num_processes
+        rows = sorted(range(len(self.questions)), key=lambda row: -len(self.questions.answers[row]))
+        few.questions = self.questions.select(rows[:count])
+        return few
 
     @torch.no_grad()
     def answers(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:

@@ -6,6 +6,7 @@ from functools import partial
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
+from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ...data.columns import with_usual_names
 from ...data.held_out import HeldOutArguments, divide
@@ -38,6 +39,7 @@ def main(description: str | None = None) -> None:
     data = arguments.data
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
+    arguments.loop.check_metric(METRICS)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     run = Run(arguments.loop, arguments.hub)
 
@@ -57,6 +59,14 @@ def main(description: str | None = None) -> None:
 
     validation = evaluator("validation")
     unknown = {} if generating else count_unknown(questions, model.config.label2id)
+    draw = None
+    attention = model.config.attention_type if generating else model.config.attention_form
+    if attention is not None and not data.blind:
+        shown = questions["validation"]
+        image = read_image(shown.images, shown.image[0], data.image_column)
+        draw = partial(draw_answer, processor=processor, image=image, question=shown.texts[0])
+    end = {"processor": processor, "task": "visual-question-answering", "arguments": arguments, "draw": draw}
+    run.rehearse(model, evaluate=validation.of_one_batch(), **end)
     result = train(
         model,
         arguments.loop,
@@ -79,13 +89,7 @@ def main(description: str | None = None) -> None:
     }
     if data.do_test:
         results["test"] = evaluator("test")(model)
-    draw = None
-    attention = model.config.attention_type if generating else model.config.attention_form
-    if attention is not None and not data.blind:
-        shown = questions["validation"]
-        image = read_image(shown.images, shown.image[0], data.image_column)
-        draw = partial(draw_answer, model, processor, image, shown.texts[0])
-    run.finish(model, processor, "visual-question-answering", arguments, results, draw)
+    run.finish(model, results=results, **end)
 
 
 def load_questions(

@@ -67,6 +67,8 @@ def make_model(
         **options.config_kwargs(),
     }
     if arguments.head != "generating":
+        if len(answers) < 2:
+            raise ValueError(f"There is one known answer, {answers[0]!r}: nothing is left to choose.")
         settings |= {"id2label": dict(enumerate(answers)), "label2id": {a: i for i, a in enumerate(answers)}}
 
     def make(num_regions: int | None) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from ...data.reading import check_column, drop_textless, image_ids, text_lists
+from ...data.reading import check_column, column_values, drop_textless, image_ids, text_lists
 
 
 # What left and right become in a mirrored image.
@@ -77,7 +77,7 @@ def read_questions(
     if drop_unanswered:
         dataset = drop_textless(dataset, answer_column, "answer_column")
     texts = []
-    for row, text in enumerate(dataset[question_column]):
+    for row, text in enumerate(column_values(dataset, question_column)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"Row {row} of the column {question_column!r} (`question_column`) has no text: {text!r}.")
         asked = text.strip() if question_pattern is None else re.sub(question_pattern, "", text).strip()

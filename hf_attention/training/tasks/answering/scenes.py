@@ -5,12 +5,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
 from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig
 
+from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.modeling_attention_vqa import AttentionVQAForQuestionAnswering
 from ....models.processing_attention_vqa import AttentionVQAProcessor
@@ -36,22 +38,22 @@ TRAINING_KINDS = (*KINDS, "relation", "count", "relation", "yes_no")
 
 
 @dataclass
-class SceneArguments:
+class SceneArguments(CheckedArguments):
     """The run."""
 
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
-    attention_form: str = field(default="glimpses", metadata={"help": f"One of {', '.join(ATTENTION_FORMS)}."})
-    seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."})
-    train_scenes: int = field(default=24000, metadata={"help": "Scenes to learn from, with twelve questions each."})
-    test_scenes: int = field(default=500, metadata={"help": "Scenes of each test."})
-    num_train_epochs: int = field(default=18, metadata={"help": "Passes over them."})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
-
-    def __post_init__(self) -> None:
-        if self.attention_form not in ATTENTION_FORMS:
-            raise ValueError(
-                f"`attention_form` must be one of {', '.join(ATTENTION_FORMS)}, got {self.attention_form!r}."
-            )
+    attention_form: Literal[ATTENTION_FORMS] = field(
+        default="glimpses", metadata={"help": "How the question looks at the regions."}
+    )
+    seed: Annotated[int, SEED] = field(
+        default=0, metadata={"help": "Seed of the scenes, the weights and the order of the data."}
+    )
+    train_scenes: Annotated[int, COUNT] = field(
+        default=24000, metadata={"help": "Scenes to learn from, with twelve questions each."}
+    )
+    test_scenes: Annotated[int, COUNT] = field(default=500, metadata={"help": "Scenes of each test."})
+    num_train_epochs: Annotated[int, COUNT] = field(default=18, metadata={"help": "Passes over them."})
+    learning_rate: Annotated[float, NOT_NEGATIVE] = field(default=3e-3, metadata={"help": "Highest learning rate."})
 
 
 def make_model(vocab_size: int, answers: list[str], attention_form: str | None) -> AttentionVQAForQuestionAnswering:

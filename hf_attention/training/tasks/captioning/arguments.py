@@ -1,10 +1,12 @@
 """What training a captioner is told."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from ....arguments import COUNT, LENGTH_PENALTY, NOT_NEGATIVE, CheckedArguments
 from ....metrics.captioning.captioning import METRICS
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
+from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
@@ -33,7 +35,7 @@ CaptionDecoderArguments = configuration_options(
 
 
 @dataclass
-class CaptionDataArguments:
+class CaptionDataArguments(CheckedArguments):
     """The pictures and their captions."""
 
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
@@ -48,10 +50,16 @@ class CaptionDataArguments:
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training images."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many images of other splits."})
-    max_target_length: int = field(default=40, metadata={"help": "Longer captions are cut, in tokens."})
-    image_size: int | None = field(
+    max_train_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many training images."}
+    )
+    max_eval_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many images of other splits."}
+    )
+    max_target_length: Annotated[int, COUNT] = field(
+        default=40, metadata={"help": "Longer captions are cut, in tokens."}
+    )
+    image_size: Annotated[int | None, COUNT] = field(
         default=None,
         metadata={"help": "Resize images straight to this size, without cropping. Default: as the backbone's do."},
     )
@@ -61,21 +69,27 @@ class CaptionDataArguments:
     features_dir: str | None = field(
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )
-    images_per_batch: int = field(default=16, metadata={"help": "Images of one batch (and process)."})
+    images_per_batch: Annotated[int, COUNT] = field(
+        default=16, metadata={"help": "Images of one batch (and process)."}
+    )
     skip_bad_images: bool = field(
         default=False, metadata={"help": "Leave out images that cannot be decoded, and say which. Default: an error."}
     )
-    captions_per_image: int = field(
+    captions_per_image: Annotated[int, COUNT] = field(
         default=5, metadata={"help": "Captions that share an image's keys in a batch; 1: batches of similar length."}
     )
     consensus_weights: bool = field(
         default=False, metadata={"help": "A caption counts as much as it is like the others of its image, by CIDEr."}
     )
-    bucket_batches: int = field(
+    bucket_batches: Annotated[int, COUNT] = field(
         default=20, metadata={"help": "Batches among which captions are sorted by length; 1: in random order."}
     )
-    eval_batch_size: int = field(default=100, metadata={"help": "Images of one batch in generation."})
-    validation_num_beams: int = field(default=1, metadata={"help": "Beams of the validation after each epoch."})
+    eval_batch_size: Annotated[int, COUNT] = field(
+        default=100, metadata={"help": "Images of one batch in generation."}
+    )
+    validation_num_beams: Annotated[int, COUNT] = field(
+        default=1, metadata={"help": "Beams of the validation after each epoch."}
+    )
     tune_generation: bool = field(
         default=False, metadata={"help": "At the end, choose beams and length penalty on the validation split."}
     )
@@ -83,30 +97,35 @@ class CaptionDataArguments:
         default=None,
         metadata={"help": "By which score, or sum of scores, as cider+bleu_4. Default: metric_for_best_model."},
     )
-    num_beams: int = field(default=3, metadata={"help": "Beams stored with the model where they are not tuned."})
-    length_penalty: float = field(default=0.7, metadata={"help": "The same, of the length's exponent."})
-    no_repeat_ngram_size: int = field(
+    num_beams: Annotated[int, COUNT] = field(
+        default=3, metadata={"help": "Beams stored with the model where they are not tuned."}
+    )
+    length_penalty: Annotated[float, LENGTH_PENALTY] = field(
+        default=0.7, metadata={"help": "The same, of the length's exponent; a single beam has none."}
+    )
+    no_repeat_ngram_size: Annotated[int, NOT_NEGATIVE] = field(
         default=0,
         metadata={"help": "The same: so many tokens in a row are generated once at most; 0: as often as may be."},
     )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # A wrong name would be found out after the training.
         if self.tuning_metric and (unknown := set(self.tuning_metric.split("+")) - set(METRICS)):
             raise ValueError(f"`tuning_metric` must be of {', '.join(METRICS)}, got {', '.join(sorted(unknown))}.")
 
 
 @dataclass
-class SelfCriticalArguments:
+class SelfCriticalArguments(CheckedArguments):
     """Self-critical training (Rennie et al. 2017), of a captioner that has been trained on captions."""
 
     self_critical: bool = field(
         default=False,
         metadata={"help": "Train by the CIDEr of sampled captions instead of the captions themselves."},
     )
-    samples_per_image: int = field(default=5, metadata={"help": "Captions sampled for each image."})
-    temperature: float = field(
+    samples_per_image: Annotated[int, COUNT] = field(default=5, metadata={"help": "Captions sampled for each image."})
+    temperature: Annotated[float, Range(0, brackets="()")] = field(
         default=0.5, metadata={"help": "What logits are divided by, in sampling and in the log-probabilities."}
     )
     baseline: Literal["others", "greedy"] = field(
@@ -118,14 +137,13 @@ class SelfCriticalArguments:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         fewest = 2 if self.baseline == "others" else 1
         if self.samples_per_image < fewest:
             raise ValueError(
                 f"`samples_per_image` must be at least {fewest} with `baseline` {self.baseline!r}, "
                 f"got {self.samples_per_image}."
             )
-        if self.temperature <= 0:
-            raise ValueError(f"`temperature` must be above 0, got {self.temperature}.")
 
 
 class Arguments(NamedTuple):

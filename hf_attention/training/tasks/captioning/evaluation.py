@@ -1,5 +1,6 @@
 """Validation by generated captions."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -43,6 +44,12 @@ class CaptionEvaluator:
         self.accelerator = accelerator
         self.batch_size = batch_size
 
+    def of_one_batch(self) -> "CaptionEvaluator":
+        """The same over the first images, a batch for each process."""
+        few = copy.copy(self)
+        few.references = self.references[: self.batch_size * self.accelerator.num_processes]
+        return few
+
     @torch.no_grad()
     def captions(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:
         """The generated captions, in the order of the images; `generate_kwargs` go to `model.generate`."""
@@ -55,7 +62,7 @@ class CaptionEvaluator:
                 sequences = model.generate(**inputs, **generate_kwargs)
             return self.tokenizer.batch_decode(sequences, skip_special_tokens=True)
 
-        return texts_of_rows(range(len(self.source)), texts_of_batch, accelerator, self.batch_size, "captions")
+        return texts_of_rows(range(len(self.references)), texts_of_batch, accelerator, self.batch_size, "captions")
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         """The scores of the generated captions, see [`caption_metrics`]."""

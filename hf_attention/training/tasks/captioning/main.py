@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ....extras import require_extra
+from ....metrics.captioning.captioning import METRICS
 from ....metrics.words import METRIC_TOKENIZER, metric_words
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
@@ -28,7 +29,7 @@ from ...data.reading import (
     text_lists,
 )
 from ...data.streaming import first_rows, streamed_dataloader
-from ...loop.evaluation import tune_generation
+from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.objective import Objective
 from ...loop.run import Run
 from ...loop.train import train
@@ -84,13 +85,20 @@ def main(description: str | None = None) -> None:
         return CaptionEvaluator(source, split.captions, processor.tokenizer, run.accelerator, data.eval_batch_size)
 
     validation = evaluator(validation_set)
+    validation_settings = beam_settings(data.validation_num_beams, data.length_penalty)
+    draw = None
+    if model.config.attention_type is not None:
+        image = read_image(validation_set.images, 0, data.image_column)
+        draw = partial(draw_caption, processor=processor, image=image)
+    end = {"processor": processor, "task": "image-to-text", "arguments": arguments, "draw": draw}
+    run.rehearse(model, evaluate=partial(validation.of_one_batch(), **validation_settings), **end)
     dataloader, objective = training_batches(arguments, train_set, model, processor, run)
     result = train(
         model,
         arguments.loop,
         dataloader,
         run.accelerator,
-        evaluate=lambda model: validation(model, num_beams=data.validation_num_beams),
+        evaluate=partial(validation, **validation_settings),
         save=run.saving(processor),
         learning_rates=arguments.model.learning_rates("model.encoder.backbone."),
         objective=objective,
@@ -107,16 +115,13 @@ def main(description: str | None = None) -> None:
     }
     if test_set is not None:
         results["test"] = evaluator(test_set)(model)
-    draw = None
-    if model.config.attention_type is not None:
-        image = read_image(validation_set.images, 0, data.image_column)
-        draw = partial(draw_caption, model, processor, image)
-    run.finish(model, processor, "image-to-text", arguments, results, draw)
+    run.finish(model, results=results, **end)
 
 
 def check_arguments(arguments: Arguments) -> None:
     """Refuses, before anything costly, what does not go together or is not installed."""
     require_extra("metrics", "pycocoevalcap")
+    arguments.loop.check_metric(METRICS)
     streaming, self_critical = arguments.streaming.streaming, arguments.self_critical.self_critical
     arguments.streaming.check(arguments.loop.max_steps, arguments.loop.dataloader_num_workers)
     if streaming and self_critical:
@@ -177,11 +182,11 @@ def training_texts(arguments: Arguments, train_set: CaptionedImages | IterableDa
 
 def set_generation(model: PreTrainedModel, arguments: CaptionDataArguments) -> None:
     """Stores with the model how it generates."""
-    settings = model.generation_config
-    settings.max_length = arguments.max_target_length + 1  # with the start token
-    settings.num_beams = arguments.num_beams
-    settings.length_penalty = arguments.length_penalty
-    settings.no_repeat_ngram_size = arguments.no_repeat_ngram_size
+    model.generation_config.update(
+        max_length=arguments.max_target_length + 1,  # with the start token
+        no_repeat_ngram_size=arguments.no_repeat_ngram_size,
+        **beam_settings(arguments.num_beams, arguments.length_penalty),
+    )
 
 
 def image_source(
@@ -255,7 +260,7 @@ def tuned(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The settings of generation, chosen on validation if asked, and the scores with them."""
     data = arguments.data
-    settings = {"num_beams": data.num_beams, "length_penalty": data.length_penalty}
+    settings = beam_settings(data.num_beams, data.length_penalty)
     if data.tune_generation:
         metric = data.tuning_metric or arguments.loop.metric_for_best_model
         settings, scores = tune_generation(model, validation, metric)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from accelerate.utils import set_seed
@@ -10,6 +11,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import HfArgumentParser, ResNetConfig, pipeline
 
+from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments
 from ....extras import require_extra
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
@@ -34,28 +36,30 @@ ATTENTION_TYPES = tuple(filter(None, AttentionCaptionerConfig.choices["attention
 
 
 @dataclass
-class DemoArguments:
+class DemoArguments(CheckedArguments):
     """What can be asked of the demo."""
 
     output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
-    train_scenes: int = field(default=8000, metadata={"help": "Scenes to train on."})
-    test_scenes: int = field(default=500, metadata={"help": "Unseen scenes to score, of either kind."})
-    num_train_epochs: int = field(default=6, metadata={"help": "Passes over the captions of the training scenes."})
-    captions_per_image: int = field(default=5, metadata={"help": "Captions that share an image in a batch."})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Highest learning rate."})
-    seed: int = field(default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."})
-    attention_type: str = field(default="scaled_dot", metadata={"help": f"One of {', '.join(ATTENTION_TYPES)}."})
-    grid: int = field(
+    train_scenes: Annotated[int, COUNT] = field(default=8000, metadata={"help": "Scenes to train on."})
+    test_scenes: Annotated[int, COUNT] = field(
+        default=500, metadata={"help": "Unseen scenes to score, of either kind."}
+    )
+    num_train_epochs: Annotated[int, COUNT] = field(
+        default=6, metadata={"help": "Passes over the captions of the training scenes."}
+    )
+    captions_per_image: Annotated[int, COUNT] = field(
+        default=5, metadata={"help": "Captions that share an image in a batch."}
+    )
+    learning_rate: Annotated[float, NOT_NEGATIVE] = field(default=3e-3, metadata={"help": "Highest learning rate."})
+    seed: Annotated[int, SEED] = field(
+        default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."}
+    )
+    attention_type: Literal[ATTENTION_TYPES] = field(
+        default="scaled_dot", metadata={"help": "How it attends to the regions."}
+    )
+    grid: Literal[8, 16] = field(
         default=8, metadata={"help": "Rows and columns of regions: 8, or 16 to see finely where it looks."}
     )
-
-    def __post_init__(self) -> None:
-        if self.attention_type not in ATTENTION_TYPES:
-            raise ValueError(
-                f"`attention_type` must be one of {', '.join(ATTENTION_TYPES)}, got {self.attention_type!r}."
-            )
-        if self.grid not in (8, 16):
-            raise ValueError(f"`grid` must be 8 or 16, got {self.grid}.")
 
 
 def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerForConditionalGeneration:

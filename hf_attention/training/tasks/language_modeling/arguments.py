@@ -1,8 +1,9 @@
 """What training a language model is told."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from ....arguments import COUNT, CheckedArguments
 from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
@@ -41,7 +42,7 @@ LanguageModelArguments = configuration_options(
 
 
 @dataclass
-class PretrainedArguments:
+class PretrainedArguments(CheckedArguments):
     """A language model trained before."""
 
     model_name_or_path: str | None = field(
@@ -54,7 +55,7 @@ class PretrainedArguments:
 
 
 @dataclass
-class TextArguments:
+class TextArguments(CheckedArguments):
     """A running text, and how it is cut into batches."""
 
     dataset_name: str = field(
@@ -66,35 +67,36 @@ class TextArguments:
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training rows."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many rows of other splits."})
-    columns: int = field(
+    max_train_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many training rows."}
+    )
+    max_eval_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many rows of other splits."}
+    )
+    columns: Annotated[int, COUNT] = field(
         default=32, metadata={"help": "Parallel parts of the text in a batch (and process); sentences, if reset."}
     )
-    segment_length: int = field(default=35, metadata={"help": "Tokens of a column between two steps."})
+    segment_length: Annotated[int, COUNT] = field(
+        default=35, metadata={"help": "Tokens of a column between two steps."}
+    )
     random_segments: bool = field(default=False, metadata={"help": "Draw the segments' lengths around that length."})
     reset_state: bool = field(
         default=False, metadata={"help": "Train and score sentence by sentence, each from the zero state."}
     )
-    eval_columns: int = field(
+    eval_columns: Annotated[int, COUNT] = field(
         default=16, metadata={"help": "Parallel parts of the validation text; the test text is read in one."}
     )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
-    def __post_init__(self):
-        for name in ("columns", "segment_length", "eval_columns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-
 
 @dataclass
-class OptimizerArguments:
+class OptimizerArguments(CheckedArguments):
     """AdamW, or SGD that begins to average its weights when validation stops improving."""
 
     optimizer: Literal["adamw", "nt_asgd"] = field(
         default="adamw", metadata={"help": "nt_asgd: that of Merity et al. 2018; it goes with ema_decay 0."}
     )
-    nonmonotone_interval: int = field(
+    nonmonotone_interval: Annotated[int, COUNT] = field(
         default=5, metadata={"help": "nt_asgd averages once the loss is above its best of so many epochs before."}
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import DatasetDict
 from transformers import PreTrainedModel
 
-from ....metrics.perplexity.perplexity import TextPerplexity
+from ....metrics.perplexity.perplexity import METRICS, TextPerplexity
 from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
 from ...data.columns import with_usual_names
 from ...data.held_out import with_validation_split
@@ -58,7 +58,15 @@ def main(description: str | None = None) -> None:
         texts = load_texts(splits, split, data, loop.eval_samples(data.max_eval_samples))
         return TextPerplexity(texts, tokenizer, accelerator, columns, reset_state=data.reset_state)
 
-    optimizer, evaluate, save = None, perplexity(data.validation_split, data.eval_columns), run.saving(tokenizer)
+    validation = perplexity(data.validation_split, data.eval_columns)
+    columns = data.eval_columns if data.reset_state else 1
+    # Read before the training, so that what is missing is missed now.
+    at_end = {"validation": perplexity(data.validation_split, columns)}
+    if data.do_test:
+        at_end["test"] = perplexity(data.test_split, columns)
+    end = {"processor": tokenizer, "task": "text-generation", "arguments": arguments}
+    run.rehearse(model, evaluate=validation.of_one_batch(), **end)
+    optimizer, evaluate, save = None, validation, run.saving(tokenizer)
     if arguments.optimizer.optimizer == "nt_asgd":
         optimizer = NTASGD(
             model.parameters(), loop.learning_rate, loop.weight_decay, arguments.optimizer.nonmonotone_interval
@@ -76,19 +84,17 @@ def main(description: str | None = None) -> None:
     )
 
     model = run.best_model(result, RecurrentLMForCausalLM)
-    columns = data.eval_columns if data.reset_state else 1
     results = {
         "best_epoch": result.state.best_epoch,
         "vocab_size": model.config.vocab_size,
-        "validation": perplexity(data.validation_split, columns)(model),
+        **{split: evaluate(model) for split, evaluate in at_end.items()},
     }
-    if data.do_test:
-        results["test"] = perplexity(data.test_split, columns)(model)
-    run.finish(model, tokenizer, "text-generation", arguments, results)
+    run.finish(model, results=results, **end)
 
 
 def check_arguments(arguments: Arguments) -> None:
     """Refuses, before anything costly, what does not go together."""
+    arguments.loop.check_metric(METRICS)
     averages_itself = arguments.optimizer.optimizer == "nt_asgd"
     if averages_itself and arguments.loop.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")

@@ -1,9 +1,11 @@
 """What training on pairs of sentences is told."""
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from ....arguments import COUNT, LENGTH_PENALTY, PROPORTION, CheckedArguments
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
+from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
@@ -39,7 +41,7 @@ Seq2SeqModelArguments = configuration_options(
 
 
 @dataclass
-class TextPairArguments:
+class TextPairArguments(CheckedArguments):
     """The pairs of sentences, and how they are batched and decoded."""
 
     task: Literal["translation", "chat"] = field(
@@ -67,37 +69,52 @@ class TextPairArguments:
     train_split: str = "train"
     validation_split: str = "validation"
     test_split: str = "test"
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many training pairs."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many pairs of other splits."})
-    max_source_length: int = field(default=100, metadata={"help": "Longer sources are cut, in tokens."})
-    max_target_length: int = field(default=100, metadata={"help": "Longer targets are cut, in tokens."})
+    max_train_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many training pairs."}
+    )
+    max_eval_samples: Annotated[int | None, COUNT] = field(
+        default=None, metadata={"help": "Use only so many pairs of other splits."}
+    )
+    max_source_length: Annotated[int, COUNT] = field(
+        default=100, metadata={"help": "Longer sources are cut, in tokens."}
+    )
+    max_target_length: Annotated[int, COUNT] = field(
+        default=100, metadata={"help": "Longer targets are cut, in tokens."}
+    )
     separate_vocabularies: bool = field(
         default=False, metadata={"help": "One vocabulary a side instead of a joint one."}
     )
-    bpe_dropout: float = field(
+    bpe_dropout: Annotated[float, PROPORTION] = field(
         default=0.0,
         metadata={
             "help": "Probability to leave out a merge, in training. No seed governs it: runs are not repeatable."
         },
     )
-    scheduled_sampling: float = field(
+    scheduled_sampling: Annotated[float, Range(0, 1, "[]")] = field(
         default=0.0,
         metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},
     )
-    batch_size: int = field(default=80, metadata={"help": "Pairs of one batch (and process)."})
-    bucket_batches: int = field(
+    batch_size: Annotated[int, COUNT] = field(default=80, metadata={"help": "Pairs of one batch (and process)."})
+    bucket_batches: Annotated[int, COUNT] = field(
         default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
     )
-    eval_batch_size: int = field(default=100, metadata={"help": "Sentences of one batch in generation."})
-    validation_num_beams: int = field(default=5, metadata={"help": "Beams of the validation after each epoch."})
-    num_beams: int = field(default=5, metadata={"help": "Beams stored with the model."})
-    length_penalty: float = field(default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned."})
+    eval_batch_size: Annotated[int, COUNT] = field(
+        default=100, metadata={"help": "Sentences of one batch in generation."}
+    )
+    validation_num_beams: Annotated[int, COUNT] = field(
+        default=5, metadata={"help": "Beams of the validation after each epoch."}
+    )
+    num_beams: Annotated[int, COUNT] = field(default=5, metadata={"help": "Beams stored with the model."})
+    length_penalty: Annotated[float, LENGTH_PENALTY] = field(
+        default=1.0, metadata={"help": "The same, of the length's exponent, if not tuned; a single beam has none."}
+    )
     tune_generation: bool = field(
         default=False, metadata={"help": "At the end, choose the length penalty on the validation split."}
     )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
     def __post_init__(self):
+        super().__post_init__()
         if (self.dataset_name is None) == (self.train_files is None):
             raise ValueError("Give either `dataset_name` or `train_files`.")
         if self.task == "chat" and self.tune_generation:
@@ -106,10 +123,6 @@ class TextPairArguments:
             raise ValueError("`do_test` needs `test_files` beside `train_files`.")
         if self.train_files is not None and len(self.train_files) == 2 and self.source_column is None:
             self.source_column, self.target_column = "source", "target"
-        if not 0 <= self.bpe_dropout < 1:
-            raise ValueError(f"`bpe_dropout` must lie in [0, 1), got {self.bpe_dropout}.")
-        if not 0 <= self.scheduled_sampling <= 1:
-            raise ValueError(f"`scheduled_sampling` must lie in [0, 1], got {self.scheduled_sampling}.")
 
 
 class Arguments(NamedTuple):

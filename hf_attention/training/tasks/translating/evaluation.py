@@ -1,6 +1,8 @@
 """Validation by generated sentences, and by the perplexity of the true ones."""
 
+import copy
 from collections.abc import Iterable
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +14,9 @@ from ....metrics.languages import bleu_tokenizer
 from ....metrics.translation.translation import translation_metrics, translation_signatures
 from ...loop.evaluation import texts_of_rows
 from .examples import TextPairDataset
+
+
+Evaluator = TypeVar("Evaluator", bound="TextPairEvaluator")
 
 
 class TextPairEvaluator:
@@ -48,6 +53,12 @@ class TextPairEvaluator:
         self.max_source_length = max_source_length
         # How each score is computed, where there is a standard way of saying it.
         self.signatures: dict[str, str] = {}
+
+    def of_one_batch(self: Evaluator) -> Evaluator:
+        """The same over the first pairs, a batch for each process."""
+        few, count = copy.copy(self), self.batch_size * self.accelerator.num_processes
+        few.sources, few.targets = self.sources[:count], self.targets[:count]
+        return few
 
     @torch.no_grad()
     def texts(self, model: PreTrainedModel, **generate_kwargs) -> list[str]:

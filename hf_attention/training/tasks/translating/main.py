@@ -9,12 +9,13 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ....extras import require_extra
+from ....metrics.translation.translation import METRICS
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
 from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.batches import SizedBatches
-from ...loop.evaluation import tune_generation
+from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.run import Run
 from ...loop.scheduled_sampling import ScheduledSamplingObjective
 from ...loop.train import train
@@ -53,18 +54,25 @@ def main(description: str | None = None) -> None:
     if data.source_lang is not None:
         # By this the translation pipeline refuses other languages, and knows these also where this package is missing.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
-    settings = {"num_beams": data.num_beams, "length_penalty": data.length_penalty}
+    settings = beam_settings(data.num_beams, data.length_penalty)
     model.generation_config.max_length = data.max_target_length + 1  # with the start token
     model.generation_config.update(**settings)
 
     validation = make_evaluator("validation", pairs, tokenizer, run, data)
+    validation_settings = beam_settings(data.validation_num_beams, data.length_penalty)
+    draw = None
+    if model.config.attention_type is not None:
+        draw = partial(draw_translation, tokenizer=tokenizer, source=pairs["validation"][0]["source"])
+    task = "text2text-generation" if data.source_lang is None else "translation"
+    end = {"processor": tokenizer, "task": task, "arguments": arguments, "draw": draw}
+    run.rehearse(model, evaluate=partial(validation.of_one_batch(), **validation_settings), **end)
     dataloader = training_batches(arguments, train_rows, pairs, tokenizer, run)
     result = train(
         model,
         arguments.loop,
         dataloader,
         run.accelerator,
-        evaluate=lambda model: validation(model, num_beams=data.validation_num_beams),
+        evaluate=partial(validation, **validation_settings),
         save=run.saving(tokenizer),
         objective=make_objective(arguments, dataloader, run),
     )
@@ -72,7 +80,12 @@ def main(description: str | None = None) -> None:
     model = run.best_model(result, AttentionSeq2SeqForConditionalGeneration)
     if data.tune_generation:
         settings, scores = tune_generation(
-            model, validation, arguments.loop.metric_for_best_model, [data.num_beams], (0.6, 1.0, 1.4)
+            model,
+            validation,
+            arguments.loop.metric_for_best_model,
+            [data.num_beams],
+            (0.6, 1.0, 1.4),
+            arguments.loop.greater_is_better,
         )
         model.generation_config.update(**settings)
     else:
@@ -86,17 +99,14 @@ def main(description: str | None = None) -> None:
     }
     if data.do_test:
         results["test"] = make_evaluator("test", pairs, tokenizer, run, data)(model)
-    draw = None
-    if model.config.attention_type is not None:
-        draw = partial(draw_translation, model, tokenizer, pairs["validation"][0]["source"])
-    task = "text2text-generation" if data.source_lang is None else "translation"
-    run.finish(model, tokenizer, task, arguments, results, draw)
+    run.finish(model, results=results, **end)
 
 
 def check_arguments(arguments: Arguments) -> None:
     """Refuses, before anything costly, what does not go together or is not installed."""
     if arguments.data.task == "translation":
         require_extra("metrics", "sacrebleu")
+        arguments.loop.check_metric(METRICS)
     arguments.streaming.check(arguments.loop.max_steps, arguments.loop.dataloader_num_workers)
     if arguments.streaming.streaming and arguments.data.task == "chat":
         raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")

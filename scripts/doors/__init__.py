@@ -1,0 +1,1 @@
+"""What the scripts need before they import the package."""

@@ -1,0 +1,32 @@
+"""How the scripts end that a signal finds before their work."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from common.scripts import SCRIPTS, child_environment, wait_for_handler
+
+
+DOORS = sorted(path.stem for path in SCRIPTS.glob("*.py") if "end_in_one_line" in path.read_text())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("script", DOORS)
+def test_a_signal_among_the_imports_ends_in_one_line(script: str, number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / f"{script}.py"), "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which parallel workers of pytest ignore
+    )
+    wait_for_handler(process)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (code, "", f"Stopped by {number.name}.\n")
+
+
+def test_all_that_train_have_it() -> None:
+    assert {"train_captioner", "train_lm", "train_seq2seq", "train_vqa", "caption_scenes", "answer_scenes"} <= {*DOORS}
