@@ -29,11 +29,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-<<<<<<< HEAD
-from common import text_calls, text_families, tiny_models, tiny_text_models, tiny_vqa_models  # noqa: E402
-=======
 from common import (  # noqa: E402
     image_to_text_calls,
+    text_calls,
+    text_families,
     tiny_image_to_text_models,
     tiny_text_models,
     tiny_vqa_models,
@@ -43,7 +42,6 @@ from common.folder_styles import STYLES  # noqa: E402
 from common.picture_bench import Bench, Call, answer  # noqa: E402
 from common.tiny_models import TinyModel  # noqa: E402
 from transformers.models.auto import modeling_auto  # noqa: E402
->>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
 
 
 def record_pictures(
@@ -86,7 +84,6 @@ def record_text2text(folder: Path) -> dict[str, dict[str, dict[str, list]]]:
     return answers
 
 
-<<<<<<< HEAD
 def record_text_families(folder: Path) -> dict[str, dict[str, dict[str, dict]]]:
     """Returns what the pipelines answer, as family → style of its folder → task → call."""
     answers: dict[str, dict[str, dict[str, dict]]] = {}
@@ -101,23 +98,6 @@ def record_text_families(folder: Path) -> dict[str, dict[str, dict[str, dict]]]:
     return answers
 
 
-def record_visual_question_answering(folder: Path) -> dict[str, dict[str, list[list[dict]]]]:
-    """Returns what the pipeline answers to every question about every picture, as model → case → records."""
-    answers: dict[str, dict[str, list[list[dict]]]] = {}
-    for name in tiny_vqa_models.MODELS:
-        path = tiny_vqa_models.save_tiny_model(name, folder)
-        settings = tiny_vqa_models.GENERATION if name == "blip" else {}
-        vqa = transformers.pipeline("visual-question-answering", model=str(path), device="cpu", **settings)
-        pictures = list(tiny_models.make_pictures().values())
-        answers[name] = {
-            case: vqa(image=pictures, question=tiny_vqa_models.QUESTIONS, **arguments)
-            for case, arguments in tiny_vqa_models.CASES.items()
-        }
-    return answers
-
-
-=======
->>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
 RECORDERS = {
     "image_to_text": record_image_to_text,
     "text2text": record_text2text,
@@ -128,6 +108,7 @@ RECORDERS = {
 
 FAMILIES = {
     "image_to_text": getattr(modeling_auto, "MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES", ()),
+    "text_families": modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     "visual_question_answering": modeling_auto.MODEL_FOR_VISUAL_QUESTION_ANSWERING_MAPPING_NAMES,
 }
 
@@ -143,12 +124,7 @@ def main() -> None:
             recorded["families"] = list(FAMILIES[name])
         path = TESTS / "recorded" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
-<<<<<<< HEAD
-        indent = None if name == "text_families" else 1
-        path.write_text(json.dumps(recorded, indent=indent, separators=(",", ":")) + "\n")
-=======
         path.write_text(json.dumps(recorded, ensure_ascii=False, separators=(",", ":")) + "\n")
->>>>>>> 4c530e33ba6ef1212e648878bf56b12d1f5e2cb3
         print(f"{path.name}: {', '.join(recorded['answers'])}")
 
 
