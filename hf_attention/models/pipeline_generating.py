@@ -200,6 +200,10 @@ class GeneratingPipeline(Pipeline):
         added = {name: value for name, value in self.generation_defaults.items() if asked.get(name) is None}
         if asked.get("max_length") is not None:
             added.pop("max_new_tokens", None)  # it would win
+        if not {"num_beams", "generation_config"} & generate_kwargs.keys() and not asked.get("do_sample"):
+            # The model's own beams may be too few for what is asked.
+            if (asked.get("num_return_sequences") or 1) > (asked.get("num_beams") or 1):
+                added |= {name: value for name, value in self.generation_defaults.items() if name == "num_beams"}
         pad_token_id = getattr(self.tokenizer, "pad_token_id", None)
         if pad_token_id is not None and "pad_token_id" not in asked:
             added["pad_token_id"] = pad_token_id

@@ -9,6 +9,7 @@ from tokenizers import decoders
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from .alignment import attention_maps
@@ -74,7 +75,11 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         **kwargs: Any,
     ) -> None:
         name = model.name_or_path or type(model).__name__
-        if not (model.can_generate() and model.config.is_encoder_decoder):
+        # Some decoders that listen are among those of sequence to sequence, too.
+        reads = (
+            model.config.is_encoder_decoder or model.config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+        )
+        if not (model.can_generate() and reads):
             raise ValueError(
                 f"{type(self).__name__} needs an encoder-decoder that generates text; {type(model).__name__} is none."
             )
@@ -243,7 +248,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
 
     def _max_source_length(self) -> int | None:
         """How many tokens the encoder has positions for, where they are a table."""
-        positions = getattr(self.model.get_encoder(), "embed_positions", None)
+        encoder = self.model.get_encoder() if self.model.config.is_encoder_decoder else None
+        positions = getattr(encoder, "embed_positions", None)
         if not isinstance(positions, nn.Embedding):
             return None
         return positions.num_embeddings - getattr(positions, "offset", 0)

@@ -71,6 +71,12 @@ def test_differences_are_of_what_is_asked(task: str) -> None:
             assert set(difference.calls) <= answers[family]["new"].keys()
 
 
+def test_differences_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dropped_tasks.md").read_text()
+    for difference in (*picture_differences.IMAGE_TO_TEXT, *picture_differences.VISUAL_QUESTION_ANSWERING):
+        assert difference.why in page
+
+
 @pytest.mark.parametrize("family", ["llava", "llava_next", "vipllava"])
 def test_a_prompt_says_where_the_picture_is(family: str, tmp_path: Path) -> None:
     """By one token. 4.57 answered where there were as many as the model reads."""
