@@ -23,7 +23,9 @@ def test_sigkill(task: TinyTask, verdict: Verdict) -> None:
     while len(verdict.cases) + len(kills) < KILLS and time.monotonic() < deadline:
         moment = numbers.uniform(0, task.seconds)
         ended = task.run(output_dir, signal.SIGKILL, moment)
-        if ended.hit:
+        if ended.hit and ended.hung:
+            verdict.add(f"kill: {task.task}", f"at {moment:.2f} s", Outcome.HANG, "a process of it lives on")
+        elif ended.hit:
             kills.append(f"{len(verdict.cases) + len(kills)} at {moment:.2f} s")
         else:
             judge(task, output_dir, ended, kills, verdict)

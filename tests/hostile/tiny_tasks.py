@@ -149,7 +149,7 @@ class TinyTask:
         process.start()
         writer.close()
         said = [os.read(reader.fileno(), 1)]  # when it has begun
-        listener = threading.Thread(target=_listen, args=(reader, said))
+        listener = threading.Thread(target=_listen, args=(reader, said), daemon=True)
         listener.start()
         process.join(moment if number is not None else seconds)
         hit = hung = process.is_alive()
@@ -160,8 +160,8 @@ class TinyTask:
         if hung:
             process.kill()
             process.join()
-        listener.join()
-        reader.close()
+        listener.join(20)  # what reads data for a process that was killed ends soon after it
+        hung = hung or listener.is_alive()
         stderr = b"".join(said).decode(errors="replace")
         return Ended(process.exitcode, stderr, hung, hit and number is not None)
 
@@ -207,6 +207,7 @@ def _listen(reader: Connection, said: list[bytes]) -> None:
 
 def _run(task: str, options: dict, writer: Connection, before: Callable[[], None] | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which parallel workers of pytest ignore
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
     sys.path.insert(0, str(SCRIPTS))
     from doors.ending import end_in_one_line
 
