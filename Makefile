@@ -16,9 +16,9 @@ test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # The models without hf_attention.fast, as those have them who load a checkpoint by its own code; other people's have none.
-OTHERS := $(addprefix tests/models/test_,text_families.py picture_answers.py pipeline_text2text.py)
+OTHERS := text_families picture_answers
 test-plain: $(INSTALLED)
-	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(addprefix --ignore=,$(OTHERS)) $(ARGS)
+	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(OTHERS:%=--ignore=tests/models/test_%.py) $(ARGS)
 
 # All quick tests with what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt.
 test-newest: BIN := .venv-newest/bin

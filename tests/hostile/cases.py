@@ -125,7 +125,7 @@ def odd_pictures() -> SearchStrategy[tuple[str, bytes]]:
         _encoded,
         st.sampled_from(MODES),
         st.tuples(sides, sides),
-        st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]),
+        st.sampled_from(KINDS),
     )
     damaged = st.builds(lambda each, change: (f"{each[0]}, {change}", _changed(change, each[1])), whole, changed_bytes)
     said = st.builds(_png_of, *[st.sampled_from([0, 1, 3, 30_000, 2**31 - 1])] * 2)

@@ -30,9 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return save_models(tmp_path_factory.mktemp("models"))
 
 
-def attempt(
-    verdict: Verdict, kind: str, name: str, function: Callable[[], object], words: tuple[str, ...], seconds: int = 60
-) -> None:
+def attempt(verdict: Verdict, kind: str, name: str, function: Callable[[], object], words: tuple[str, ...]) -> None:
     """As [`Verdict.attempt`], where what transformers and huggingface_hub check by themselves is clear, too."""
     cases = Verdict()
     caught: list[Exception] = []
@@ -44,7 +42,7 @@ def attempt(
             caught.append(error)
             raise
 
-    outcome = cases.attempt(kind, name, call, words, seconds)
+    outcome = cases.attempt(kind, name, call, words)
     if outcome is Outcome.INSIDE and name.startswith("tokenizer"):
         outcome = Outcome.VAGUE  # transformers reads these files before it asks anything of the model
     checks = (OSError, StrictDataclassFieldValidationError, SafetensorError, TypeError, ValueError)
@@ -94,7 +92,7 @@ def test_odd_fields(verdict: Verdict, folders: dict[str, str], name: str) -> Non
                 with torch.device("meta"):
                     type(pipes[name].model)(config)
 
-            attempt(verdict, f"configuration: {name}", f"{field}={value!r:.60}", make, (f"{field}", "config"))
+            attempt(verdict, f"configuration: {name}", f"{field}={value!r:.60}", make, (field, "config"))
 
     pipes = {name: pipeline(TASKS[name], model=folders[name])}
     try_one(field=st.sampled_from(known), value=odd_values)

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,9 @@ class Outcome(Enum):
     WRONG = "lost or wrong"  # it ended well, but not with what it should have ended with
 
 
+BAD = (Outcome.INSIDE, Outcome.HANG, Outcome.MEMORY, Outcome.WRONG)
+
+
 class Case(NamedTuple):
     """
     Args:
@@ -51,8 +53,7 @@ class Case(NamedTuple):
 class Verdict:
     """The cases of a test, which fails at its end, not at once, where one of them has a bad outcome."""
 
-    def __init__(self, bad: Iterable[Outcome] = (Outcome.INSIDE, Outcome.HANG, Outcome.MEMORY, Outcome.WRONG)):
-        self.bad = frozenset(bad)
+    def __init__(self):
         self.cases: list[Case] = []
 
     def add(self, kind: str, name: object, outcome: Outcome, message: str = "") -> Outcome:
@@ -85,25 +86,9 @@ class Verdict:
             return self.add(kind, name, of_exception(error, words), f"{type(error).__name__}: {error}")
         return self.add(kind, name, Outcome.FINE)
 
-    def run(
-        self,
-        kind: str,
-        name: object,
-        command: Sequence[str],
-        words: Sequence[str] = (),
-        seconds: float = 120,
-        **options: object,
-    ) -> Outcome:
-        """Runs a command as [`~Verdict.attempt`] calls a function, with `options` for `subprocess.run`."""
-        try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
-        except subprocess.TimeoutExpired:
-            return self.add(kind, name, Outcome.HANG)
-        return self.add(kind, name, of_process(ended.returncode, ended.stderr, words), last_line(ended.stderr))
-
     def failures(self) -> list[Case]:
         """The cases with a bad outcome."""
-        return [case for case in self.cases if case.outcome in self.bad]
+        return [case for case in self.cases if case.outcome in BAD]
 
 
 class Hang(BaseException):

@@ -1,21 +1,20 @@
 """Every family of sequence-to-sequence models is answered as by transformers 4.57, save for what is named here."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from common.answers_of_4_57 import families, recorded
 from common.made import Made
 from common.text_calls import Asked, Call, runs
 from common.text_families import FAMILIES, Family, save_family
 from transformers.utils import logging
 
 
-FILE = json.loads((Path(__file__).parents[1] / "recorded" / "text_families.json").read_text())
-RECORDED = FILE["answers"]
+RECORDED = recorded("text_families")
 CALLS: dict[tuple[str, str, str], dict[str, Call]] = {}
 for *key, calls in runs():
     CALLS[tuple(key)] = CALLS.get(tuple(key), {}) | calls
@@ -115,23 +114,23 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
 def test_family_is_answered_as_by_transformers_4(name: str, style: str, asked: dict[tuple[str, str], Asked]) -> None:
     wrong = []
     for task, answers in RECORDED[name][style].items():
-        for call_name, recorded in answers.items():
+        for call_name, expected in answers.items():
             call = CALLS[name, style, task][call_name]
-            if not is_explained(name, task, call_name, call, recorded, asked[name, style]):
-                wrong.append((task, call_name, recorded, asked[name, style](task, call)))
+            if not is_explained(name, task, call_name, call, expected, asked[name, style]):
+                wrong.append((task, call_name, expected, asked[name, style](task, call)))
     assert not wrong
 
 
-def is_explained(name: str, task: str, call_name: str, call: Call, recorded: Any, ask: Asked) -> bool:
-    """Whether the answer is the recorded one, or differs as the documentation says, and no more."""
+def is_explained(name: str, task: str, call_name: str, call: Call, expected: Any, ask: Asked) -> bool:
+    """Whether the answer is the expected one, or differs as the documentation says, and no more."""
     answer = ask(task, call)
-    if answer == recorded or (is_refused(answer) and is_refused(recorded)):
+    if answer == expected or (is_refused(answer) and is_refused(expected)):
         return True
     there = [each for each in DIFFERENCES if each.where(FAMILIES[name], task, call_name, call)]
-    if is_refused(recorded):
+    if is_refused(expected):
         return any(each.as_before is None for each in there)
     before = {key: value for each in there for key, value in (each.as_before or {}).items()}
-    return ask(task, dataclasses.replace(call, arguments=call.arguments | before)) == recorded
+    return ask(task, dataclasses.replace(call, arguments=call.arguments | before)) == expected
 
 
 def test_differences_are_documented() -> None:
@@ -144,7 +143,7 @@ def is_refused(answer: Any) -> bool:
 
 
 def test_every_family_and_call_was_recorded() -> None:
-    assert {family.model_type for family in FAMILIES.values()} == set(FILE["families"]) - LEFT_OUT.keys()
+    assert {family.model_type for family in FAMILIES.values()} == set(families("text_families")) - LEFT_OUT.keys()
     assert {
         (name, style, task): list(calls)
         for name, styles in RECORDED.items()
