@@ -129,7 +129,7 @@ class ImageDemonstration(Demonstration):
             reason = f"it is empty, or of none of the formats {', '.join(FORMATS)}."
             raise PageError(f"This file cannot be read as a picture: {reason}") from error
         except Image.DecompressionBombError as error:
-            raise PageError(_TOO_LARGE.format("too many")) from error
+            raise _too_large("too many") from error
         except Exception as error:  # each decoder has errors of its own
             raise PageError("This file cannot be read as a picture: it is damaged, or not whole.") from error
 
@@ -245,12 +245,13 @@ DEMONSTRATIONS: dict[str, type[Demonstration]] = {
 }
 
 
-_TOO_LARGE = f"This picture has {{}} pixels: at most {MAX_PIXELS // 1_000_000} million are read."
+def _too_large(number: str) -> PageError:
+    return PageError(f"This picture has {number} pixels: at most {MAX_PIXELS // 1_000_000} million are read.")
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PageError(_TOO_LARGE.format(f"{width} x {height}"))
+        raise _too_large(f"{width} x {height}")
     if max(width, height) > MAX_PROPORTION * min(width, height):
         raise PageError(
             f"This picture of {width} x {height} pixels is too long: one side may be {MAX_PROPORTION} times the other."

@@ -124,6 +124,15 @@ T5 = {
     "decoder_start_token_id": START,
     **IDS,
 }
+KOSMOS = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 128,
+    "embed_dim": 32,
+    "layers": 2,
+    "ffn_dim": 48,
+    "attention_heads": 4,
+    **IDS,
+}
 CLIP = {"model_type": "clip_vision_model", **VISION}
 SIGLIP = {"model_type": "siglip_vision_model", **VISION}
 
@@ -190,30 +199,12 @@ def make_querying(
 
 
 def make_kosmos2() -> PreTrainedModel:
-    text = {
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 128,
-        "embed_dim": 32,
-        "layers": 2,
-        "ffn_dim": 48,
-        "attention_heads": 4,
-        **IDS,
-    }
     return Kosmos2ForConditionalGeneration(
-        Kosmos2Config(text_config=text, vision_config=VISION, latent_query_num=QUERIES)
+        Kosmos2Config(text_config=KOSMOS, vision_config=VISION, latent_query_num=QUERIES)
     )
 
 
 def make_kosmos2_5() -> PreTrainedModel:
-    text = {
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 128,
-        "embed_dim": 32,
-        "layers": 2,
-        "ffn_dim": 48,
-        "attention_heads": 4,
-        **IDS,
-    }
     vision = {
         "hidden_size": 32,
         "patch_embed_hidden_size": 3 * 8 * 8,
@@ -224,7 +215,7 @@ def make_kosmos2_5() -> PreTrainedModel:
         "max_num_patches": 64,
     }
     return Kosmos2_5ForConditionalGeneration(
-        Kosmos2_5Config(text_config=text, vision_config=vision, latent_query_num=QUERIES)
+        Kosmos2_5Config(text_config=KOSMOS, vision_config=vision, latent_query_num=QUERIES)
     )
 
 

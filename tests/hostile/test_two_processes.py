@@ -54,9 +54,9 @@ def test_one_of_two_is_killed(task: TinyTask, verdict: Verdict) -> None:
 
 
 def launch(task: TinyTask, output_dir: Path) -> subprocess.Popen:
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     with (task.folder / "two.txt").open("w") as said:
-        command = [*launcher, "--main_process_port", "0", *task.script[1:], *task.words(output_dir)]
+        command = [*launcher, *task.script[1:], *task.words(output_dir)]
         return subprocess.Popen(command, stdout=said, stderr=said, env=child_environment())
 
 

@@ -34,7 +34,7 @@ def assert_explained(
     assert {
         name: (got[name], expected[name])
         for name in calls
-        if not is_same(got[name], expected[name]) and not is_explained(bench.name, name, differences)
+        if not is_same(got[name], expected[name]) and not is_explained(bench.name, name, got[name], differences)
     } == {}
 
 

@@ -52,7 +52,7 @@ def main(description: str | None = None) -> None:
     tokenizer.model_max_length = data.max_source_length
     model = make_model(arguments.model, tokenizer)
     if data.source_lang is not None:
-        # By this the translation pipeline refuses other languages, and knows these also where this package is missing.
+        # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
     settings = beam_settings(data.num_beams, data.length_penalty)
     model.generation_config.max_length = data.max_target_length + 1  # with the start token
