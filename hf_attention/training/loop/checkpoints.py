@@ -41,8 +41,8 @@ BEST_FOLDER = "best"
 STATE_FILE = "training_state.json"
 # What belongs to a run beside its checkpoints. Each of these holds what there was of it then.
 RUN_FOLDERS = (TOKENIZER_FOLDER, BEST_FOLDER, CANDIDATES_FOLDER)
-# Fields of a configuration that tell where it comes from.
-_NOT_OF_THE_MODEL = ("_name_or_path", "auto_map", "architectures", "transformers_version")
+# Fields of a configuration that tell where it comes from, or that `save_pretrained` sets on the process that saves.
+_NOT_OF_THE_MODEL = ("_name_or_path", "auto_map", "architectures", "transformers_version", "dtype")
 
 
 def _of_the_model(fields: dict[str, Any]) -> dict[str, Any]:

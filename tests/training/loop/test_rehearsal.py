@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from hf_attention.training.loop.arguments import LoopArguments
+from hf_attention.training.loop.checkpoints import Checkpoints
 from hf_attention.training.loop.run import Run
 from hf_attention.training.publish.arguments import HubArguments
 from hf_attention.training.tasks.captioning.picture import draw_caption
@@ -89,6 +90,16 @@ def test_a_card_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="no card"):
         rehearse(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_processes_agree_on_the_model_after_it(tmp_path: Path) -> None:
+    """Only one of them saves it; what a checkpoint says of the model is compared on each."""
+
+    def said(model: PreTrainedModel) -> dict:
+        arguments = LoopArguments(output_dir=str(tmp_path))
+        return Checkpoints(arguments, None, None, None, None, config=model.config).config
+
+    assert said(rehearse(tmp_path)) == said(make_model())
 
 
 def test_what_a_killed_rehearsal_left_is_removed(tmp_path: Path) -> None:
