@@ -119,14 +119,16 @@ def boxes_for_missing_letters(texts: Iterable[str]) -> dict[int, str]:
         texts (`Iterable[str]`): All that is to be drawn.
 
     Returns:
-        `dict[int, str]`: For `str.translate`: a box for a letter, a space for a control character.
+        `dict[int, str]`: For `str.translate`: a box for a letter, a space for a control character, nothing for a sign.
     """
-    written = {ord(letter) for text in texts for letter in text}
-    controls = {code for code in written if unicodedata.category(chr(code)) == "Cc"} - {ord("\n")}
-    missing = {code for code in written - controls if _is_drawn(chr(code))}
+    written = set().union(*texts)
+    controls = {ord(letter) for letter in written if unicodedata.category(letter) == "Cc"} - {ord("\n")}
+    unknown = {ord(letter) for letter in written if not letter.isspace()} - controls
     for family in rcParams["font.family"]:
-        if missing:
-            missing -= _letters_of(family)
+        if unknown:
+            unknown -= _letters_of(family)
+    signs = {code for code in unknown if _is_sign(chr(code))}
+    missing = unknown - signs
     if missing:
         for family in _other_families():
             found = missing & _letters_of(family)
@@ -137,7 +139,7 @@ def boxes_for_missing_letters(texts: Iterable[str]) -> dict[int, str]:
                 break
     if missing:
         warnings.warn(_advice(missing), MissingLettersWarning, stacklevel=4)
-    return dict.fromkeys(missing, _BOX) | dict.fromkeys(controls, " ")
+    return dict.fromkeys(missing, _BOX) | dict.fromkeys(controls, " ") | dict.fromkeys(signs, "")
 
 
 def _advice(missing: set[int]) -> str:
@@ -158,10 +160,11 @@ def _advice(missing: set[int]) -> str:
     )
 
 
-def _is_drawn(letter: str) -> bool:
-    """Whether a font must have it: it is no space, and no sign that only joins or varies its neighbours."""
-    is_sign = unicodedata.category(letter) == "Cf" or "VARIATION SELECTOR" in unicodedata.name(letter, "")
-    return not (letter.isspace() or is_sign)
+def _is_sign(letter: str) -> bool:
+    """Whether it only joins, directs or varies its neighbours; the signs of numbers (AN) and notes (ON) are seen."""
+    if unicodedata.category(letter) == "Cf":
+        return unicodedata.bidirectional(letter) not in ("AN", "ON")
+    return "VARIATION SELECTOR" in unicodedata.name(letter, "")
 
 
 def _other_families() -> Iterator[str]:
