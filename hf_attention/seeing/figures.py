@@ -61,7 +61,7 @@ def plot_caption_attention(
     """
     Draws the picture once for every word, coloured where the model looked as it wrote it (Xu et al. 2015, fig. 3).
 
-    The picture is in grey, and over it lies the attention, from violet to yellow where the weight is largest; a bar
+    The picture is nearly in grey, and over it lies the attention, from violet to yellow where the weight is largest; a bar
     tells the weights. Between the middles of the regions of a grid they are interpolated. What the model did not see,
     cropped away by its image processor, is nearly white. A picture more than four times as wide as high, or as high as
     wide, is drawn as if it were four times.
@@ -136,7 +136,7 @@ def plot_caption_attention(
         if number == 0:
             panel.imshow(image, extent=extent, aspect="auto")
             continue
-        panel.imshow(grey_image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+        panel.imshow(grey_image, extent=extent, aspect="auto")
         attention = weights[number - 1]
         top = highest if shared_scale else float(attention.max()) or 1.0
         spread = spread_weights(attention, grid, regions, image_size, _MAP_PIXELS)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ..models.pictures import as_rgb
-from .overlay import overlay, scale_colours
+from .overlay import GREYNESS, overlay, scale_colours
 from .region_maps import spread_weights
 
 
@@ -34,7 +34,7 @@ MARK = "#f6a821"  # what is chosen, and how much was looked at it
 
 # Other colours are those of the page around, where it is one of gradio's.
 STYLE = (
-    f".look {{ --mark: {MARK}; }}"
+    f".look {{ --mark: {MARK}; --greyness: {GREYNESS}; }}"
     + """
 .look { position: relative; container-type: inline-size; line-height: 1.4; --width: min(100cqw, 60vh * var(--ratio));
   --on-mark: #1c1917; --ink: var(--body-text-color, #1c1917);
@@ -46,7 +46,7 @@ STYLE = (
   background: rgb(0 0 0 / 60%); }
 .look .map, .look .layer, .look .largest { position: absolute; left: 0; top: 0; opacity: 0; pointer-events: none;
   transition: opacity 0.15s; }
-.look .map { -webkit-backdrop-filter: grayscale(1); backdrop-filter: grayscale(1); }
+.look .map { -webkit-backdrop-filter: grayscale(var(--greyness)); backdrop-filter: grayscale(var(--greyness)); }
 .look .boxes { image-rendering: pixelated; }
 .look .sentence { width: 100%; display: flex; flex-wrap: wrap; gap: 0.3rem; font-size: 1.1rem; color: transparent; }
 .look.on-picture .sentence { margin-top: 0.8rem; }
@@ -106,7 +106,7 @@ class View:
 
 def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] | None, weights: torch.Tensor) -> View:
     """
-    Shows a picture that is in grey under a chosen word, and coloured where the word's step looked.
+    Shows a picture that is nearly in grey under a chosen word, and coloured where the word's step looked.
 
     The colours are those of [`~hf_attention.seeing.overlay.overlay`], from no weight to the largest of all words;
     weights are interpolated between the middles of the regions of a grid. What the model was not shown, cropped away,

@@ -1,9 +1,10 @@
 """
 How attention is laid over a picture: the same in figures and in pages.
 
-The picture is in grey under a thin veil, which lightens what is dark and quietens what is white, so that its objects
-are to be made out wherever the model looked. Over it lies the attention in colour, the more of it and the lighter the
-larger the weight: from violet, which to colour-blind people is blue, to yellow.
+The picture is nearly in grey, so that red is still told from green, under a thin veil, which lightens what is dark and
+quietens what is white, so that its objects are to be made out wherever the model looked. Over it lies the attention in
+colour, the more of it and the lighter the larger the weight: from violet, which to colour-blind people is blue, to
+yellow.
 """
 
 import numpy as np
@@ -30,19 +31,21 @@ _MOST_OPAQUE, _POWER = 0.68, 0.6
 _VEIL_GREY, _VEIL_OPACITY = 0.68, 0.38
 _UNSEEN = (1.0, 1.0, 1.0, 0.8)
 _MIDDLE_GREY = 0.5
+GREYNESS = 0.75
 
 
 def in_grey(image: Image.Image) -> Image.Image:
     """
-    Takes the colours out of a picture, as `grayscale(1)` of CSS does.
+    Takes most of the colours out of a picture, as `grayscale` of CSS does, by `GREYNESS`.
 
     Args:
         image (`PIL.Image.Image`): In RGB.
 
     Returns:
-        `PIL.Image.Image`: In grey, to lie under [`overlay`].
+        `PIL.Image.Image`: To lie under [`overlay`].
     """
-    return image.convert("L", matrix=(0.2126, 0.7152, 0.0722, 0))
+    grey = image.convert("L", matrix=(0.2126, 0.7152, 0.0722, 0)).convert("RGB")
+    return Image.blend(image, grey, GREYNESS)
 
 
 def overlay(shares: np.ndarray) -> np.ndarray:

@@ -4,12 +4,12 @@ import numpy as np
 from matplotlib import colormaps
 
 
-def colours_over(grey: float, shares: np.ndarray) -> np.ndarray:
+def colours_over(grey: float | np.ndarray, shares: np.ndarray) -> np.ndarray:
     """
     The colours of attention over a plain grey: a veil first, then `plasma`, the less transparent the larger the share.
 
     Args:
-        grey: From 0 to 1.
+        grey: From 0 to 1; or red, green and blue.
         shares: Weights as shares of the largest.
 
     Returns:

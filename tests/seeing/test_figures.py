@@ -67,13 +67,13 @@ def test_the_picture_is_coloured_where_the_model_looked():
         assert seen.max() == pytest.approx(1, abs=0.05) and seen.min() < 0.02
 
 
-def test_a_picture_is_in_grey_but_for_the_first_panel():
+def test_a_picture_is_nearly_in_grey_but_for_the_first_panel():
     image = Image.new("RGB", (64, 64), (250, 30, 30))
     weights = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
     alone, seen = (
         rendered(figure, ax) for figure in [plot_caption_attention(image, ["red"], weights)] for ax in panels(figure)
     )
-    assert np.ptp(alone[-9, -9]) > 0.8 and np.ptp(seen[-9, -9]) < 0.01
+    assert np.ptp(alone[-9, -9]) > 0.8 and np.ptp(seen[-9, -9]) < 0.2
 
 
 def test_one_scale_for_all_words_unless_asked():

@@ -58,9 +58,21 @@ def test_colour_blind_people_see_the_largest_weights():
 
 
 def test_grey_is_that_of_browsers():
-    """`grayscale(1)` of the Filter Effects Module: 0.2126, 0.7152 and 0.0722 of the channels as they are stored."""
-    for colour, expected in (((255, 0, 0), 54), ((0, 255, 0), 182), ((0, 0, 255), 18), ((9, 9, 9), 9)):
+    """`grayscale(0.75)` of the Filter Effects Module, whose matrix this is."""
+    luma, amount = np.array([0.2126, 0.7152, 0.0722]), 1 - 0.75
+    matrix = luma + amount * (np.eye(3) - luma)
+    for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9), (200, 100, 50)):
+        expected = matrix @ np.array(colour)
         assert in_grey(Image.new("RGB", (1, 1), colour)).getpixel((0, 0)) == pytest.approx(expected, abs=1)
+
+
+def test_colours_of_equal_lightness_are_told_apart():
+    """A red thing on a grey ground of the same luma."""
+    red, ground = (
+        np.array(in_grey(Image.new("RGB", (1, 1), colour)).getpixel((0, 0))) / 255
+        for colour in ((204, 34, 34), (70, 70, 70))
+    )
+    assert np.abs(laid_over(red, np.zeros(1)) - laid_over(ground, np.zeros(1))).max() > 0.07
 
 
 def test_figures_and_pages_show_the_same():
