@@ -62,9 +62,9 @@ def plot_caption_attention(
     Draws the picture once for every word, coloured where the model looked as it wrote it (Xu et al. 2015, fig. 3).
 
     The picture is nearly in grey, and over it lies the attention, from violet to yellow where the weight is largest; a
-    bar tells the weights. Between the middles of the regions of a grid they are interpolated. What the model did not see,
-    cropped away by its image processor, is nearly white. A picture more than four times as wide as high, or as high as
-    wide, is drawn as if it were four times.
+    bar tells the weights. Between the middles of the regions of a grid they are interpolated. What the model did not
+    see, cropped away by its image processor, is nearly white. A picture more than four times as wide as high, or as
+    high as wide, is drawn as if it were four times.
 
     Args:
         image (`PIL.Image.Image`):
