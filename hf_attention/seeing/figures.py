@@ -5,7 +5,8 @@ Every function returns the `matplotlib.figure.Figure`, which pyplot does not kno
 `figure.savefig("where.png")` and `figure.savefig("where.svg")` save it. With `ax` the picture takes the place of
 these axes, shrunk where it is larger. Words are drawn as they are; right-to-left scripts run as they are read. Letters
 that the font of `rcParams` lacks are taken from the first of [`~hf_attention.seeing.fonts.FALLBACK_FONTS`]
-that is installed and has them; where none has them a warning names them, and boxes stand in their place.
+that has them, else from any installed font; where none has them boxes stand in their place, and one warning
+([`~hf_attention.seeing.fonts.MissingLettersWarning`]) says which font to install.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from PIL import Image
 from ..extras import missing_modules
 from ..models.pictures import as_rgb
 from .checks import check_given, check_grid, check_highest, check_weights
-from .fonts import WORD_POINTS, inches_of, points_to_fit, warn_of_missing_letters, with_fonts
+from .fonts import WORD_POINTS, boxes_for_missing_letters, inches_of, points_to_fit, with_fonts
+from .overlay import in_grey, overlay, scale_colours
 from .region_maps import spread_weights
 from .sheet import Sheet, wrap_title
 
 
 if TYPE_CHECKING or not missing_modules("visualization"):
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
-    # Looked at: the picture as it is. Not looked at: the picture in the dark, its objects still to be made out.
-    _SHADE = LinearSegmentedColormap.from_list(
-        "attention_shade", [(0.0, 0.0, 0.05, 0.75), (0.0, 0.0, 0.05, 0.0)]
-    ).with_extremes(bad=(0.75, 0.75, 0.75, 0.9))
+    _OVERLAY = ListedColormap(overlay(np.linspace(0, 1, 256))).with_extremes(bad=overlay(np.array(np.nan)))
+    _SCALE = ListedColormap(scale_colours(256))
     _INK = LinearSegmentedColormap.from_list("attention_ink", ["#ffffff", "#9ecae1", "#2171b5", "#08306b"])
 
 
@@ -58,12 +59,12 @@ def plot_caption_attention(
     ax: Axes | None = None,
 ) -> Figure:
     """
-    Draws the picture once for every word, lit where the model looked as it wrote the word (Xu et al. 2015, fig. 3).
+    Draws the picture once for every word, coloured where the model looked as it wrote it (Xu et al. 2015, fig. 3).
 
-    The picture is bright where the weight is largest, dark where it is zero, and linear in between; a bar tells the
-    weights. Between the middles of the regions of a grid they are interpolated. A veil of grey lies over what the
-    model did not see, cropped away by its image processor. A picture more than four times as wide as high, or as high
-    as wide, is drawn as if it were four times.
+    The picture is nearly in grey, and over it lies the attention, from violet to yellow where the weight is largest; a
+    bar tells the weights. Between the middles of the regions of a grid they are interpolated. What the model did not
+    see, cropped away by its image processor, is nearly white. A picture more than four times as wide as high, or as
+    high as wide, is drawn as if it were four times.
 
     Args:
         image (`PIL.Image.Image`):
@@ -107,18 +108,20 @@ def plot_caption_attention(
             raise ValueError(f"`regions` must have shape ({weights.shape[1]}, 4), got {regions.shape}.")
         grid = None if grid is None else check_grid(grid, weights.shape[1])
     highest = check_highest(highest, weights)
-    warn_of_missing_letters([*tokens, title or ""])
+    boxes = boxes_for_missing_letters([*tokens, title or ""])
+    tokens = [token.translate(boxes) for token in tokens]
 
     image = as_rgb(image)
     image_size = image.size
     image.thumbnail((2 * _MAP_PIXELS, 2 * _MAP_PIXELS))
+    grey_image = in_grey(image)
     panel_height = _PANEL_INCHES * min(max(image_size[1] / image_size[0], 0.25), 4)
     panels = len(tokens) + 1
     # Rows of even length rather than a last one with a panel or two.
     num_rows = math.ceil(panels / max_columns)
     num_columns = math.ceil(panels / num_rows)
     width = num_columns * _PANEL_INCHES + (num_columns - 1) * 0.08 + 0.2
-    title_lines, head = wrap_title(title, width)
+    title_lines, head = wrap_title((title or "").translate(boxes), width)
     foot = 0.5
     row_height = panel_height + (0.29 if shared_scale else 0.44)
     sheet = Sheet(ax, width, head + num_rows * row_height + foot)
@@ -130,22 +133,25 @@ def plot_caption_attention(
         )
         panel.set_axis_off()
         extent = (0, image_size[0], image_size[1], 0)
-        panel.imshow(image, extent=extent, aspect="auto")
         if number == 0:
+            panel.imshow(image, extent=extent, aspect="auto")
             continue
+        panel.imshow(grey_image, extent=extent, aspect="auto")
         attention = weights[number - 1]
         top = highest if shared_scale else float(attention.max()) or 1.0
-        shade = spread_weights(attention, grid, regions, image_size, _MAP_PIXELS)
-        panel.imshow(shade, cmap=_SHADE, vmin=0, vmax=top, extent=extent, aspect="auto", interpolation="bilinear")
+        spread = spread_weights(attention, grid, regions, image_size, _MAP_PIXELS)
+        panel.imshow(spread, cmap=_OVERLAY, vmin=0, vmax=top, extent=extent, aspect="auto", interpolation="bilinear")
         if grid is None:
             left, above, right, below = regions[attention.argmax()]
-            panel.add_patch(Rectangle((left, above), right - left, below - above, fill=False, ec="white", lw=1))
+            frame = Rectangle((left, above), right - left, below - above, fill=False, ec="black", lw=1)
+            frame.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+            panel.add_patch(frame)
         points = points_to_fit(tokens[number - 1], _PANEL_INCHES) * sheet.scale
         panel.set_title(tokens[number - 1], fontsize=points, pad=3 * sheet.scale, parse_math=False)
         if not shared_scale:
             label = f"max {attention.max():.2g}"
             panel.text(0.5, -0.03, label, transform=panel.transAxes, ha="center", va="top", size=8 * sheet.scale)
-    sheet.draw_scale(_SHADE, highest if shared_scale else None)
+    sheet.draw_scale(_SCALE, highest if shared_scale else None)
     return sheet.figure
 
 
@@ -218,13 +224,14 @@ def plot_alignment(
     """
     weights = check_weights(attentions, (len(tokens), len(source_tokens)), "(tokens, source tokens)")
     highest = check_highest(highest, weights)
-    warn_of_missing_letters([*source_tokens, *tokens, title or ""])
+    boxes = boxes_for_missing_letters([*source_tokens, *tokens, title or ""])
+    source_tokens, tokens = ([token.translate(boxes) for token in each] for each in (source_tokens, tokens))
     rows, columns = weights.shape
     matrix_width, matrix_height = columns * _CELL_INCHES, rows * _CELL_INCHES
     beside = max(inches_of(word) for word in tokens) + 0.2
     above = max(inches_of(word) for word in source_tokens) + 0.2
     width = max(beside + matrix_width + 0.1, 2.0)
-    title_lines, head = wrap_title(title, width)
+    title_lines, head = wrap_title((title or "").translate(boxes), width)
     foot = 0.55
     sheet = Sheet(ax, width, head + above + matrix_height + foot)
     sheet.write_title(title_lines)
@@ -281,16 +288,20 @@ def plot_comparison(
         if image is not None and not {"tokens", "answer"} & set(answer):
             raise ValueError(f"The answer of {name!r} has {sorted(answer)}, but neither 'tokens' nor an 'answer'.")
     highest = max(check_given(answer["attentions"]).max().item() for answer in answers.values())
+    written = [title or "", *answers]
+    for answer in answers.values():
+        written += [*(answer.get("tokens") or ()), *(answer.get("source_tokens") or ()), answer.get("answer") or ""]
+    boxes = boxes_for_missing_letters(written)
 
     def draw(name: str, answer: Mapping[str, Any], ax: Axes | None) -> Figure:
-        if image is None:
-            return plot_alignment(
-                answer["source_tokens"], answer["tokens"], answer["attentions"], highest=highest, title=name, ax=ax
-            )
-        places = {key: answer[key] for key in ("grid", "regions") if key in answer}
         if "tokens" not in answer:  # of known answers the model writes no word, but looks in glimpses
             name = f"{name} \N{RIGHTWARDS ARROW} {answer['answer']}"
-        tokens = answer.get("tokens") or _glimpse_names(answer["attentions"])
+        name = name.translate(boxes)
+        tokens = [token.translate(boxes) for token in answer.get("tokens") or _glimpse_names(answer["attentions"])]
+        if image is None:
+            source_tokens = [token.translate(boxes) for token in answer["source_tokens"]]
+            return plot_alignment(source_tokens, tokens, answer["attentions"], highest=highest, title=name, ax=ax)
+        places = {key: answer[key] for key in ("grid", "regions") if key in answer}
         return plot_caption_attention(
             image, tokens, answer["attentions"], highest=highest, title=name, ax=ax, **places
         )
@@ -300,7 +311,7 @@ def plot_comparison(
     along, across = (1, 0) if image is not None else (0, 1)
     size = np.zeros(2)
     size[along], size[across] = sizes[:, along].sum(), sizes[:, across].max()
-    lines, head = wrap_title(title, size[0])
+    lines, head = wrap_title((title or "").translate(boxes), size[0])
     head = head + 0.1 if lines else 0.0
     sheet = Sheet(ax, size[0], size[1] + head)
     sheet.write_title(lines)

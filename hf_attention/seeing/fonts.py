@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..extras import missing_modules, require_extra
@@ -37,6 +40,21 @@ FALLBACK_FONTS = (
 )
 
 WORD_POINTS = 11.0
+
+_BOX = "\N{WHITE SQUARE}"  # DejaVu Sans, which comes with matplotlib, has it
+# Hangul's parts; radicals, kana and ideographs; Hangul; what is compatible or wide; rarer ideographs.
+_EAST_ASIAN = (
+    range(0x1100, 0x1200),
+    range(0x2E80, 0xA000),
+    range(0xAC00, 0xD800),
+    range(0xF900, 0xFB00),
+    range(0xFF00, 0xFFF0),
+    range(0x20000, 0x40000),
+)
+
+
+class MissingLettersWarning(UserWarning):
+    """No installed font has some letters; the message says which font to install."""
 
 
 def with_fonts(plot: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -91,27 +109,82 @@ def points_to_fit(word: str, inches: float) -> float:
     return WORD_POINTS * min(1.0, inches / max(inches_of(word), 1e-6))
 
 
-def warn_of_missing_letters(words: Iterable[str]) -> None:
+def boxes_for_missing_letters(texts: Iterable[str]) -> dict[int, str]:
     """
-    Names the letters that no font has.
+    Warns once of letters that no font has, and tells what to draw in their place, without a complaint of matplotlib.
+
+    Where the fonts of [`with_fonts`] lack a letter, any installed font that has it joins them for the drawing.
 
     Args:
-        words (`Iterable[str]`): What is to be drawn.
+        texts (`Iterable[str]`): All that is to be drawn.
+
+    Returns:
+        `dict[int, str]`: For `str.translate`: a box for a letter, a space for a control character, nothing for a sign.
     """
-    missing = {ord(letter) for word in words for letter in word if letter.isprintable() and not letter.isspace()}
+    written = set().union(*texts)
+    controls = {ord(letter) for letter in written if unicodedata.category(letter) == "Cc"} - {ord("\n")}
+    unknown = {ord(letter) for letter in written if not letter.isspace()} - controls
     for family in rcParams["font.family"]:
-        if missing:
-            missing -= _letters_of(family)
+        if unknown:
+            unknown -= _letters_of(family)
+    signs = {code for code in unknown if _is_sign(chr(code))}
+    missing = unknown - signs
     if missing:
-        letters = " ".join(map(chr, sorted(missing)[:20]))
-        warnings.warn(
-            f"No installed font has the letters {letters}: boxes stand in their place. Install one that has them, "
-            "such as Noto Sans CJK KR, or name one in matplotlib's `font.family`.",
-            stacklevel=4,
-        )
+        for family in _other_families():
+            found = missing & _letters_of(family)
+            if found:
+                rcParams["font.family"] = [*rcParams["font.family"], family]
+                missing -= found
+            if not missing:
+                break
+    if missing:
+        warnings.warn(_advice(missing), MissingLettersWarning, stacklevel=4)
+    return dict.fromkeys(missing, _BOX) | dict.fromkeys(controls, " ") | dict.fromkeys(signs, "")
 
 
-@functools.lru_cache(maxsize=32)
+def _advice(missing: set[int]) -> str:
+    letters = " ".join(chr(code) if chr(code).isprintable() else f"U+{code:04X}" for code in sorted(missing)[:20])
+    east_asian = {code for code in missing if any(code in block for block in _EAST_ASIAN)}
+    private = {code for code in missing if unicodedata.category(chr(code)) in ("Co", "Cn")}
+    fonts = []
+    if east_asian:
+        fonts.append("Noto Sans CJK (on Debian and Ubuntu the package fonts-noto-cjk)")
+    if missing - east_asian - private:
+        fonts.append("the Noto fonts of their scripts (on Debian and Ubuntu the package fonts-noto-core)")
+    if private:
+        fonts.append("the font that was made for them")
+    more = " …" if len(missing) > 20 else ""
+    return (
+        f"No installed font has the letters {letters}{more}: install {' and '.join(fonts)}. "
+        "Fonts of nearly all scripts are at https://fonts.google.com/noto."
+    )
+
+
+def _is_sign(letter: str) -> bool:
+    """Whether it only joins, directs or varies its neighbours; the signs of numbers (AN) and notes (ON) are seen."""
+    if unicodedata.category(letter) == "Cf":
+        return unicodedata.bidirectional(letter) not in ("AN", "ON")
+    return "VARIATION SELECTOR" in unicodedata.name(letter, "")
+
+
+def _other_families() -> Iterator[str]:
+    """The installed fonts, those too that were installed after matplotlib made its list."""
+    _list_new_fonts()
+    for family in sorted(set(font_manager.get_font_names()) - set(rcParams["font.family"])):
+        if "lastresort" not in family.replace(" ", "").lower():  # it has a box for every letter
+            yield family
+
+
+@functools.lru_cache(maxsize=1)
+def _list_new_fonts() -> None:
+    known = {Path(font.fname).name for font in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if Path(path).name not in known:
+            with contextlib.suppress(Exception):  # matplotlib cannot read every font, and leaves out those too
+                font_manager.fontManager.addfont(path)
+
+
+@functools.lru_cache(maxsize=1024)
 def _letters_of(family: str) -> frozenset[int]:
     path = font_manager.findfont(font_manager.FontProperties(family=[family]))
     return frozenset(font_manager.get_font(path).get_charmap())

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from ..models.pictures import as_rgb
+from .overlay import GREYNESS, overlay, scale_colours
 from .region_maps import spread_weights
 
 
@@ -24,15 +25,16 @@ from .region_maps import spread_weights
 # smooth, those of boxes have edges.
 _PICTURE_SIDE = 1024
 _GRID_SIDE, _BOXES_SIDE = 128, 512
-# Grey and opacity, 0 to 255: where the weight is zero, and where the model was shown nothing.
-_DARK = (8, 199)
-_UNSEEN = (190, 230)
+# A map's bytes are places in a palette: from no weight to the largest of all words, and what the model was not shown.
+_UNSEEN = 255
+_PALETTE = np.rint(255 * overlay(np.append(np.linspace(0, 1, _UNSEEN), np.nan))).astype(np.uint8)
+_SCALE = np.rint(255 * scale_colours(11)).astype(np.uint8)
 
 MARK = "#f6a821"  # what is chosen, and how much was looked at it
 
 # Other colours are those of the page around, where it is one of gradio's.
 STYLE = (
-    f".look {{ --mark: {MARK}; }}"
+    f".look {{ --mark: {MARK}; --greyness: {GREYNESS}; }}"
     + """
 .look { position: relative; container-type: inline-size; line-height: 1.4; --width: min(100cqw, 60vh * var(--ratio));
   --on-mark: #1c1917; --ink: var(--body-text-color, #1c1917);
@@ -44,6 +46,7 @@ STYLE = (
   background: rgb(0 0 0 / 60%); }
 .look .map, .look .layer, .look .largest { position: absolute; left: 0; top: 0; opacity: 0; pointer-events: none;
   transition: opacity 0.15s; }
+.look .map { -webkit-backdrop-filter: grayscale(var(--greyness)); backdrop-filter: grayscale(var(--greyness)); }
 .look .boxes { image-rendering: pixelated; }
 .look .sentence { width: 100%; display: flex; flex-wrap: wrap; gap: 0.3rem; font-size: 1.1rem; color: transparent; }
 .look.on-picture .sentence { margin-top: 0.8rem; }
@@ -69,8 +72,8 @@ STYLE = (
 .look .words :checked ~ :is(.map, .layer, .largest) { opacity: 1; }
 .look .scale { display: flex; align-items: center; gap: 0.5rem; margin-top: 1rem; font-size: 0.8rem;
   color: var(--pale-ink); }
-.look .scale i { width: 7rem; height: 0.6rem; border-radius: 3px; border: 1px solid var(--line);
-  background: linear-gradient(90deg, var(--look-from), var(--look-to)); }
+.look .scale i { width: 10rem; height: 0.6rem; border-radius: 3px; border: 1px solid var(--line);
+  background: linear-gradient(90deg, var(--look-scale)); }
 @media (hover: hover) {
   .look .words label:hover b { background: var(--mark); border-color: var(--mark); color: var(--on-mark); }
   .look .words label:hover :is(.map, .layer, .largest) { opacity: 1; }
@@ -103,10 +106,11 @@ class View:
 
 def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] | None, weights: torch.Tensor) -> View:
     """
-    Shows a picture that is bright where a word's step looked.
+    Shows a picture that is nearly in grey under a chosen word, and coloured where the word's step looked.
 
-    The brightness is linear in the weight, from none to the largest weight of all words, and interpolated between the
-    middles of the regions of a grid. A veil of grey lies over what the model was not shown, cropped away.
+    The colours are those of [`~hf_attention.seeing.overlay.overlay`], from no weight to the largest of all words;
+    weights are interpolated between the middles of the regions of a grid. What the model was not shown, cropped away,
+    is nearly white.
 
     Args:
         image (`PIL.Image.Image`): The picture.
@@ -126,13 +130,12 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] 
     names, side = ("map", _GRID_SIDE) if grid is not None else ("map boxes", _BOXES_SIDE)
     layers = []
     for row, weight in zip(weights.double().numpy() / highest, largest, strict=True):
-        brightness = spread_weights(row, grid, boxes.numpy(), image.size, side)
-        is_seen = ~np.isnan(brightness)
-        grey = np.where(is_seen, _DARK[0], _UNSEEN[0])
-        opacity = np.where(is_seen, _DARK[1] * (1 - brightness), _UNSEEN[1])
-        bands = [Image.fromarray(np.rint(band).astype(np.uint8)) for band in (grey, opacity)]
+        shares = spread_weights(row, grid, boxes.numpy(), image.size, side)
+        places = np.where(np.isnan(shares), _UNSEEN, np.rint((_UNSEEN - 1) * shares)).astype(np.uint8)
+        layer = Image.fromarray(places)
+        layer.putpalette(_PALETTE[:, :3].tobytes())
         layers.append(
-            f'<img class="{names}" alt="" src="{_data_uri(Image.merge("LA", bands), "PNG")}">'
+            f'<img class="{names}" alt="" src="{_data_uri(layer, "PNG", transparency=_PALETTE[:, 3].tobytes())}">'
             f'<small class="largest" aria-hidden="true">{_largest(weight)}</small>'
         )
     if max(image.size) <= _PICTURE_SIDE / 2:
@@ -145,7 +148,7 @@ def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] 
         f'<img class="picture" alt="The picture" src="{source}">',
         layers,
         largest,
-        _scale("rgb(8 8 20)", "rgb(250 250 250)", f"{highest:.2g}"),
+        _scale([f"rgb({red} {green} {blue})" for red, green, blue in _SCALE.tolist()], f"{highest:.2g}"),
         image.width / image.height,
     )
 
@@ -166,7 +169,7 @@ def sentence_view(words: Sequence[str], weights: torch.Tensor, highest: float = 
         _sentence(words, None, highest),
         [_sentence(words, row, highest) for row in weights.tolist()],
         weights.amax(1).tolist(),
-        _scale("transparent", "var(--mark)", f"{100 * highest:.0f} %"),
+        _scale(["transparent", "var(--mark)"], f"{100 * highest:.0f} %"),
     )
 
 
@@ -211,7 +214,7 @@ def look_html(
     )
 
 
-def _data_uri(image: Image.Image, kind: str, **options: int) -> str:
+def _data_uri(image: Image.Image, kind: str, **options: int | bytes) -> str:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -234,5 +237,5 @@ def _sentence(words: Sequence[str], weights: Sequence[float] | None, highest: fl
     return f'<div class="{names}" dir="auto"{hidden}>{"".join(spans)}</div>'
 
 
-def _scale(lowest: str, highest: str, value: str) -> str:
-    return f'<div class="scale" style="--look-from: {lowest}; --look-to: {highest}">weight 0<i></i>{value}</div>'
+def _scale(colours: Sequence[str], highest: str) -> str:
+    return f'<div class="scale" style="--look-scale: {", ".join(colours)}">weight 0<i></i>{highest}</div>'

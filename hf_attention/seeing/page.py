@@ -54,8 +54,8 @@ def attention_page(
         attentions (`torch.Tensor` or `np.ndarray` of shape `(len(tokens), positions)`):
             Their maps: weights from zero to one.
         image (`PIL.Image.Image`, *optional*):
-            What was looked at: the picture is dark, and bright where the word's weight is, linear up to the largest
-            weight of all words.
+            What was looked at: under a word the picture is in grey, and coloured where the word's weight is, from
+            violet to yellow at the largest weight of all words.
         regions (`torch.Tensor` or `np.ndarray` of shape `(positions, 4)`, *optional*):
             Needed with `image`: left, top, right and bottom of each region in its pixels, as a pipeline returns them.
         grid (`tuple[int, int]`, *optional*):

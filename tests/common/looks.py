@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
+from common.overlays import shares_seen
+
 
 VOID = ("br", "img", "input", "meta")
 
@@ -58,8 +60,10 @@ class Look(HTMLParser):
         return any(name in names for _, names in self._open)
 
 
-def brightness(layer: Image.Image) -> np.ndarray:
-    """From 0, dark, to 1, by Pillow's laying the layer over white."""
-    white = Image.new("RGBA", layer.size, "white")
-    levels = np.asarray(Image.alpha_composite(white, layer.convert("RGBA")).convert("L")) / 255
-    return (levels - levels.min()) / max(np.ptp(levels), 1e-9)
+def shares(layer: Image.Image) -> np.ndarray:
+    """
+    Weights as shares of the largest on the scale, read off what Pillow lays over a middle grey; NaN where the model
+    was shown nothing.
+    """
+    seen = Image.alpha_composite(Image.new("RGBA", layer.size, (128, 128, 128, 255)), layer.convert("RGBA"))
+    return shares_seen(np.asarray(seen.convert("RGB")) / 255, 128 / 255)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common import tiny_captioner, tiny_image_to_text_models, tiny_models, tiny_text_models, tiny_vqa_models
-from common.looks import Look, brightness
+from common.looks import Look, shares
 from common.tiny_page import SENTENCE
 from transformers import pipeline
 
@@ -26,7 +26,7 @@ def test_a_caption_and_where_the_model_looked(folders: dict[str, str], photo: st
     assert answer["generated_text"] in shown
     assert look.words == [token.replace("</s>", "end") for token in answer["tokens"]]
     for layer, weights in zip(look.maps, answer["attentions"], strict=True):
-        seen = brightness(layer)
+        seen = shares(layer)
         height, width = seen.shape
         middles = seen[height // 8 :: height // 4, width // 8 :: width // 4]
         assert middles.flatten().argsort().tolist()[-1] == weights.argmax()

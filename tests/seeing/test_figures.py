@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from common.overlays import shares_seen, unseen_over
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -15,10 +16,11 @@ from hf_attention.seeing import plot_alignment, plot_caption_attention, plot_com
 
 
 WORDS = ["a", "red", "circle"]
+GREY = 200
 
 
 def picture(size: tuple[int, int] = (64, 64)) -> Image.Image:
-    return Image.new("RGB", size, (200, 200, 200))
+    return Image.new("RGB", size, (GREY, GREY, GREY))
 
 
 def panels(figure) -> list:
@@ -27,10 +29,10 @@ def panels(figure) -> list:
 
 
 def rendered(figure, ax) -> np.ndarray:
-    """What a reader sees of one panel: grey levels from 0 to 1."""
+    """What a reader sees of one panel: red, green and blue from 0 to 1."""
     file = io.BytesIO()
     figure.savefig(file, dpi=100, format="png")
-    page = Image.open(file).convert("L")
+    page = Image.open(file).convert("RGB")
     box = ax.get_window_extent()
     return (
         np.asarray(
@@ -40,33 +42,46 @@ def rendered(figure, ax) -> np.ndarray:
     )
 
 
+def shares(figure, ax) -> np.ndarray:
+    """Weights as shares of the largest, read off one panel; NaN where it has another colour."""
+    return shares_seen(rendered(figure, ax), GREY / 255)
+
+
 def test_each_word_stands_over_its_own_panel():
     figure = plot_caption_attention(picture(), WORDS, torch.full((3, 16), 1 / 16))
     assert [ax.get_title() for ax in panels(figure)] == ["", *WORDS]
 
 
-def test_the_picture_is_bright_where_the_model_looked():
+def test_the_picture_is_coloured_where_the_model_looked():
     attention = np.zeros((2, 4, 6))
     attention[0, 0, 5] = 1.0  # top right
     attention[1, 3, 1] = 1.0  # bottom, second from the left
     figure = plot_caption_attention(picture((96, 64)), ["up", "down"], attention.reshape(2, 24), grid=(4, 6))
-    alone, up, down = (rendered(figure, ax) for ax in panels(figure))
-    assert np.ptp(alone) < 0.02
-    for seen, (row, column) in ((up, (0, 5)), (down, (3, 1))):
+    alone, *words = panels(figure)
+    assert rendered(figure, alone) == pytest.approx(GREY / 255, abs=0.02)
+    for ax, (row, column) in zip(words, ((0, 5), (3, 1)), strict=True):
+        seen = shares(figure, ax)
         height, width = seen.shape
         y, x = np.unravel_index(seen.argmax(), seen.shape)
         assert int(y / height * 4) == row and int(x / width * 6) == column
-        assert seen.max() == pytest.approx(alone.max(), abs=0.05)
-        assert seen.min() < 0.5 * alone.min()
+        assert seen.max() == pytest.approx(1, abs=0.05) and seen.min() < 0.02
+
+
+def test_a_picture_is_nearly_in_grey_but_for_the_first_panel():
+    image = Image.new("RGB", (64, 64), (250, 30, 30))
+    weights = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    alone, seen = (
+        rendered(figure, ax) for figure in [plot_caption_attention(image, ["red"], weights)] for ax in panels(figure)
+    )
+    assert np.ptp(alone[-9, -9]) > 0.8 and np.ptp(seen[-9, -9]) < 0.2
 
 
 def test_one_scale_for_all_words_unless_asked():
     weights = torch.tensor([[0.25] * 4, [1.0, 0, 0, 0]])
     shared = plot_caption_attention(picture(), ["the", "dog"], weights)
     own = plot_caption_attention(picture(), ["the", "dog"], weights, shared_scale=False)
-    alone, uniform, _ = (rendered(shared, ax).mean() for ax in panels(shared))
-    assert uniform < 0.6 * alone
-    assert rendered(own, panels(own)[1]).mean() == pytest.approx(alone, abs=0.02)
+    assert shares(shared, panels(shared)[1]) == pytest.approx(0.25, abs=0.02)
+    assert shares(own, panels(own)[1]) == pytest.approx(1, abs=0.02)
     assert [text.get_text() for ax in panels(own) for text in ax.texts] == ["max 0.25", "max 1"]
 
 
@@ -150,7 +165,7 @@ def test_a_matrix_shows_each_weight_where_its_words_meet():
     matrix = figure.axes[0]
     assert [label.get_text() for label in matrix.get_xticklabels()] == SOURCE
     assert [label.get_text() for label in matrix.get_yticklabels()] == WORDS
-    seen = rendered(figure, matrix)
+    seen = rendered(figure, matrix).mean(-1)
     height, width = seen.shape
     levels = [[seen[int((r + 0.4) * height / 3), int((c + 0.4) * width / 4)] for c in range(4)] for r in range(3)]
     assert np.unravel_index(np.argmin(levels), (3, 4)) == (0, 3)
@@ -185,30 +200,31 @@ def test_a_grid_lies_where_the_model_saw_it():
         [torch.stack([across[c], down[r], across[c + 1], down[r + 1]]) for r in range(2) for c in range(2)]
     )
     figure = plot_caption_attention(picture((96, 48)), ["left"], torch.tensor([[0.5, 0, 0.5, 0]]), (2, 2), regions)
-    alone, seen = (rendered(figure, ax) for ax in panels(figure))
+    ax = panels(figure)[1]
+    seen = shares(figure, ax)
     height, width = seen.shape
     row = seen[height // 2]
-    assert row[int(0.3 * width)] == pytest.approx(alone.mean(), abs=0.03)  # looked at
-    assert row[int(0.72 * width)] < 0.5 * alone.mean()  # seen, and not looked at
-    unseen = row[[int(0.05 * width), int(0.95 * width)]]
-    assert np.ptp(unseen) < 0.02 and (unseen > 0.65).all() and (np.abs(unseen - alone.mean()) > 0.01).all()
+    assert row[int(0.3 * width)] == pytest.approx(1, abs=0.02)  # looked at
+    assert row[int(0.72 * width)] < 0.02  # seen, and not looked at
+    unseen = [int(0.05 * width), int(0.95 * width)]
+    assert np.isnan(row[unseen]).all()
+    assert rendered(figure, ax)[height // 2, unseen] == pytest.approx(unseen_over(GREY / 255), abs=0.01)
 
 
 def test_a_region_of_padding_is_left_out():
     regions = torch.tensor([[0.0, 0, 32, 64], [32, 0, 64, 64], [64, 0, 64, 64]])
     figure = plot_caption_attention(picture(), ["dog"], torch.tensor([[0.0, 0.4, 0.6]]), (1, 3), regions)
-    seen = rendered(figure, panels(figure)[1])
-    assert seen[:, : seen.shape[1] // 4].max() < seen[:, -seen.shape[1] // 4 :].min()
+    seen = shares(figure, panels(figure)[1])
+    assert seen[:, : seen.shape[1] // 4].max() < 0.02
+    assert seen[:, -seen.shape[1] // 4 :] == pytest.approx(0.4 / 0.6, abs=0.03)
 
 
 def test_boxes_are_filled_with_their_weights():
     boxes = torch.tensor([[0.0, 0, 40, 40], [20, 20, 60, 60]])
     figure = plot_caption_attention(picture(), ["dog"], torch.tensor([[0.2, 0.8]]), regions=boxes)
-    alone, seen = (rendered(figure, ax) for ax in panels(figure))
+    seen = shares(figure, panels(figure)[1])
     side = seen.shape[0] / 64
-    first, both, second = (seen[int(at * side), int(at * side)] for at in (10, 30, 50))
-    assert both == pytest.approx(alone.mean(), abs=0.03) and second == pytest.approx(both, abs=0.01)
-    assert first < 0.65 * both
+    assert [seen[int(at * side), int(at * side)] for at in (10, 30, 50)] == pytest.approx([0.25, 1, 1], abs=0.02)
 
 
 def test_glimpses_have_their_question_and_answer_above():

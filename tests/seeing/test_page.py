@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from common.looks import Look
+from common.looks import Look, shares
 from PIL import Image
 
 from hf_attention.seeing import attention_page
@@ -14,18 +14,17 @@ WEIGHTS = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
 def test_a_page_of_a_picture_has_a_word_a_row_and_a_map_a_word():
     page = Look(attention_page(["a", 'd<o>g & "co"'], WEIGHTS, Image.new("RGB", (40, 30)), REGIONS, title="<b>"))
     assert page.words == ["the picture", "a", 'd<o>g & "co"']
-    opacities = np.array([[np.asarray(layer)[10, column, 1] for column in (5, -5)] for layer in page.maps])
-    assert opacities[1].tolist() == [0, opacities.max()]  # the largest of all weights, and none
-    assert (1 - opacities / opacities.max()) == pytest.approx(WEIGHTS.numpy(), abs=0.01)
+    seen = np.array([shares(layer)[10, [5, -5]] for layer in page.maps])
+    assert seen == pytest.approx(WEIGHTS.numpy(), abs=0.01)  # the largest of all is 1
 
 
 def test_a_page_of_a_grid_runs_smoothly_from_middle_to_middle():
     image = Image.new("RGB", (40, 30))
     edged, smooth = (
-        np.asarray(Look(attention_page(["a"], WEIGHTS[1:], image, REGIONS, grid)).maps[0])[10, :, 1].tolist()
+        shares(Look(attention_page(["a"], WEIGHTS[1:], image, REGIONS, grid)).maps[0])[10].tolist()
         for grid in (None, (1, 2))
     )
-    assert len(set(edged)) == 2 and len(set(smooth)) > 20 and smooth == sorted(smooth)
+    assert len(set(edged)) == 2 and len(set(smooth)) > 20 and smooth == sorted(smooth, reverse=True)
 
 
 def test_a_page_of_a_text_has_its_source():

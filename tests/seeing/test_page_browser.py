@@ -4,8 +4,10 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from common.overlays import colours_over, shares_seen
 from PIL import Image
 
 from hf_attention.seeing import attention_page
@@ -45,41 +47,59 @@ def word(page, text: str):
     return page.locator(".words b").get_by_text(text, exact=True)
 
 
-def test_pointing_at_a_word_lights_its_regions(browser, tmp_path):
+def middles(page) -> np.ndarray:
+    """Red, green and blue in the middles of the picture's quarters, once it has come to rest."""
+    page.wait_for_timeout(400)
+    seen = np.asarray(Image.open(io.BytesIO(page.locator(".picture").screenshot())).convert("RGB"))
+    height, width = seen.shape[0] // 4, seen.shape[1] // 4
+    return seen[height :: 2 * height, width :: 2 * width][:2, :2].reshape(4, 3)
+
+
+def test_pointing_at_a_word_colours_its_regions(browser, tmp_path):
     """By its weights, from none to the largest of all words; choosing holds it, by mouse and by keyboard."""
     regions = torch.tensor([[0, 0, 20, 20], [20, 0, 40, 20], [0, 20, 20, 40], [20, 20, 40, 40]])
     text = attention_page(WORDS, WEIGHTS, Image.new("RGB", (40, 40), "white"), regions)
     page, errors = open_page(browser, tmp_path / "page.html", text)
 
-    def lit() -> list[float]:
-        """How bright each region is, as a reader sees it."""
-        page.wait_for_timeout(400)
-        seen = Image.open(io.BytesIO(page.locator(".picture").screenshot())).convert("L")
-        places = [(x * seen.width // 4, y * seen.height // 4) for y in (1, 3) for x in (1, 3)]
-        return [(seen.getpixel(place) - 62) / (255 - 62) for place in places]
+    def seen() -> list[float]:
+        """The weight of each region as a share of the largest, as a reader sees it; NaN where it is not coloured."""
+        return shares_seen(middles(page) / 255, 1.0).tolist()
 
     def weights(number: int) -> list[float]:
         return pytest.approx((WEIGHTS[number] / 0.8).tolist(), abs=0.02)
 
-    assert lit() == [1] * 4
+    assert np.isnan(seen()).all()
     for number, each in enumerate(WORDS):
         word(page, each).hover()
-        assert lit() == weights(number)
+        assert seen() == weights(number)
     page.mouse.move(0, 0)
-    assert lit() == [1] * 4
+    assert np.isnan(seen()).all()
     word(page, "red").click()
     page.mouse.move(0, 0)
-    assert lit() == weights(1), "held"
+    assert seen() == weights(1), "held"
     assert page.locator(".largest").nth(1).inner_text() == "largest weight 0.800"
     page.keyboard.press("ArrowRight")
-    assert lit() == weights(2)
+    assert seen() == weights(2)
     chosen = page.get_by_role("radio", checked=True)
     assert chosen.get_attribute("title") == "largest weight 0.600"
     assert page.get_by_role("radio", name="ring", exact=True, checked=True).count() == 1
     word(page, "the picture").click()
     page.mouse.move(0, 0)
-    assert lit() == [1] * 4
+    assert np.isnan(seen()).all()
     assert "0.8" in page.locator(".scale").inner_text()
+    assert not errors
+
+
+def test_a_picture_is_nearly_in_grey_under_a_word(browser, tmp_path):
+    """In its own colours before, so that a red thing that was not looked at is not taken for attention."""
+    regions = torch.tensor([[0, 0, 20, 20], [20, 0, 40, 20], [0, 20, 20, 40], [20, 20, 40, 40]])
+    text = attention_page(["a"], torch.tensor([[0.0, 0.0, 0.0, 1.0]]), Image.new("RGB", (40, 40), "red"), regions)
+    page, errors = open_page(browser, tmp_path / "page.html", text)
+    assert middles(page).tolist() == [[255, 0, 0]] * 4
+    word(page, "a").hover()
+    red = np.array([255 - 0.75 * (255 - 54), 0.75 * 54, 0.75 * 54]) / 255  # Filter Effects Module, `grayscale(0.75)`
+    expected = colours_over(red, np.array([0.0, 0.0, 0.0, 1.0]))
+    assert middles(page) / 255 == pytest.approx(expected, abs=0.02)
     assert not errors
 
 
