@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -252,7 +253,7 @@ def _ask(arguments: argparse.Namespace) -> int:
             sys.stdout.flush()
             asked += len(batch)
             bar.update(len(batch))
-    if not failed or is_typed:
+    if not failed:
         return 0
     if asked == 1:
         return 2
@@ -295,5 +296,9 @@ def _complain(arguments: argparse.Namespace, message: str) -> None:
 
 
 def _one_line(error: Exception) -> str:
+    text = str(error)
+    if "Traceback (most recent call last)" in text:  # of all that transformers tried: the last reason is the best
+        text = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)[-1]
+        text = text.partition(" Model type should be one of ")[0]
     kind = "" if isinstance(error, OSError | TypeError | ValueError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split())
+    return kind + " ".join(text.split())

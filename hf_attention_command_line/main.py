@@ -22,14 +22,14 @@ class Door(NamedTuple):
             What it does, in a line.
         is_told (`bool`, *optional*, defaults to `False`):
             Whether `main` takes what its help begins with.
-        word (`str`, *optional*):
-            What `main` finds before the options.
+        reads_kind (`bool`, *optional*, defaults to `False`):
+            Whether `main` reads the last word of the command, too.
     """
 
     module: str
     help: str
     is_told: bool = False
-    word: str | None = None
+    reads_kind: bool = False
 
 
 TASKS = "hf_attention.training.tasks"
@@ -46,10 +46,10 @@ DOORS: dict[str, Door | dict[str, Door]] = {
         ),
     },
     "evaluate": {
-        "captions": Door(SCORING, "CIDEr and BLEU of a captioner.", word="captions"),
-        "answers": Door(SCORING, "Right answers of a model that answers questions about pictures.", word="answers"),
-        "translation": Door(SCORING, "BLEU and chrF of a translator.", word="translation"),
-        "perplexity": Door(SCORING, "Perplexity of a text under a causal language model.", word="perplexity"),
+        "captions": Door(SCORING, "CIDEr and BLEU of a captioner.", reads_kind=True),
+        "answers": Door(SCORING, "Right answers of a model that answers questions about pictures.", reads_kind=True),
+        "translation": Door(SCORING, "BLEU and chrF of a translator.", reads_kind=True),
+        "perplexity": Door(SCORING, "Perplexity of a text under a causal language model.", reads_kind=True),
         "attention": Door("hf_attention.seeing.evaluation.report", "Whether attention lies where it should."),
     },
     "push": Door(
@@ -160,9 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
     if arguments.door is not None:
-        return _open(
-            arguments.door, " ".join(["hf-attention", arguments.command, *filter(None, [arguments.kind])]), rest
-        )
+        words = [arguments.command, arguments.kind] if arguments.kind else [arguments.command]
+        return _open(arguments.door, words, rest)
     if rest:
         parser.error(f"{arguments.command} does not know {' '.join(rest)}")
     if arguments.command == "env":
@@ -175,11 +174,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ask(arguments)
 
 
-def _open(door: Door, name: str, words: list[str]) -> int:
-    """Has the module read the rest."""
-    if door.word is not None:
-        name, words = name.removesuffix(f" {door.word}"), [door.word, *words]
-    sys.argv = [name, *words]  # also what a run writes down as its command
+def _open(door: Door, words: list[str], rest: list[str]) -> int:
+    """Has the module read the rest, under the name of the command."""
+    if door.reads_kind:
+        rest = [words.pop(), *rest]
+    name = " ".join(["hf-attention", *words])
+    sys.argv = [name, *rest]  # a run writes it down as what made it
     try:
         importlib.import_module(door.module).main(*[door.help] if door.is_told else [])
     except ModuleNotFoundError as error:  # an extra
