@@ -299,6 +299,6 @@ def _one_line(error: Exception) -> str:
     text = str(error)
     if "Traceback (most recent call last)" in text:  # of all that transformers tried: the last reason is the best
         text = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)[-1]
-        text = text.partition(" Model type should be one of ")[0]
+        text = text.partition("Model type should be one of ")[0]
     kind = "" if isinstance(error, OSError | TypeError | ValueError) else f"{type(error).__name__}: "
     return kind + " ".join(text.split())

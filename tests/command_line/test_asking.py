@@ -83,27 +83,27 @@ def test_the_rest_goes_on(run: Callable, as_json: bool) -> None:
         assert [line.partition("\t")[0] for line in lines] == ["waves.png", "circle.png"]
 
 
-def test_what_cannot_be_done_is_said_in_one_line(run: Callable, folders: dict[str, str]) -> None:
-    for command, words, model, message in (
+@pytest.mark.parametrize(
+    ("command", "words", "model", "message"),
+    [
         ("caption", ["a.png"], "captioner", "a.png: there is no such file or folder"),
         ("caption", ["waves.png"], "no/folder/of/mine", "the model 'no/folder/of/mine' does not load: "),
         ("caption", ["waves.png"], "language-model", "configuration_recurrent_lm.RecurrentLMConfig'> for this kind"),
-        (
-            "answer",
-            ["waves.png", "--question", "?", "--top_k", "2"],
-            "writer",
-            "writes its answers: leave out --top_k",
-        ),
+        ("caption", ["waves.png", "--device", "toaster"], "captioner", "toaster"),
+        ("answer", ["waves.png", "--question", "?", "--top_k", "2"], "writer", "answers: leave out --top_k"),
         ("answer", ["waves.png", "--question", "?", "--num_beams", "2"], "answerer", "leave out --num_beams"),
         ("answer", ["-"], "answerer", "standard input cannot name the pictures and ask the questions"),
         ("translate", ["notes.txt", "--task", "translation_en"], "translator", "'translation_en' is no task"),
         ("write", ["notes.txt", "--temperature", "0.5"], "language-model", "give --do_sample"),
-        ("caption", ["waves.png", "--device", "toaster"], "captioner", "toaster"),
-    ):
-        assert run(command, *words, model=model, code=2) == []
-        errors = [line for line in run.errors.splitlines() if line.startswith("hf-attention ")]
-        assert len(errors) == 1 and message in errors[0], run.errors
-        assert "Traceback" not in run.errors and len(errors[0]) < 400
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    run: Callable, command: str, words: list[str], model: str, message: str
+) -> None:
+    assert run(command, *words, model=model, code=2) == []
+    errors = [line for line in run.errors.splitlines() if line.startswith("hf-attention ")]
+    assert len(errors) == 1 and message in errors[0], run.errors
+    assert "Traceback" not in run.errors and len(errors[0]) < 400
 
 
 def test_answers(run: Callable, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,9 +68,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("words", "door"), KINDS, ids=lambda value: "-".join(value) if isinstance(value, list) else ""
-)
+@pytest.mark.parametrize(("words", "door"), KINDS, ids=["-".join(words) for words, _ in KINDS])
 def test_each_task_reads_its_own_options(
     words: list[str], door: Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
