@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from command_line.test_inputs import type_in
 from transformers import pipeline
 
 from hf_attention_command_line import inputs
@@ -25,7 +24,7 @@ def run(folders: dict[str, str], capsys: pytest.CaptureFixture, pictures: Path, 
     monkeypatch.chdir(pictures)
 
     def run(command: str, *words: str, model: str, code: int = 0) -> list[str]:
-        assert main([command, *words, "--model", folders.get(model, model), "--device", "cpu"]) == code
+        assert main([command, "--device", "cpu", *words, "--model", folders.get(model, model)]) == code
         output, run.errors = capsys.readouterr()
         return output.removesuffix("\n").split("\n") if output else []
 
@@ -106,7 +105,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert "Traceback" not in run.errors and len(errors[0]) < 400
 
 
-def test_answers(run: Callable, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers(run: Callable, folders: dict[str, str], type_in: Callable) -> None:
     names = ["circle.png", "waves.png"]
     answerer = pipe("visual-question-answering", folders["answerer"])
     asked = [(name, question) for name in names for question in QUESTIONS]
@@ -123,12 +122,12 @@ def test_answers(run: Callable, folders: dict[str, str], monkeypatch: pytest.Mon
     ]
     assert [json.loads(line) for line in lines] == expected
     # The questions, or both, out of standard input.
-    type_in(monkeypatch, "\n".join([*QUESTIONS, ""]).encode())
+    type_in("\n".join([*QUESTIONS, ""]).encode())
     lines = run("answer", *names, "--json", model="answerer")
     assert [(record["image"], record["question"]) for record in map(json.loads, lines)] == [
         (name, question) for question in QUESTIONS for name in names
     ]
-    type_in(monkeypatch, f"waves.png\t{QUESTIONS[1]}\nwaves.png\n".encode())
+    type_in(f"waves.png\t{QUESTIONS[1]}\nwaves.png\n".encode())
     [line] = run("answer", model="answerer", code=1)
     assert line == f"waves.png\t{QUESTIONS[1]}\t{answers[3][0]['answer']}"
     assert "standard input, line 2: it is no picture, a tab and a question" in run.errors
@@ -145,7 +144,7 @@ def test_maps_of_written_answers(run: Callable, folders: dict[str, str]) -> None
 
 @pytest.mark.parametrize("batch_size", ["1", "3"])
 def test_translations_line_by_line(
-    run: Callable, folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: str
+    run: Callable, folders: dict[str, str], tmp_path: Path, type_in: Callable, batch_size: str
 ) -> None:
     answers = pipe("translation", folders["translator"])([line for line in LINES if line])
     expected = [answer["translation_text"] for answer in answers]
@@ -153,7 +152,7 @@ def test_translations_line_by_line(
     text = "".join(f"{line}\n" for line in LINES).encode()
     (tmp_path / "text.txt").write_bytes(text)
     assert run("translate", str(tmp_path), "--batch_size", batch_size, model="translator") == expected
-    type_in(monkeypatch, text)
+    type_in(text)
     lines = run("translate", "--maps", "--batch_size", batch_size, model="translator")
     records = [json.loads(line) for line in lines]
     assert [(record["text"], record.get("translation_text", "")) for record in records] == [
@@ -162,24 +161,24 @@ def test_translations_line_by_line(
     for record in records[:1] + records[2:]:
         assert torch.tensor(record["attentions"]).shape == (len(record["tokens"]), len(record["source_tokens"]))
     # A line that cannot be read leaves an empty one, so that the lines still go with those of the text.
-    type_in(monkeypatch, text.replace(b"left", b"\xff"))
+    type_in(text.replace(b"left", b"\xff"))
     assert run("translate", model="translator", code=1) == [*expected[:2], "", expected[3]]
     assert "standard input, line 3: it is not valid UTF-8" in run.errors
 
 
-def test_other_tasks_on_texts(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    type_in(monkeypatch, b"a red circle\n")
+def test_other_tasks_on_texts(run: Callable, type_in: Callable) -> None:
+    type_in(b"a red circle\n")
     record = json.loads(*run("translate", "--task", "text2text-generation", "--json", model="translator"))
     assert record.keys() == {"text", "generated_text"}
 
 
-def test_writing(run: Callable, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing(run: Callable, folders: dict[str, str], type_in: Callable) -> None:
     writer = pipe("text-generation", folders["language-model"])
     lines = [line for line in LINES if line]
     content = "\n".join(lines).encode()
 
     def write(*words: str) -> list[str]:
-        type_in(monkeypatch, content)
+        type_in(content)
         return run("write", "--max_new_tokens", "6", *words, model="language-model")
 
     expected = [writer(line, max_new_tokens=6, do_sample=False)[0]["generated_text"] for line in lines]

@@ -1,16 +1,12 @@
 """Which pictures and which lines a command line names."""
 
-import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hf_attention_command_line.inputs import Input, find_pictures, standard_input, text_lines
-
-
-def type_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 NAMES = ["checks.png", "circle.png", "more/night.JPG", "stripes.png", "waves.png"]
@@ -51,9 +47,9 @@ def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word
     assert list(find_pictures([word])) == [Input(word, problem=problem)]
 
 
-def test_names_from_standard_input(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_from_standard_input(pictures: Path, type_in: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pictures)
-    type_in(monkeypatch, b"waves.png\n\nmore\na.png\n\xff.png\n")
+    type_in(b"waves.png\n\nmore\na.png\n\xff.png\n")
     assert list(find_pictures(["-"])) == [
         Input("waves.png", "waves.png"),
         Input("more/night.JPG", "more/night.JPG"),
@@ -62,13 +58,15 @@ def test_names_from_standard_input(pictures: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_lines_of_files_and_of_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_files_and_of_standard_input(
+    tmp_path: Path, type_in: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("texts").mkdir()
     Path("texts/b.txt").write_bytes("\ufeffein Hund\r\n\r\n개\n".encode())
     Path("texts/a.txt").write_bytes(b"no \xe9 here\nlast")
     Path("texts/c.md").write_text("not read")
-    type_in(monkeypatch, b"typed\n")
+    type_in(b"typed\n")
     assert list(text_lines(["texts", "-", "texts/c.md", "d.txt"])) == [
         Input("texts/a.txt, line 1", problem="it is not valid UTF-8 (byte 4)"),
         Input("texts/a.txt, line 2", "last"),
@@ -81,8 +79,8 @@ def test_lines_of_files_and_of_standard_input(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-def test_lines_are_read_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    type_in(monkeypatch, b"first\nsecond\n")
+def test_lines_are_read_as_they_come(type_in: Callable) -> None:
+    type_in(b"first\nsecond\n")
     lines = standard_input("text")
     assert next(lines).text == "first"
     assert sys.stdin.buffer.read() == b"second\n"
