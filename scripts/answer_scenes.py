@@ -9,7 +9,7 @@ on the object that the answer depends on, beside how often a cell drawn at rando
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

@@ -5,7 +5,7 @@ Measures whether attention lies where it should, for any checkpoint of this pack
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

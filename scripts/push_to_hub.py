@@ -8,7 +8,7 @@ Hidden files and folders, such as checkpoints, stay here.
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

@@ -18,7 +18,7 @@ Then, from that model, self-critical training (Rennie et al. 2017):
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

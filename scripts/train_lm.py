@@ -9,7 +9,7 @@ with `--push_to_hub` the Hub has them too.
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

@@ -11,7 +11,7 @@ the end `output_dir` holds the model that was best on validation, with its proce
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

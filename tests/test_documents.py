@@ -7,7 +7,7 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from hf_attention import (
 )
 from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
+from hf_attention_command_line.main import main as run_command
 
 
 ROOT = SCRIPTS.parent
@@ -72,14 +73,14 @@ def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentP
                 yield from every_parser(each)
 
 
-SCRIPT_LINES = r"(?:python|accelerate launch|torchrun)(?: -\S+(?: \d+)?)* scripts/(\w+\.py[^`\n]*)"
-
-
-@pytest.mark.parametrize("line", commands(SCRIPT_LINES, *PAGES, *EXPLAINED))
-def test_commands_of_scripts_are_parsed(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def parse_only(
+    line: str,
+    arguments: list[str],
+    run: Callable[[list[str]], object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    script, *arguments = shlex.split(line.split("  #")[0])
+    """Runs what reads these words until they are read. Of a line with something left out, nothing is required."""
     is_whole = not set(LEFT_OUT) & set(arguments)
 
     def parse_and_end(parse):
@@ -97,16 +98,48 @@ def test_commands_of_scripts_are_parsed(
         (HfArgumentParser, "parse_args_into_dataclasses"),
     ):
         monkeypatch.setattr(parser_class, name, parse_and_end(getattr(parser_class, name)))
-    monkeypatch.setattr(sys, "argv", [script, *(each for each in arguments if each not in LEFT_OUT)])
-    monkeypatch.syspath_prepend(SCRIPTS)
-    monkeypatch.chdir(tmp_path)
     try:
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        run([each for each in arguments if each not in LEFT_OUT])
     except Parsed:
         return
     except SystemExit:
         pytest.fail(f"{line}\n{capsys.readouterr().err}")
-    pytest.fail(f"{script} parsed nothing")
+    pytest.fail(f"{line}: nothing was parsed")
+
+
+SCRIPT_LINES = r"(?:python|accelerate launch|torchrun)(?: -\S+(?: \d+)?)* scripts/(\w+\.py[^`\n]*)"
+
+
+@pytest.mark.parametrize("line", commands(SCRIPT_LINES, *PAGES, *EXPLAINED))
+def test_commands_of_scripts_are_parsed(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    script, *arguments = shlex.split(line.split("  #")[0])
+
+    def run(arguments: list[str]) -> None:
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    parse_only(line, arguments, run, monkeypatch, capsys)
+
+
+COMMAND_LINES = r"(?m)(?:^|\| )(?:hf-attention|accelerate launch(?: -\S+(?: \d+)?)* -m hf_attention) ([^`\n|<>]+)"
+
+
+@pytest.mark.parametrize("line", commands(COMMAND_LINES, *PAGES))
+def test_lines_of_the_command_are_parsed(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def end(arguments: argparse.Namespace | None = None) -> None:
+        raise Parsed
+
+    monkeypatch.setattr("hf_attention_command_line.asking.ask", end)
+    monkeypatch.setattr("hf_attention_command_line.environment.environment", end)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.chdir(tmp_path)
+    parse_only(line, shlex.split(line.split("  #")[0]), run_command, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("script", EXPLAINED, ids=lambda path: path.stem)

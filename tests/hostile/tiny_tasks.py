@@ -208,8 +208,7 @@ def _listen(reader: Connection, said: list[bytes]) -> None:
 def _run(task: str, options: dict, writer: Connection, before: Callable[[], None] | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which parallel workers of pytest ignore
     multiprocessing.set_start_method("fork", force=True)  # as in a process of its own
-    sys.path.insert(0, str(SCRIPTS))
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
     os.dup2(writer.fileno(), 1)

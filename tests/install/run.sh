@@ -14,6 +14,9 @@ trap 'rm -rf "$work"' EXIT
 "$work/bare/bin/python" -m pip install --quiet "$(grep '^torch==' constraints.txt)" "$work"/dist/*.whl
 cp tests/install/models.py "$work"
 (cd "$work" && HF_HUB_OFFLINE=1 bare/bin/python models.py "$work/models")
+# The command, beside which nothing else of a checkout lies.
+(cd "$work" && bare/bin/hf-attention env && echo "a small red circle" | HF_HUB_OFFLINE=1 bare/bin/hf-attention translate \
+    --model models/translator --max_new_tokens 5 --json | grep translation_text)
 
 mkdir "$work/sdist"
 tar -xf "$work"/dist/*.tar.gz -C "$work/sdist" --strip-components 1

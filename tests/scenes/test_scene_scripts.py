@@ -46,5 +46,5 @@ def test_an_unknown_attention_is_refused_at_once(
 ) -> None:
     with pytest.raises(SystemExit):
         run_script(script, output_dir=tmp_path / "run", **{option: "sharp"})
-    assert f"argument --{option}: invalid choice: 'sharp'" in capsys.readouterr().err
+    assert f"--{option.replace('_', '-')}: invalid choice: 'sharp'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""How the scripts end that a signal finds before their work."""
+"""How the scripts and the command end that a signal finds before their work."""
 
 import signal
 import subprocess
@@ -9,13 +9,16 @@ from common.scripts import SCRIPTS, child_environment, wait_for_handler
 
 
 DOORS = sorted(path.stem for path in SCRIPTS.glob("*.py") if "end_in_one_line" in path.read_text())
+COMMAND = "from hf_attention_command_line.main import start; start()"
+WORDS = {script: [str(SCRIPTS / f"{script}.py"), "--help"] for script in DOORS}
+WORDS["hf-attention"] = ["-c", COMMAND, "caption", "--model", "no/model"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("script", DOORS)
-def test_a_signal_among_the_imports_ends_in_one_line(script: str, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("door", WORDS)
+def test_a_signal_among_the_imports_ends_in_one_line(door: str, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / f"{script}.py"), "--help"],
+        [sys.executable, *WORDS[door]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -41,8 +41,8 @@ def without_local_paths(value: Any) -> Any:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """A command as it can be published, quoted for a shell."""
-    return " ".join([shlex.quote(Path(words[0]).name), *map(_word, words[1:])])
+    """A command as it can be published, quoted for a shell; the first word may be several, `hf-attention train …`."""
+    return " ".join([Path(words[0]).name, *map(_word, words[1:])])
 
 
 def _word(word: str) -> str:

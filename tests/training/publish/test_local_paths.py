@@ -111,3 +111,4 @@ def test_a_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "train.py --data=$HF_ATTENTION_DATA/data/a --more \"$HF_ATTENTION_DATA/my data\" --note 'a b' "
         "--output_dir 'my run'"
     )
+    assert command_line(["hf-attention train captioner", "--seed", "1"]) == "hf-attention train captioner --seed 1"

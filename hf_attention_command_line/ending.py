@@ -1,4 +1,4 @@
-"""How a script ends upon SIGTERM and Ctrl-C: from its first import on in one line, not in a traceback from inside."""
+"""How the command and the scripts end upon SIGTERM and Ctrl-C: from the first import on in one line."""
 
 import os
 import signal

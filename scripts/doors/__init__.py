@@ -1,1 +1,0 @@
-"""What the scripts need before they import the package."""
