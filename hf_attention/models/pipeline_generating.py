@@ -105,7 +105,8 @@ def has_no_words(tokenizer: PreTrainedTokenizerBase) -> bool:
 class GeneratingPipeline(Pipeline):
     """
     A pipeline whose model may generate. Generation goes by the arguments of the call, then those given here, then the
-    model's generation configuration, then `generation_defaults`.
+    model's generation configuration, then `generation_defaults`. A `generation_config` of the call stands for what is
+    given here and for `generation_defaults`.
 
     Args:
         model (`PreTrainedModel`): The model.
@@ -187,23 +188,25 @@ class GeneratingPipeline(Pipeline):
         Args:
             generate_kwargs (`dict`):
                 Arguments of the call. Where they hold a `generation_config`, those given to the pipeline itself do not
-                count.
+                count, nor do `generation_defaults`.
             overrides: What goes before all of them.
 
         Returns:
             `dict`: Arguments of `generate()`.
         """
         generate_kwargs = with_one_limit(generate_kwargs)
-        if "generation_config" not in generate_kwargs:
+        defaults: dict[str, Any] = {}
+        if generate_kwargs.get("generation_config") is None:
             generate_kwargs = with_one_limit(self._generate_kwargs) | generate_kwargs
+            defaults = self.generation_defaults
         asked = self.asked_for(generate_kwargs)
-        added = {name: value for name, value in self.generation_defaults.items() if asked.get(name) is None}
+        added = {name: value for name, value in defaults.items() if asked.get(name) is None}
         if asked.get("max_length") is not None:
             added.pop("max_new_tokens", None)  # it would win
         if not {"num_beams", "generation_config"} & generate_kwargs.keys() and not asked.get("do_sample"):
             # The model's own beams may be too few for what is asked.
             if (asked.get("num_return_sequences") or 1) > (asked.get("num_beams") or 1):
-                added |= {name: value for name, value in self.generation_defaults.items() if name == "num_beams"}
+                added |= {name: value for name, value in defaults.items() if name == "num_beams"}
         pad_token_id = getattr(self.tokenizer, "pad_token_id", None)
         if pad_token_id is not None and "pad_token_id" not in asked:
             added["pad_token_id"] = pad_token_id

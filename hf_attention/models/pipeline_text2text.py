@@ -150,7 +150,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         Args:
             inputs (`str`, or several):
                 A source; or a list, a tuple, a column of a data set, a generator, another iterable or a torch
-                `Dataset` of sources. An empty source is answered as any other.
+                `Dataset` of sources. An empty source is answered as any other. A list of lists is answered list by
+                list.
             args: Have no effect, as in 4.57; it is said.
             return_tensors (`bool`, *optional*, defaults to `False`):
                 Whether to answer with token ids in place of text.
@@ -196,6 +197,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         """
         if isinstance(inputs, str):
             return super().__call__(inputs, *args, **kwargs)
+        if isinstance(inputs, list) and inputs and all(isinstance(each, list) for each in inputs):
+            return [self(each, *args, **kwargs) for each in inputs]
         if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
             return super().__call__(CheckedDataset(inputs, _check_source), *args, **kwargs)
         if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | Mapping):
@@ -413,7 +416,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     Args:
         model (`PreTrainedModel`): As [`Text2TextGenerationPipeline`].
         tokenizer (`PreTrainedTokenizerBase`): As [`Text2TextGenerationPipeline`].
-        task (`str`, *optional*, defaults to `"translation"`): `translation` or `translation_xx_to_yy`.
+        task (`str`, *optional*): `translation` or `translation_xx_to_yy`; without one no parameters of a task count.
         kwargs: As [`Text2TextGenerationPipeline`]; `src_lang` and `tgt_lang` (`str`) go before the task's name.
 
     Raises:
@@ -439,11 +442,11 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase | None = None,
-        task: str = "translation",
+        task: str = "",
         **kwargs: Any,
     ) -> None:
         parameters = getattr(model.config, "task_specific_params", None) or {}
-        known = [name for name in parameters if _LANGUAGES.fullmatch(name)]
+        known = [name for name in parameters if name.startswith(self.task_name)]
         if known and task == self.task_name:
             task = known[0]
             logger.warning(f"The task {self.task_name!r} does not say which languages: taking {task!r}.")

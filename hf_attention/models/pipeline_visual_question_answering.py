@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -129,7 +130,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             preprocess_params["return_regions"] = output_attentions
         postprocess_params = {}
         if top_k is not None and not self.model.can_generate():
-            if not isinstance(top_k, int) or top_k < 0:
+            if not isinstance(top_k, Integral) or top_k < 0:
                 raise ValueError(f"`top_k` must be a whole number, at least 0, got {top_k!r}.")
             postprocess_params["top_k"] = top_k
         return (

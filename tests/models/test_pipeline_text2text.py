@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -124,6 +125,12 @@ def test_sources_in_every_form(batch_size: int, writer: Text2TextGenerationPipel
         answers = writer(several, batch_size=batch_size)
         assert not isinstance(answers, list)
         assert list(answers) == expected
+
+
+def test_list_of_lists_is_answered_list_by_list(writer: Text2TextGenerationPipeline) -> None:
+    assert writer([[SOURCES[0]], SOURCES]) == [writer([SOURCES[0]]), writer(SOURCES)]
+    with pytest.raises(TypeError, match="At position 1"):
+        writer([SOURCES[0], SOURCES])
 
 
 def test_no_source_no_answer(writer: Text2TextGenerationPipeline) -> None:
@@ -271,6 +278,17 @@ def test_nearest_limit_holds(folders: dict[str, Path]) -> None:
     assert count(model("sea", min_new_tokens=15, max_new_tokens=15)) == 15
 
 
+@pytest.mark.parametrize("config", [{"max_new_tokens": 6}, {"num_beams": 3}, {}], ids=str)
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_configuration_of_a_call_stands_alone(config: dict[str, Any], name: str, folders: dict[str, Path]) -> None:
+    """As in 4.57: what it leaves open is the model's to say, and transformers'."""
+    asked = make("text2text-generation", folders[name], num_beams=2, max_new_tokens=3)
+    inputs = asked.tokenizer(SOURCES[1], return_tensors="pt")
+    tokens = asked.model.generate(**inputs, generation_config=GenerationConfig(**config))
+    [answer] = asked(SOURCES[1], generation_config=GenerationConfig(**config), return_tensors=True)
+    assert answer["generated_token_ids"].tolist() == tokens[0].tolist()
+
+
 def test_task_parameters_are_those_of_the_task(folders: dict[str, Path]) -> None:
     source, asked = SOURCES[2], {"return_tensors": True, "min_length": 0}
     assert count(make("summarization", folders["bart"])(source, return_tensors=True)) >= 6
@@ -350,6 +368,17 @@ def test_plain_translation_takes_the_first_pair(folders: dict[str, Path], caplog
     translator = make("translation", folders["t5"], **CASES["greedy"])
     assert "taking 'translation_en_to_de'" in caplog.text
     assert translator(SOURCES) == make("translation_en_to_de", folders["t5"], **CASES["greedy"])(SOURCES)
+
+
+@pytest.mark.parametrize("name", ["translation", "translation_en_de"])
+def test_plain_translation_takes_parameters_by_any_name(name: str, folders: dict[str, Path]) -> None:
+    """As in 4.57, the first whose name begins so; and a pipeline made without a task takes none."""
+    parts = make("text2text-generation", folders["t5"])
+    model = copy.deepcopy(parts.model)
+    model.config.task_specific_params = {name: {"prefix": "summarize : "}, "translation_en_to_fr": {"prefix": "sea "}}
+    translator = pipeline("translation", model=model, tokenizer=parts.tokenizer, device="cpu")
+    assert (translator.task, translator.prefix) == (name, "summarize : ")
+    assert TranslationPipeline(model, parts.tokenizer, device="cpu").prefix == ""
 
 
 def test_model_of_one_pair_is_warned_of_others(

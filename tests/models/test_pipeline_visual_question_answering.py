@@ -259,6 +259,7 @@ def test_bad_arguments(
         with pytest.raises(ValueError, match="top_k"):
             answering(PICTURES[0], "what", top_k=top_k)
     assert answering(PICTURES[0], "what", top_k=0) == []
+    assert len(answering(PICTURES[0], "what", top_k=np.int64(2))) == 2
     assert len(answering(PICTURES[0], "what", topk=2)) == min(5, answering.model.config.num_labels)
     assert "`topk=2` has no effect" in caplog.text
     with pytest.raises(ValueError, match="no such file"):

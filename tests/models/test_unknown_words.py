@@ -95,3 +95,5 @@ def test_it_may_be_asked_for_when_the_pipeline_is_made(translator: Pipeline) -> 
     assert answer == translator(SOURCE, **settings)[0] != {"translation_text": whole["translation_text"]}
     [answer] = replacing(SOURCE, return_tensors=True)
     assert answer.keys() == {"translation_token_ids"}
+    [answer] = translator(SOURCE, replace_unknown=True, return_text=False, **settings)  # no effect
+    assert answer == {"translation_text": whole["translation_text"]}
