@@ -3,10 +3,13 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 
 class StopSignals:
@@ -77,3 +80,26 @@ class StopSignals:
         signal.signal(number, self._previous[number])
         if self._farewell is not None:
             self.leave(self._farewell)
+
+
+def spare_workers(dataloader: DataLoader) -> None:
+    """
+    Has the processes that read for a loop outlive the first signal, too: a terminal and most schedulers send it to all
+    processes of a run, and the loop still needs what is read to finish its step.
+
+    Args:
+        dataloader (`DataLoader`):
+            The loop's.
+    """
+    dataloader.worker_init_fn = partial(_outlive_one, dataloader.worker_init_fn)
+
+
+def _outlive_one(then: Callable[[int], None] | None, worker: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # PyTorch has set handlers of its own before
+        signal.signal(number, _note_one)
+    if then is not None:
+        then(worker)
+
+
+def _note_one(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,7 @@
 """Runs that end early, and go on."""
 
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -240,6 +241,35 @@ def test_signals_leave_a_checkpoint(
     assert names(cut) == ["best", "checkpoint-7", "log.jsonl"]
     assert signal.getsignal(number) == before
     tiny_run(cut, RANDOM, resume_from_checkpoint="latest")
+    assert_same(whole, cut)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_signal_to_all_processes_is_outlived_by_those_that_read(
+    tmp_path: Path, number: signal.Signals, streamed: bool
+) -> None:
+    """As a terminal or a scheduler sends it; the second one ends them."""
+
+    def signal_all() -> None:
+        [worker] = multiprocessing.active_children()
+        os.kill(worker.pid, number)
+        worker.join(0.3)
+        assert worker.is_alive()
+        signal.raise_signal(number)
+        workers.append(worker)
+
+    workers, run, options = [], replace(RANDOM, streamed=streamed), {"dataloader_num_workers": 1}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    tiny_run(whole, run, **options)
+    with pytest.raises(SystemExit):
+        tiny_run(cut, replace(run, counting=False), Interrupting(3, signal_all), **options)
+    assert "checkpoint-3" in names(cut)
+    if workers[0].is_alive():
+        os.kill(workers[0].pid, number)
+        workers[0].join(20)
+        assert not workers[0].is_alive()
+    tiny_run(cut, run, **options, resume_from_checkpoint="latest")
     assert_same(whole, cut)
 
 
