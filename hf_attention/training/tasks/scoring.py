@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ...arguments import COUNT, CheckedArguments, WritableFile
+from ...arguments import COUNT, CheckedArguments, Expression, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
@@ -132,7 +132,9 @@ class AnswersArguments(GenerationArguments):
     drop_unanswered: bool = field(
         default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
     )
-    question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
+    question_pattern: Annotated[str | None, Expression()] = field(
+        default=None, metadata={"help": "Expression to cut out of the questions."}
+    )
 
 
 # Scores, and how each of them is computed, where there is more to say than its name.
