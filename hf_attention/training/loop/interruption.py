@@ -1,5 +1,6 @@
 """How a run is asked to end early."""
 
+import os
 import signal
 import sys
 import threading
@@ -95,11 +96,20 @@ def spare_workers(dataloader: DataLoader) -> None:
 
 
 def _outlive_one(then: Callable[[int], None] | None, worker: int) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):  # PyTorch has set handlers of its own before
-        signal.signal(number, _note_one)
+    signal.signal(signal.SIGINT, _note_one)
+    if hasattr(signal, "sigwaitinfo"):  # not everywhere
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_the_loop_or_the_second, daemon=True).start()
     if then is not None:
         then(worker)
 
 
 def _note_one(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
+
+
+def _end_by_the_loop_or_the_second() -> None:
+    """Where the loop's own process sends SIGTERM, it needs the worker no more, and waits for its end."""
+    if signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        signal.sigwaitinfo({signal.SIGTERM})
+    os._exit(0)

@@ -260,7 +260,7 @@ def main(description: str | None = None) -> None:
             arguments.split,
             signatures,
         )
-        add_eval_results(arguments.model_card, results, Path(arguments.model).name)
+        add_eval_results(arguments.model_card, results, Path(arguments.model).resolve().name)
     if arguments.json is not None:
         written = {**scores, "signatures": signatures} if signatures else scores
         Path(arguments.json).write_text(json.dumps(written, indent=1) + "\n")
