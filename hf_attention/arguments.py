@@ -1,8 +1,11 @@
 """What all classes of command line options have in common: their values are checked as they are read."""
 
 import os
+import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from .models.ranges import Range, check_fields, notes_of_fields
@@ -36,24 +39,71 @@ class WritableFile:
             raise ValueError(f"`{name}` must be a file that can be written, got {value!r}.")
 
 
+class Expression:
+    """A regular expression."""
+
+    def check(self, name: str, value: str | None) -> None:
+        """
+        Args:
+            name (`str`): The field.
+            value (`str`, *optional*): The expression.
+
+        Raises:
+            ValueError: Where it is none.
+        """
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"`{name}` must be a regular expression, got {value!r}: {error}.") from error
+
+
 @dataclass
 class CheckedArguments:
     """
     Base of the classes of options. What a number may be stands beside it, `seed: Annotated[int, SEED] = 0`; a field of
-    some choices is a `Literal`.
+    some choices is a `Literal`. Each value is of the type that its field says, wherever it comes from.
 
     Raises:
         ValueError: Where a value is none that is allowed.
     """
 
     def __post_init__(self) -> None:
-        check_fields(self)
         for name, (kind, _) in notes_of_fields(type(self)).items():
-            choices = _choices(kind)
-            if choices and getattr(self, name) not in choices:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(map(str, choices))}, got {getattr(self, name)!r}."
-                )
+            value = getattr(self, name)
+            if not _fits(value, kind):
+                raise ValueError(f"`{name}` must be {_in_words(kind)}, got {value!r}.")
+        check_fields(self)
+
+
+# What is taken for a value of a type, and how it is called.
+_KINDS = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str | os.PathLike, "a text"),
+    list: (list | tuple, "a list"),
+    NoneType: (NoneType, "None"),
+}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inner
+    if origin is list:
+        return _fits(value, list) and all(_fits(each, inner[0]) for each in value)
+    if inner:
+        return any(_fits(value, each) for each in inner)
+    return isinstance(value, _KINDS[kind][0]) and (kind is bool or not isinstance(value, bool))
+
+
+def _in_words(kind: Any) -> str:
+    choices = _choices(kind)
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    if get_origin(kind) is list:
+        return f"a list, each of it {_in_words(*get_args(kind))}"
+    return " or ".join(map(_in_words, get_args(kind))) or _KINDS[kind][1]
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:

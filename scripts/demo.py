@@ -5,7 +5,12 @@ Shows models on a web page: they caption, answer and translate, and show where t
     python scripts/demo.py --captioner someone/captioner --write_space space
 """
 
-from hf_attention.demo.start import main
+if __name__ == "__main__":  # first of all
+    from doors.ending import end_in_one_line
+
+    end_in_one_line()
+
+from hf_attention.demo.start import main  # noqa: E402
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import importlib
 import math
 import pkgutil
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 from common.ranges import NUMBERS, is_number, outside
 from common.scripts import run_script
@@ -15,10 +16,13 @@ from transformers import HfArgumentParser
 import hf_attention
 from hf_attention.arguments import CheckedArguments, WritableFile
 from hf_attention.models.ranges import Range, check_fields, notes_of_fields
+from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.options import ConfigurationOptions
-from hf_attention.training.tasks.answering.arguments import AnsweringFieldsArguments
+from hf_attention.training.publish.arguments import HubArguments
+from hf_attention.training.tasks.answering.arguments import AnsweringFieldsArguments, QuestionDataArguments
 from hf_attention.training.tasks.captioning.arguments import CaptionDecoderArguments
 from hf_attention.training.tasks.language_modeling.arguments import LanguageModelArguments
+from hf_attention.training.tasks.scoring import AnswersArguments
 from hf_attention.training.tasks.translating.arguments import Seq2SeqModelArguments
 
 
@@ -41,8 +45,9 @@ NEEDED = {"output_dir": "x", "dataset_name": "x", "model": "x", "backbone": "x"}
 
 
 def make(arguments: type, **values: Any) -> Any:
-    names = {entry.name for entry in dataclasses.fields(arguments)}
-    return arguments(**{**{name: value for name, value in NEEDED.items() if name in names}, **values})
+    kinds = {name: kind for name, (kind, _) in notes_of_fields(arguments).items()}
+    needed = {name: [value] if kinds[name] == list[str] else value for name, value in NEEDED.items() if name in kinds}
+    return arguments(**{**needed, **values})
 
 
 def ranges_of(arguments: type) -> dict[str, Range | None]:
@@ -116,6 +121,37 @@ def test_choices() -> None:
         Choosing(side="up")
     with pytest.raises(ValueError, match="`precision` must be one of no, bf16, None, got 'fp8'"):
         Choosing(precision="fp8")
+
+
+def test_values_of_another_type(tmp_path: Path) -> None:
+    """As a JSON file or a caller may give them: a word in quotes would count as true, half an epoch die later."""
+    for arguments in CLASSES:
+        values = {entry.name: getattr(make(arguments), entry.name) for entry in dataclasses.fields(arguments)}
+        for name, (kind, _) in notes_of_fields(arguments).items():
+            whole = int in (kind, *get_args(kind))
+            wrong = [{}, "no", 1.5 if whole else object(), True if is_number(kind) else 3]
+            if kind is not bool and (not is_number(kind) or get_origin(kind) is Literal):
+                wrong.remove("no")
+            for value in wrong:
+                with pytest.raises(ValueError, match=f"`{name}` must be .*, got "):
+                    arguments(**{**values, name: value})
+    file = tmp_path / "options.json"
+    file.write_text('{"output_dir": "x", "overwrite_output_dir": "false"}')
+    with pytest.raises(ValueError, match="`overwrite_output_dir` must be True or False, got 'false'"):
+        HfArgumentParser(LoopArguments).parse_json_file(file)
+    file.write_text("output_dir: x\nnum_train_epochs: 2.5\n")
+    with pytest.raises(ValueError, match="`num_train_epochs` must be a whole number, got 2.5"):
+        HfArgumentParser(LoopArguments).parse_yaml_file(file)
+    with pytest.raises(ValueError, match="`language` must be a list, each of it a text or None, got 'en'"):
+        HubArguments(language="en")
+    assert LoopArguments(output_dir=tmp_path, learning_rate=np.float32(1), seed=np.int64(3), max_grad_norm=1)
+
+
+def test_an_expression_is_one() -> None:
+    for arguments in (AnswersArguments, QuestionDataArguments):
+        make(arguments, question_pattern=r"\bimage\d+")
+        with pytest.raises(ValueError, match="`question_pattern` must be a regular expression, got '\\(': missing"):
+            make(arguments, question_pattern="(")
 
 
 def test_a_file_is_one_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,27 @@ MEASURES: dict[str, type] = {
 }
 
 
+def measure_of(folder: str) -> type:
+    """
+    What measures a model.
+
+    Args:
+        folder (`str`): Folder or Hub name.
+
+    Raises:
+        ValueError: Where the model is of another kind, or does not attend.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type == "attention_ensemble":
+        config = config.member_configs()[0]
+    if config.model_type not in MEASURES:
+        raise ValueError(f"{folder!r} is of type {config.model_type!r}, which is none of {', '.join(MEASURES)}.")
+    name = "attention_form" if config.model_type == "attention_vqa" else "attention_type"
+    if getattr(config, name) is None:
+        raise ValueError(f"{folder!r} does not attend: its configuration says `{name}=None`.")
+    return MEASURES[config.model_type]
+
+
 def measure(folder: str, arguments: EvaluationArguments) -> dict[str, Any]:
     """
     Measures one model.
@@ -51,15 +72,7 @@ def measure(folder: str, arguments: EvaluationArguments) -> dict[str, Any]:
     Raises:
         ValueError: Where the model is of another kind, or does not attend.
     """
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type == "attention_ensemble":
-        config = config.member_configs()[0]
-    if config.model_type not in MEASURES:
-        raise ValueError(f"{folder!r} is of type {config.model_type!r}, which is none of {', '.join(MEASURES)}.")
-    name = "attention_form" if config.model_type == "attention_vqa" else "attention_type"
-    if getattr(config, name) is None:
-        raise ValueError(f"{folder!r} does not attend: its configuration says `{name}=None`.")
-    return MEASURES[config.model_type](folder, arguments).measure()
+    return measure_of(folder)(folder, arguments).measure()
 
 
 def print_table(measures: dict[str, Any]) -> None:
@@ -96,9 +109,10 @@ def main(argv: list[str] | None = None) -> None:
         argv (`list[str]`, *optional*): Its words, by default those of this process.
     """
     [arguments] = HfArgumentParser(EvaluationArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    measures = {folder: measure_of(folder) for folder in arguments.model}  # before any of the work
     results = {}
-    for folder in arguments.model:
-        results[folder] = measure(folder, arguments)
+    for folder, kind in measures.items():
+        results[folder] = kind(folder, arguments).measure()
         print(f"{folder} ({results[folder]['kind']})")
         print_table(results[folder])
     print(json.dumps(results, allow_nan=False))

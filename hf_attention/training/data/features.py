@@ -4,24 +4,31 @@ import copy
 import errno
 import hashlib
 import json
+import logging
 import os
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
 from ...models.pictures import layout_of
+from ..files import damage, replace_folder, write_manifest
 from .reading import read_image
 
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1  # raised where the same inputs would give other numbers
+FEATURES_FILE = "features.npy"
 
 
-@torch.inference_mode()
 def stored_region_features(
     dataset: Dataset,
     image_column: str,
@@ -35,10 +42,11 @@ def stored_region_features(
     show_progress: bool = True,
 ) -> np.memmap:
     """
-    Opens the features of a split's images, and computes them first where `folder` lacks them.
+    Opens the features of a split's images, and computes them first where `folder` lacks them, or where what is stored
+    is damaged. Of several runs that need the same ones, one computes them and the others wait.
 
-    The file's name is a hash of everything the features depend on, so that stale ones are never read. It appears
-    under that name only when it is complete.
+    They lie in a folder whose name is a hash of everything the features depend on, so that stale ones are never read.
+    It appears under that name only when it is complete.
 
     Args:
         dataset (`Dataset`):
@@ -68,41 +76,63 @@ def stored_region_features(
     Raises:
         ValueError: If an image cannot be decoded, or its features are not finite in float16.
     """
-    backbone = encoder.backbone
-    path = Path(folder) / f"{_key(dataset, image_column, backbone, image_processor, mirrored, dtype)}.npy"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            encoder = copy.deepcopy(encoder).eval().to(device, dtype, memory_format=torch.channels_last)
-            features = None
-            for start in tqdm(
-                range(0, len(dataset), batch_size),
-                desc="mirrored features" if mirrored else "features",
-                disable=not show_progress,
-            ):
-                rows = range(start, min(start + batch_size, len(dataset)))
-                images = [read_image(dataset, row, image_column) for row in rows]
-                pixel_values = image_processor(images=images, return_tensors="pt", **layout_of(images))["pixel_values"]
-                if mirrored:
-                    pixel_values = pixel_values.flip(-1)
-                pixel_values = pixel_values.to(device, dtype, memory_format=torch.channels_last)
-                regions = encoder.extract_regions(pixel_values).to("cpu", torch.float16)
-                finite = regions.isfinite().flatten(1).all(1)
-                if not finite.all():
-                    raise ValueError(
-                        f"The features of row {rows[int(finite.int().argmin())]} are not finite in float16."
-                    )
-                if features is None:
-                    shape = (len(dataset), *regions.shape[1:])
-                    features = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
-                    _reserve(partial)
-                features[rows.start : rows.stop] = regions.numpy()
-            features.flush()
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+    place = Path(folder) / _key(dataset, image_column, encoder.backbone, image_processor, mirrored, dtype)
+    if not _is_whole(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_name(f".{place.name}.lock")):
+            if not _is_whole(place):  # which another run may have changed meanwhile
+                progress = partial(
+                    tqdm, desc="mirrored features" if mirrored else "features", disable=not show_progress
+                )
+                encoder = copy.deepcopy(encoder).eval().to(device, dtype, memory_format=torch.channels_last)
+                arguments = (dataset, image_column, encoder, image_processor, mirrored, batch_size, progress)
+                replace_folder(place, partial(_compute, *arguments))
+    return np.load(place / FEATURES_FILE, mmap_mode="r")
+
+
+def _is_whole(place: Path) -> bool:
+    if not place.exists():
+        return False
+    faults = damage(place)
+    if faults:
+        logger.warning("The features in %s are not whole, and are computed anew: %s.", place, "; ".join(faults))
+    return not faults
+
+
+@torch.inference_mode()
+def _compute(
+    dataset: Dataset,
+    image_column: str,
+    encoder: nn.Module,
+    image_processor: BaseImageProcessor,
+    mirrored: bool,
+    batch_size: int,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+    folder: Path,
+) -> None:
+    """Writes the features, and of what they are made."""
+    folder.mkdir()
+    file = folder / FEATURES_FILE
+    weight = next(encoder.backbone.parameters())
+    features = None
+    for start in progress(range(0, len(dataset), batch_size)):
+        rows = range(start, min(start + batch_size, len(dataset)))
+        images = [read_image(dataset, row, image_column) for row in rows]
+        pixel_values = image_processor(images=images, return_tensors="pt", **layout_of(images))["pixel_values"]
+        if mirrored:
+            pixel_values = pixel_values.flip(-1)
+        pixel_values = pixel_values.to(weight.device, weight.dtype, memory_format=torch.channels_last)
+        regions = encoder.extract_regions(pixel_values).to("cpu", torch.float16)
+        finite = regions.isfinite().flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"The features of row {rows[int(finite.int().argmin())]} are not finite in float16.")
+        if features is None:
+            shape = (len(dataset), *regions.shape[1:])
+            features = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+            _reserve(file)
+        features[rows.start : rows.stop] = regions.numpy()
+    features.flush()
+    write_manifest(folder)
 
 
 def _key(

@@ -106,7 +106,7 @@ def prepare_output_dir(arguments: LoopArguments) -> None:
         _make_room(arguments, folder)
         return
     checkpoint = find_checkpoint(arguments)
-    if checkpoint.absolute().parent.samefile(folder):
+    if checkpoint.resolve().parent.samefile(folder):
         newer = [path for path in _checkpoints(folder) if _step(path) > _state(checkpoint).step]
         if newer and arguments.resume_from_checkpoint != LATEST:
             raise ValueError(
@@ -214,6 +214,13 @@ class Checkpoints:
         self.objective = objective
         self.average = average
         self.config = {} if config is None else _of_the_model(json.loads(config.to_json_string(use_diff=False)))
+        # What the optimiser's state would bring along, whatever this run was told.
+        optimizer = scheduler.optimizer
+        self.optimizer = {
+            "optimizer": type(optimizer).__name__,
+            "learning_rate": scheduler.base_lrs,
+            "weight_decay": [group["weight_decay"] for group in optimizer.param_groups],
+        }
         self.latest: Path | None = None
         self.latest_step: int | None = None
 
@@ -247,6 +254,7 @@ class Checkpoints:
                     if (self.folder / name).is_dir():
                         link_folder(self.folder / name, partial / name)
                 saved = {"state": asdict(state), "scheduler": self.scheduler.state_dict(), "config": self.config}
+                saved["optimizer"] = self.optimizer
                 (partial / STATE_FILE).write_text(json.dumps(saved, indent=1))
                 write_manifest(partial)
                 move_folder(partial, target)
@@ -270,7 +278,7 @@ class Checkpoints:
             `TrainingState`: The state of the run that is resumed.
 
         Raises:
-            ValueError: If it is one of a run with other data, processes or averaging, or of another model.
+            ValueError: If it is one of a run with other data, processes, optimiser or averaging, or of another model.
         """
         saved = json.loads((checkpoint / STATE_FILE).read_text())
         state = _state(checkpoint)
@@ -288,6 +296,12 @@ class Checkpoints:
                 f"{checkpoint} is one of another model: the configurations differ in {', '.join(differing)}. Give the "
                 "options of that run, or begin a new one."
             )
+        for name, value in saved.get("optimizer", {}).items():
+            if value != self.optimizer[name]:
+                raise ValueError(
+                    f"{checkpoint} comes from a run whose `{name}` is {value}, this one's is {self.optimizer[name]}: "
+                    "give the options of that run, or begin a new one."
+                )
         if (self.average is not None) != self._average_file(checkpoint).is_file():
             raise ValueError(f"{checkpoint} and this run differ in `ema_decay`: only one of them averages weights.")
         self.accelerator.load_state(str(checkpoint))

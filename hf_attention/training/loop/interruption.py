@@ -1,12 +1,16 @@
 """How a run is asked to end early."""
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 
 class StopSignals:
@@ -77,3 +81,35 @@ class StopSignals:
         signal.signal(number, self._previous[number])
         if self._farewell is not None:
             self.leave(self._farewell)
+
+
+def spare_workers(dataloader: DataLoader) -> None:
+    """
+    Has the processes that read for a loop outlive the first signal, too: a terminal and most schedulers send it to all
+    processes of a run, and the loop still needs what is read to finish its step.
+
+    Args:
+        dataloader (`DataLoader`):
+            The loop's.
+    """
+    dataloader.worker_init_fn = partial(_outlive_one, dataloader.worker_init_fn)
+
+
+def _outlive_one(then: Callable[[int], None] | None, worker: int) -> None:
+    signal.signal(signal.SIGINT, _note_one)
+    if hasattr(signal, "sigwaitinfo"):  # not everywhere
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_the_loop_or_the_second, daemon=True).start()
+    if then is not None:
+        then(worker)
+
+
+def _note_one(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+
+
+def _end_by_the_loop_or_the_second() -> None:
+    """Where the loop's own process sends SIGTERM, it needs the worker no more, and waits for its end."""
+    if signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        signal.sigwaitinfo({signal.SIGTERM})
+    os._exit(0)

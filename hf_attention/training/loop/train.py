@@ -23,7 +23,7 @@ from .arguments import LoopArguments
 from .averaging import RunningAverage, choose_candidates, keep_candidates, load_average, save_candidate
 from .batches import Share, SizedBatches
 from .checkpoints import BEST_FOLDER, LATEST, Checkpoints, TrainingState, find_checkpoint, prepare_output_dir
-from .interruption import StopSignals
+from .interruption import StopSignals, spare_workers
 from .objective import Objective
 from .streamed_batches import StreamedBatches
 from .tracking import Log, check_tracker
@@ -179,6 +179,7 @@ def train(
     _check(arguments, accelerator, evaluate)
     objective = objective or Objective()
     set_seed(arguments.seed, device_specific=True)  # dropout differs between processes
+    spare_workers(train_dataloader)
     if isinstance(train_dataloader.dataset, BatchStream):
         batches = StreamedBatches(train_dataloader, accelerator, arguments.gradient_accumulation_steps)
     else:

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ...arguments import COUNT, CheckedArguments, WritableFile
+from ...arguments import COUNT, CheckedArguments, Expression, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
@@ -132,7 +132,9 @@ class AnswersArguments(GenerationArguments):
     drop_unanswered: bool = field(
         default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
     )
-    question_pattern: str | None = field(default=None, metadata={"help": "Expression to cut out of the questions."})
+    question_pattern: Annotated[str | None, Expression()] = field(
+        default=None, metadata={"help": "Expression to cut out of the questions."}
+    )
 
 
 # Scores, and how each of them is computed, where there is more to say than its name.
@@ -258,7 +260,7 @@ def main(description: str | None = None) -> None:
             arguments.split,
             signatures,
         )
-        add_eval_results(arguments.model_card, results, Path(arguments.model).name)
+        add_eval_results(arguments.model_card, results, Path(arguments.model).resolve().name)
     if arguments.json is not None:
         written = {**scores, "signatures": signatures} if signatures else scores
         Path(arguments.json).write_text(json.dumps(written, indent=1) + "\n")

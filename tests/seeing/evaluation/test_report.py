@@ -8,6 +8,7 @@ from common.evaluated import make_arguments
 from hf_attention import AttentionCaptionerForConditionalGeneration
 from hf_attention.scenes import make_scenes
 from hf_attention.scenes.scene import COLOURS, SHAPES
+from hf_attention.seeing.evaluation.captioners import Captions
 from hf_attention.seeing.evaluation.report import main, measure
 
 
@@ -51,13 +52,17 @@ def test_a_captioner_from_its_folder(tmp_path, words, monkeypatch, capsys):
     assert "(captions)" in capsys.readouterr().out
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path, words):
+def test_what_cannot_be_measured_is_refused(tmp_path, words, monkeypatch):
     folder = save_captioner(tmp_path / "blind", words, attention_type=None)
     with pytest.raises(ValueError, match="does not attend: .* `attention_type=None`"):
         measure(folder, make_arguments())
     tiny_captioner.make_backbone_config("vit").save_pretrained(tmp_path / "vit")
     with pytest.raises(ValueError, match="'vit', which is none of attention_captioner"):
         measure(str(tmp_path / "vit"), make_arguments())
+    whole = save_captioner(tmp_path / "captioner", words)
+    monkeypatch.setattr(Captions, "measure", lambda self: pytest.fail("the work began"))
+    with pytest.raises(ValueError, match="does not attend"):
+        main(["--model", whole, folder])
     for name, value in (("samples", 0), ("split", "all")):
         with pytest.raises(ValueError, match=f"`{name}` must be .* got '?{value}"):
             make_arguments(**{name: value})

@@ -2,6 +2,8 @@ import copy
 import errno
 import math
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +68,7 @@ def test_features_are_computed_once(
         "dtype": stored(dtype=torch.bfloat16),
     }
     files = {found.filename for found in (features, mirrored, *others.values())}
-    assert len(files) == len(list(tmp_path.iterdir())) == 6
+    assert len(files) == len(list(tmp_path.glob("[!.]*"))) == 6
 
     def fail(*args):
         raise AssertionError("computed again")
@@ -118,4 +120,62 @@ def test_a_full_disk_is_told(
     processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
     with pytest.raises(OSError, match="No space left on the disk for stored features of .* MiB") as error:
         stored_region_features(scenes["validation"], "image", encoder, processor, folder=tmp_path)
-    assert str(tmp_path) in str(error.value) and not list(tmp_path.iterdir())
+    assert str(tmp_path) in str(error.value) and not list(tmp_path.glob("**/*.npy"))
+
+
+@pytest.mark.parametrize("way", ["missing", "empty", "cut", "changed"])
+def test_damaged_features_are_computed_anew(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    arguments = (scenes["validation"], "image", encoder, processor, tmp_path)
+    features = stored_region_features(*arguments, show_progress=False)
+    file, expected = Path(features.filename), np.array(features)
+    content = file.read_bytes()
+    file.unlink()
+    if way != "missing":
+        changed = content[:-1] + bytes([content[-1] ^ 255])
+        file.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "changed": changed}[way])
+    assert np.array_equal(stored_region_features(*arguments, show_progress=False), expected)
+    assert "are computed anew: features.npy" in caplog.text
+    assert file.read_bytes() == content
+
+
+def test_features_are_on_the_disk_before_they_are_in_their_place(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, moved, sync, move = set(), [], os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def noted_move(source: Path, target: Path) -> None:
+        moved.extend(path.stat().st_ino for path in (source, *Path(source).iterdir()))
+        assert synced.issuperset(moved)
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_move)
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    stored_region_features(scenes["validation"], "image", encoder, processor, tmp_path, show_progress=False)
+    assert len(moved) == 3
+
+
+def test_of_two_that_need_features_one_computes_them(
+    scenes: DatasetDict, encoder: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+    arguments = (scenes["validation"], "image", encoder, processor, tmp_path)
+    extract, calls = type(encoder).extract_regions, []
+
+    def slow(self, pixel_values):
+        calls.append(1)
+        time.sleep(0.2)
+        return extract(self, pixel_values)
+
+    monkeypatch.setattr(type(encoder), "extract_regions", slow)
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: stored_region_features(*arguments, show_progress=False), range(2))
+    assert len(calls) == 1
+    assert np.array_equal(one, two)

@@ -1,6 +1,7 @@
 """Runs that end early, and go on."""
 
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -241,6 +242,56 @@ def test_signals_leave_a_checkpoint(
     assert signal.getsignal(number) == before
     tiny_run(cut, RANDOM, resume_from_checkpoint="latest")
     assert_same(whole, cut)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_signal_to_all_processes_is_outlived_by_those_that_read(
+    tmp_path: Path, number: signal.Signals, streamed: bool
+) -> None:
+    """As a terminal or a scheduler sends it. What the loop itself sends ends them."""
+
+    def signal_all() -> None:
+        [worker] = set(multiprocessing.active_children()) - before
+        subprocess.run(["kill", "-s", number.name.removeprefix("SIG"), str(worker.pid)], check=True)
+        worker.join(0.5)
+        assert worker.is_alive()
+        signal.raise_signal(number)
+        workers.append(worker)
+
+    workers, run, options = [], replace(RANDOM, streamed=streamed), {"dataloader_num_workers": 1}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    tiny_run(whole, run, **options)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(SystemExit):
+        tiny_run(cut, replace(run, counting=False), Interrupting(3, signal_all), **options)
+    assert "checkpoint-3" in names(cut)
+    workers[0].terminate()
+    workers[0].join(20)
+    assert not workers[0].is_alive()
+    tiny_run(cut, run, **options, resume_from_checkpoint="latest")
+    assert_same(whole, cut)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"learning_rate": 5e-3}, r"`learning_rate` is \[0.01, 0.01\], this one's is \[0.005, 0.005\]"),
+        ({"weight_decay": 0.5}, r"`weight_decay` is \[0.0\d*, 0.0\d*\], this one's is \[0.\d, 0.\d\]"),
+    ],
+)
+def test_what_the_optimizers_state_would_undo_is_refused(tmp_path: Path, options: dict, words: str) -> None:
+    tiny_run(tmp_path, num_train_epochs=1)
+    with pytest.raises(ValueError, match=words):
+        tiny_run(tmp_path, num_train_epochs=2, resume_from_checkpoint="latest", **options)
+
+
+def test_a_checkpoint_by_another_name_is_not_overwritten(tmp_path: Path) -> None:
+    """Of the run that is to be overwritten: it goes on."""
+    tiny_run(tmp_path / "run", RANDOM, num_train_epochs=1)
+    (tmp_path / "link").symlink_to(tmp_path / "run" / "checkpoint-5")
+    options = {"resume_from_checkpoint": str(tmp_path / "link"), "overwrite_output_dir": True}
+    assert tiny_run(tmp_path / "run", RANDOM, num_train_epochs=2, **options).state.step == 10
 
 
 def test_a_second_interrupt_acts_at_once(tmp_path: Path) -> None:

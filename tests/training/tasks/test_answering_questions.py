@@ -77,9 +77,9 @@ def test_answer_vocabulary() -> None:
     answers = [["red", "red"], ["blue"], ["two"], ["blue"], ["blue"]]
     assert answer_vocabulary(answers) == ["blue", "red", "two"]
     assert answer_vocabulary(answers, max_answers=1) == ["blue"]
-    assert answer_vocabulary(answers, min_count=2) == ["blue", "red"]
+    assert answer_vocabulary(answers, min_answer_count=2) == ["blue", "red"]
     with pytest.raises(ValueError, match="min_count"):
-        answer_vocabulary(answers, min_count=4)
+        answer_vocabulary(answers, min_answer_count=4)
 
 
 def test_scores_of_several_annotators() -> None:

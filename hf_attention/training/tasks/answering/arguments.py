@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, CheckedArguments
+from ....arguments import COUNT, CheckedArguments, Expression
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
@@ -70,7 +70,7 @@ class QuestionDataArguments(CheckedArguments):
     drop_unanswered: bool = field(
         default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
     )
-    question_pattern: str | None = field(
+    question_pattern: Annotated[str | None, Expression()] = field(
         default=None, metadata={"help": "Regular expression; what it matches is cut out of the questions."}
     )
     train_split: str = "train"

@@ -9,7 +9,7 @@ from ....metrics.vqa_accuracy.vqa_accuracy import FULL_VOTES
 
 
 def answer_vocabulary(
-    answers: Sequence[Sequence[str]], max_answers: int | None = None, min_count: int = 1
+    answers: Sequence[Sequence[str]], max_answers: int | None = None, min_answer_count: int = 1
 ) -> list[str]:
     """
     The answers in order of their frequency; of equally frequent ones, the first seen comes first.
@@ -19,16 +19,16 @@ def answer_vocabulary(
             The answers of each question.
         max_answers (`int`, *optional*):
             At most so many.
-        min_count (`int`, *optional*, defaults to 1):
+        min_answer_count (`int`, *optional*, defaults to 1):
             How often an answer must occur.
 
     Raises:
         ValueError: If none is frequent enough.
     """
     counts = Counter(answer for given in answers for answer in given)
-    known = [answer for answer, count in counts.most_common(max_answers) if count >= min_count]
+    known = [answer for answer, count in counts.most_common(max_answers) if count >= min_answer_count]
     if not known:
-        raise ValueError(f"No answer occurs `min_count`={min_count} times.")
+        raise ValueError(f"No answer occurs `min_answer_count`={min_answer_count} times.")
     return known
 
 

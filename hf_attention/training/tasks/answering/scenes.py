@@ -1,6 +1,5 @@
 """Questions about generated scenes: `scripts/answer_scenes.py`."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from ...data.images import PixelsInMemory, make_image_processor
 from ...data.tokenization import train_tokenizer
 from ...loop.arguments import LoopArguments, processor_precision
 from ...loop.train import make_accelerator, prepare_output_dir, train
-from ...publish.local_paths import without_local_paths
+from ...publish.results import write_results
 from .examples import AnsweringDataset, AnsweringObjective, answering_dataloader, question_batch
 from .labels import answer_vocabulary, leave_out_absent_answers
 from .questions import Questions, read_questions
@@ -199,8 +198,6 @@ def main(description: str | None = None) -> None:
     )
     model = AttentionVQAForQuestionAnswering.from_pretrained(result.best_model).eval()
     results = {name: evaluate(model, name) for name in ("validation", "test", "held_out")}
-    (Path(arguments.output_dir) / "results.json").write_text(
-        json.dumps({**without_local_paths(vars(arguments)), **results}, indent=1) + "\n"
-    )
+    write_results(Path(arguments.output_dir), {**vars(arguments), **results})
     for name, scores in results.items():
         print(name, " ".join(f"{key} {value:.1%}" for key, value in scores.items()))
