@@ -47,7 +47,10 @@ def attention_maps(outputs: ModelOutput, eos_token_id: int | list[int] | None = 
             "return_dict_in_generate=True)`."
         )
     if not all(steps):
-        raise ValueError("The model does not attend: its configuration says `attention_type=None`.")
+        raise ValueError(
+            "The model gave no attention weights: its configuration says `attention_type=None`, or, of one of "
+            "transformers' own, its implementation keeps them to itself (`attn_implementation='eager'` gives them)."
+        )
     if len({layers[-1].shape[-1] for layers in steps}) > 1:
         raise ValueError(
             "The outputs hold self-attention over the text itself, which grows: its tokens share no positions that a "

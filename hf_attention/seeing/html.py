@@ -33,6 +33,7 @@ _SCALE = np.rint(255 * scale_colours(11)).astype(np.uint8)
 MARK = "#f6a821"  # what is chosen, and how much was looked at it
 
 # Other colours are those of the page around, where it is one of gradio's.
+# A layer of words that is not shown is not laid out: of hundreds of words that takes a browser many seconds.
 STYLE = (
     f".look {{ --mark: {MARK}; --greyness: {GREYNESS}; }}"
     + """
@@ -58,6 +59,8 @@ STYLE = (
 .look .sentence small { display: block; font-size: 0.7rem; line-height: 1.2; height: 1.2em; min-width: 2.4rem;
   direction: ltr; }
 .look .layer { color: var(--ink); }
+.look .sentence.layer { display: none; }
+.look .words :checked ~ .layer { display: flex; }
 .look .layer small { opacity: 0.8; }
 .look .layer .strong { color: var(--on-mark); }
 .look .words { display: flex; flex-wrap: wrap; gap: 0.4rem; margin: 1rem 0 0; padding: 0; min-width: 0; }
@@ -77,6 +80,7 @@ STYLE = (
 @media (hover: hover) {
   .look .words label:hover b { background: var(--mark); border-color: var(--mark); color: var(--on-mark); }
   .look .words label:hover :is(.map, .layer, .largest) { opacity: 1; }
+  .look .words label:hover .layer { display: flex; }
   .look .words:has(label:hover) label:not(:hover) :is(.map, .layer, .largest) { opacity: 0; }
   .look .words:has(label:hover) label:not(:hover) :checked ~ b { background: none; color: inherit; }
 }

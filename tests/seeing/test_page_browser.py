@@ -123,6 +123,7 @@ def test_pointing_at_a_word_colours_the_words_of_the_source(browser, tmp_path):
 def test_words_run_as_they_are_read(direction, browser, tmp_path):
     words = ["one", "two", "3"] if direction == 1 else ["\u05d0\u05d7\u05ea", "\u05e9\u05ea\u05d9\u05dd", "3"]
     page, errors = open_page(browser, tmp_path / "page.html", attention_page(words, torch.eye(3), source_tokens=words))
+    word(page, words[0]).click()  # a layer that is not shown has no place
     for places in (".words b", ".look > .sentence span", ".words .layer >> nth=0 >> span"):
         across = [direction * each.bounding_box()["x"] for each in page.locator(places).all()]
         assert len(across) >= 3 and across == sorted(across)

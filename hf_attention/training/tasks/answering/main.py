@@ -40,7 +40,8 @@ def main(description: str | None = None) -> None:
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     arguments.loop.check_metric(METRICS)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.setLevel(logging.INFO)  # this file's alone: Accelerate tells of each file that it saves
     run = Run(arguments.loop, arguments.hub)
 
     questions = load_questions(data, arguments.held_out, arguments.loop.eval_samples(data.max_eval_samples))
