@@ -449,7 +449,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         known = [name for name in parameters if name.startswith(self.task_name)]
         if known and task == self.task_name:
             task = known[0]
-            logger.warning(f"The task {self.task_name!r} does not say which languages: taking {task!r}.")
+            if len(known) > 1:
+                logger.warning(f"The task {self.task_name!r} does not say which languages: taking {task!r}.")
         elif known and task not in known:
             logger.warning(
                 f"The model has parameters for {', '.join(known)}, and none for {task!r}: nothing is put before a "

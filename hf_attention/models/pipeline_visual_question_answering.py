@@ -233,6 +233,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             raise ValueError(
                 f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it."
             )
+        if "token_type_ids" not in inspect.signature(self.model.forward).parameters:
+            question.pop("token_type_ids", None)  # not every model of BERT's words has them
         features = self.image_processor(images=image, return_tensors="pt", **layout_of(image))
         if self.model.config.model_type == "blip-2":
             question = with_image_places(question, self.model.config)

@@ -272,6 +272,18 @@ def test_bad_arguments(
         VisualQuestionAnsweringPipeline(make_model(), image_processor=make_processor().image_processor)
 
 
+def test_types_of_tokens_go_to_models_that_have_them(
+    vilt: VisualQuestionAnsweringPipeline, folders: dict[str, str]
+) -> None:
+    blip = pipeline("visual-question-answering", model=folders["blip"], device="cpu", max_new_tokens=3)
+    for made in (vilt, blip):
+        expected = [record["answer"] for record in made(PICTURES[0], QUESTIONS[0])]
+        names = made.tokenizer.model_input_names
+        made.tokenizer.model_input_names = [*names, "token_type_ids"]
+        assert [record["answer"] for record in made(PICTURES[0], QUESTIONS[0])] == expected
+        made.tokenizer.model_input_names = names
+
+
 def test_long_questions(answering: VisualQuestionAnsweringPipeline, vilt: VisualQuestionAnsweringPipeline) -> None:
     """A recurrent encoder reads any number of words; a model with positions says how many it has."""
     long = " ".join(["what colour is the circle"] * 2000)
