@@ -6,7 +6,7 @@ Shows models on a web page: they caption, answer and translate, and show where t
 """
 
 if __name__ == "__main__":  # first of all
-    from doors.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line
 
     end_in_one_line()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from common.tiny_captioner import make_model, make_processor
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -97,7 +98,9 @@ def test_processes_agree_on_the_model_after_it(tmp_path: Path) -> None:
 
     def said(model: PreTrainedModel) -> dict:
         arguments = LoopArguments(output_dir=str(tmp_path))
-        return Checkpoints(arguments, None, None, None, None, config=model.config).config
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        return Checkpoints(arguments, None, schedule, None, None, config=model.config).config
 
     assert said(rehearse(tmp_path)) == said(make_model())
 

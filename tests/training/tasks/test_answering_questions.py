@@ -78,7 +78,7 @@ def test_answer_vocabulary() -> None:
     assert answer_vocabulary(answers) == ["blue", "red", "two"]
     assert answer_vocabulary(answers, max_answers=1) == ["blue"]
     assert answer_vocabulary(answers, min_answer_count=2) == ["blue", "red"]
-    with pytest.raises(ValueError, match="min_count"):
+    with pytest.raises(ValueError, match="min_answer_count"):
         answer_vocabulary(answers, min_answer_count=4)
 
 
