@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gradio as gr
+from ..extras import missing_modules
 
 
-class Page(gr.Blocks):
+if TYPE_CHECKING or not missing_modules("demo"):
+    import gradio as gr
+    from gradio import Blocks
+else:
+    Blocks = object  # no page is made without gradio
+
+
+class Page(Blocks):
     """A page that reads no file but those in gradio's own folder: what was uploaded to it, and its examples."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
