@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
 from ..data.tokenization import TOKENIZER_FOLDER, tokenizer_of_run
-from ..files import replace_files
+from ..files import named_on_error, replace_files
 from ..publish.arguments import HubArguments
 from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
@@ -107,7 +107,8 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         with _rehearsal_folder(self.output_dir) as folder:
-            model.save_pretrained(folder)
+            with named_on_error(folder):
+                model.save_pretrained(folder)
             loaded = type(model).from_pretrained(folder).to(self.accelerator.device).eval()
             card = self._write(folder, loaded, processor, task, arguments, {"validation": scores}, draw)
             self._hub.check(card)
