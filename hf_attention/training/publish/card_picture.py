@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...extras import require_extra
 from ...seeing.fonts import MissingLettersWarning
+from ..files import named_on_error
 
 
 if TYPE_CHECKING:
@@ -48,5 +49,7 @@ def save_picture(draw: Callable[[], "Figure | None"], folder: str | Path) -> str
             return None
     if figure is None:
         return None
-    figure.savefig(Path(folder) / PICTURE_FILE, dpi=_DPI)
+    file = Path(folder) / PICTURE_FILE
+    with named_on_error(file):
+        figure.savefig(file, dpi=_DPI)
     return PICTURE_FILE
