@@ -74,7 +74,7 @@ class Ended:
         hung (`bool`):
             Whether it was killed because it took too long.
         hit (`bool`):
-            Whether the signal found it at work: one that ends as it should within a second had done it all.
+            Whether the signal found it alive.
     """
 
     code: int
@@ -155,8 +155,6 @@ class TinyTask:
         hit = hung = process.is_alive()
         if number is not None and hit:
             os.kill(process.pid, number)
-            process.join(1)
-            hit = process.exitcode != 0
             process.join(seconds)
             hung = process.is_alive()
         if hung:

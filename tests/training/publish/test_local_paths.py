@@ -107,7 +107,7 @@ def test_a_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "--output_dir",
         "/x/my run",
     ]
-    assert command_line(["/home/me/train.py", *words]) == (
+    assert command_line(["/x/train.py", *words]) == (
         "train.py --data=$HF_ATTENTION_DATA/data/a --more \"$HF_ATTENTION_DATA/my data\" --note 'a b' "
         "--output_dir 'my run'"
     )
