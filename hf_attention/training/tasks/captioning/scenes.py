@@ -18,7 +18,7 @@ from ....models.modeling_attention_captioner import AttentionCaptionerForConditi
 from ....models.pipeline_image_to_text import ImageToTextPipeline
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ....scenes import make_scenes
-from ....scenes.scene import HELD_OUT_PAIRS
+from ....scenes.scene import HELD_OUT_PAIRS, VARIETIES
 from ....scenes.scores import PairCounts, score_pairs
 from ....seeing import plot_caption_attention
 from ...data.collators import CaptionCollator
@@ -53,6 +53,9 @@ class DemoArguments(CheckedArguments):
     learning_rate: Annotated[float, NOT_NEGATIVE] = field(default=3e-3, metadata={"help": "Highest learning rate."})
     seed: Annotated[int, SEED] = field(
         default=0, metadata={"help": "Seed of the scenes, the weights and the order of training."}
+    )
+    variety: Literal[VARIETIES] = field(
+        default=VARIETIES[0], metadata={"help": "How many colours and shapes there are."}
     )
     attention_type: Literal[ATTENTION_TYPES] = field(
         default="scaled_dot", metadata={"help": "How it attends to the regions."}
@@ -175,6 +178,7 @@ def main(description: str | None = None) -> None:
         held_out=arguments.test_scenes,
         seed=arguments.seed,
         image_size=IMAGE_SIZE,
+        variety=arguments.variety,
     )
     folder = train_captioner(scenes["train"], arguments)
     print(f"The model is in {folder}.")
