@@ -26,7 +26,7 @@ import numpy as np
 
 from .captions import describe
 from .layout import make_scene
-from .scene import choose
+from .scene import VARIETIES, choose
 
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 TOY_LANGUAGE = "qaa"  # the first of the codes that ISO 639-2 leaves to private use
 # The English words that carry grammar rather than content.
-FUNCTION_WORDS = frozenset({"a", "and", "before", "is", "of", "on", "stands", "there", "with"})
+FUNCTION_WORDS = frozenset({"a", "an", "and", "before", "is", "of", "on", "stands", "there", "with"})
 
 # Noun and class.
 _NOUNS = {
@@ -49,6 +49,13 @@ _NOUNS = {
     "plus": ("evon", 0),
     "ring": ("pushi", 2),
     "hoop": ("narf", 1),
+    "diamond": ("shull", 0),
+    "heart": ("oriv", 1),
+    "arrow": ("tesk", 2),
+    "frame": ("bolp", 1),
+    "hourglass": ("wimma", 2),
+    "crescent": ("gand", 0),
+    "moon": ("leth", 2),
     "ground": ("tolm", 2),
     "wall": ("quin", 0),
 }
@@ -61,6 +68,12 @@ _ADJECTIVES = {
     "yellow": "fent",
     "purple": "yarg",
     "white": "lish",
+    "orange": "morf",
+    "pink": "vell",
+    "cyan": "tark",
+    "brown": "hunz",
+    "black": "drav",
+    "lime": "zeep",
     "small": "pem",
     "large": "gorv",
     "striped": "zask",
@@ -179,7 +192,11 @@ def _clause(words: list[str], positions: Sequence[int]) -> list[_Word]:
 def _noun_phrase(words: list[str], positions: Sequence[int], case: str = "") -> tuple[list[_Word], int]:
     """The words of a noun phrase, and the class of its noun."""
     phrase = [words[position].rstrip(",") for position in positions]
-    if phrase[:1] != ["a"] or phrase[-1] not in _NOUNS or not all(word in _ADJECTIVES for word in phrase[1:-1]):
+    if (
+        phrase[:1] not in (["a"], ["an"])
+        or phrase[-1] not in _NOUNS
+        or not all(word in _ADJECTIVES for word in phrase[1:-1])
+    ):
         raise ValueError(
             f"`caption` must be one that `describe` may write: {' '.join(phrase)!r} in {' '.join(words)!r} is no noun "
             "phrase of such a caption."
@@ -191,7 +208,9 @@ def _noun_phrase(words: list[str], positions: Sequence[int], case: str = "") -> 
     return target, noun_class
 
 
-def make_translations(train: int = 10000, validation: int = 500, test: int = 500, seed: int = 0) -> DatasetDict:
+def make_translations(
+    train: int = 10000, validation: int = 500, test: int = 500, seed: int = 0, variety: int = VARIETIES[0]
+) -> DatasetDict:
     """
     Makes a data set of captions and their translations.
 
@@ -200,6 +219,7 @@ def make_translations(train: int = 10000, validation: int = 500, test: int = 500
             How many sentences each split has; a split of 0 is left out. No sentence is there twice, within a split or
             in two. A smaller `train` gives the first sentences of a larger one, and leaves the others as they are.
         seed (`int`, *optional*, defaults to 0): Another seed, other sentences.
+        variety (`int`, *optional*, defaults to 6): One of `VARIETIES`, of how many colours and shapes.
 
     Returns:
         `datasets.DatasetDict`: With the columns
@@ -208,7 +228,7 @@ def make_translations(train: int = 10000, validation: int = 500, test: int = 500
         - `alignment` (list of `int`): see [`ToyTranslation`].
 
     Raises:
-        ValueError: Where a number is negative.
+        ValueError: Where a number is negative, or `variety` none of these.
     """
     from datasets import Dataset, DatasetDict, Features, List, NamedSplit, Translation, Value
 
@@ -220,7 +240,7 @@ def make_translations(train: int = 10000, validation: int = 500, test: int = 500
         if size < 0:
             raise ValueError(f"`{split}` must be zero or above, got {size}.")
         if size:
-            pairs = map(translate, islice(_new_captions(seed, split, seen), size))
+            pairs = map(translate, islice(_new_captions(seed, split, variety, seen), size))
             rows = [
                 {"translation": {"en": pair.source, TOY_LANGUAGE: pair.target}, "alignment": pair.alignment}
                 for pair in pairs
@@ -229,10 +249,10 @@ def make_translations(train: int = 10000, validation: int = 500, test: int = 500
     return DatasetDict({split: splits[split] for split in ("train", "validation", "test") if split in splits})
 
 
-def _new_captions(seed: int, split: str, seen: set[str]) -> Iterator[str]:
+def _new_captions(seed: int, split: str, variety: int, seen: set[str]) -> Iterator[str]:
     """Captions of scene after scene that are not among the `seen`, to which they are added."""
     for index in count():
-        scene = make_scene(seed, split, index)
+        scene = make_scene(seed, split, index, variety=variety)
         rng = scene.random(4)
         for caption in describe(scene, _CAPTIONS_PER_SCENE):
             text = reword(caption.text, rng)

@@ -8,15 +8,20 @@ from collections import Counter, defaultdict
 import pytest
 from datasets import DatasetDict
 
-from hf_attention.scenes.scene import COLOURS, GROUNDS, SHAPES, SIZES
+from hf_attention.scenes.scene import COLOURS, GROUNDS, SHAPES, SIZES, VARIETIES
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, ToyTranslation, make_translations, translate
 from hf_attention.training.data.reading import text_pairs
 from hf_attention.training.data.tokenization import train_tokenizer
 
 
+@pytest.fixture(scope="module", params=VARIETIES)
+def variety(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def splits() -> DatasetDict:
-    return make_translations(train=1500, validation=100, test=200, seed=3)
+def splits(variety: int) -> DatasetDict:
+    return make_translations(train=250 * variety, validation=100, test=200, seed=3, variety=variety)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,7 @@ def translations(splits: DatasetDict) -> list[ToyTranslation]:
     [
         ("a red circle", "belum dova", [2, 1]),
         ("a small red ring", "pushi dovi pemi", [3, 2, 1]),
+        ("an orange moon above a large lime heart", "leth morfi oriven zeepo gorvo orvi", [2, 1, 7, 6, 5, 3]),
         ("there is a blue hoop", "narf kumbo yem", [4, 3, 1]),
         ("there is a blue hoop and a red star", "narf kumbo ke mirro dova yemut", [4, 3, 5, 8, 7, 1]),
         ("a picture of a white box", "ulp lishi ti gliss", [5, 4, 2, 1]),
@@ -61,7 +67,7 @@ def test_translations_by_hand(source: str, target: str, alignment: list[int]) ->
 
 
 @pytest.mark.parametrize(
-    "caption", ["", "two dogs", "a pink circle", "a red circle beside a red box", "the red box", "a red box and"]
+    "caption", ["", "two dogs", "a beige circle", "a red circle beside a red box", "the red box", "a red box and"]
 )
 def test_other_sentences_are_refused(caption: str) -> None:
     with pytest.raises(ValueError, match="`caption` must be one that `describe` may write"):
@@ -75,7 +81,7 @@ def test_every_content_word_is_translated_once(translations: list[ToyTranslation
         content = {position for position, word in enumerate(source) if word.strip(",") not in FUNCTION_WORDS}
         assert content <= set(pair.alignment)
         translated = {source[position].strip(",") for position in set(pair.alignment) - content}
-        assert translated <= FUNCTION_WORDS - {"a", "there"}
+        assert translated <= FUNCTION_WORDS - {"a", "an", "there"}
         assert pair.source.count(",") == pair.target.count(",")
 
 
@@ -90,7 +96,7 @@ def test_words_that_stand_together_vary_by_themselves(translations: list[ToyTran
     assert min(counts.values()) > 0.8 * max(counts.values()) - 10
 
 
-def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) -> None:
+def test_aligned_words_translate_each_other(translations: list[ToyTranslation], variety: int) -> None:
     """By stem: no two source words share one, and all forms of a source word begin with the same."""
     forms = defaultdict(set)
     for pair in translations:
@@ -100,9 +106,8 @@ def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) 
     stems = {word: os.path.commonprefix(sorted(targets)) for word, targets in forms.items()}
     assert len(set(stems.values())) == len(stems) and all(len(stem) >= 2 for stem in stems.values())
     assert not any(a.startswith(b) for a, b in itertools.permutations(stems.values(), 2))
-    # The language has words for the six colours and shapes that scenes have unless they are asked for more.
-    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), 6)))
-    assert nouns | set(itertools.islice(COLOURS, 6)) | set(SIZES) - {"medium"} | set(GROUNDS) <= forms.keys()
+    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), variety)))
+    assert nouns | set(itertools.islice(COLOURS, variety)) | set(SIZES) - {"medium"} | set(GROUNDS) <= forms.keys()
     for word, targets in forms.items():
         if word in nouns:
             assert len(targets) == 2, "subject and object"
@@ -110,8 +115,8 @@ def test_aligned_words_translate_each_other(translations: list[ToyTranslation]) 
             assert len(targets) == 3, "three classes"
 
 
-def test_endings_follow_a_class_that_the_noun_hides(translations: list[ToyTranslation]) -> None:
-    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), 6)))
+def test_endings_follow_a_class_that_the_noun_hides(translations: list[ToyTranslation], variety: int) -> None:
+    nouns = set(itertools.chain.from_iterable(itertools.islice(SHAPES.values(), variety)))
     endings, noun_forms = defaultdict(set), {}
     for pair in translations:
         source, target = pair.source.split(), pair.target.split()
@@ -140,19 +145,20 @@ def test_order_must_be_learnt(translations: list[ToyTranslation]) -> None:
     assert sum(far) > len(far) / 2
 
 
-def test_splits_share_no_sentence(splits: DatasetDict) -> None:
-    assert {name: len(split) for name, split in splits.items()} == {"train": 1500, "validation": 100, "test": 200}
+def test_splits_share_no_sentence(splits: DatasetDict, variety: int) -> None:
+    sizes = {name: len(split) for name, split in splits.items()}
+    assert sizes == {"train": 250 * variety, "validation": 100, "test": 200}
     for language in ("en", TOY_LANGUAGE):
         sentences = [row[language] for split in splits.values() for row in split["translation"]]
         assert len(set(sentences)) == len(sentences)
 
 
-def test_depends_on_its_arguments_alone(splits: DatasetDict) -> None:
-    other = make_translations(train=50, validation=0, test=200, seed=3)
+def test_depends_on_its_arguments_alone(splits: DatasetDict, variety: int) -> None:
+    other = make_translations(train=50, validation=0, test=200, seed=3, variety=variety)
     assert set(other) == {"train", "test"}
     assert other["test"].to_list() == splits["test"].to_list()
-    assert make_translations(train=0, validation=0, test=20, seed=4)["test"][:] != splits["test"][:20]
-    again = make_translations(train=50, validation=100, test=200, seed=3)
+    assert make_translations(train=0, validation=0, test=20, seed=4, variety=variety)["test"][:] != splits["test"][:20]
+    again = make_translations(train=50, validation=100, test=200, seed=3, variety=variety)
     assert again["train"].to_list() == splits["train"].to_list()[:50]
     with pytest.raises(ValueError, match="`test` must be zero or above, got -1"):
         make_translations(test=-1)

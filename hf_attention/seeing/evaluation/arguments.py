@@ -9,6 +9,7 @@ from datasets import Dataset
 from ...arguments import COUNT, SEED, CheckedArguments, WritableFile
 from ...models.ranges import Range
 from ...scenes.layout import SPLITS
+from ...scenes.scene import VARIETIES
 
 
 @dataclass
@@ -19,6 +20,12 @@ class EvaluationArguments(CheckedArguments):
     split: Literal[SPLITS] = field(default="held_out", metadata={"help": "Of the scenes."})
     samples: Annotated[int, COUNT] = field(default=500, metadata={"help": "How many scenes, or sentences."})
     image_size: Annotated[int, Range(32)] = field(default=64, metadata={"help": "Side of the scenes in pixels."})
+    variety: Literal[VARIETIES] | None = field(
+        default=None,
+        metadata={
+            "help": "How many colours and shapes there are: by default 6 for captions and translations, 12 for questions."
+        },
+    )
     seed: Annotated[int, SEED] = field(
         default=0, metadata={"help": "Of the scenes, the sentences and what is random."}
     )
@@ -41,5 +48,7 @@ class EvaluationArguments(CheckedArguments):
         Returns:
             `datasets.Dataset`: The split that was asked for.
         """
+        if self.variety is not None:
+            options["variety"] = self.variety
         sizes = dict.fromkeys(SPLITS, 0) | {self.split: self.samples}
         return make(**sizes, seed=self.seed, image_size=self.image_size, **options)[self.split]

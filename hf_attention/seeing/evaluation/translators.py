@@ -33,7 +33,9 @@ class Translations:
         Returns:
             `dict[str, Any]`: The measures, by name.
         """
-        test = make_translations(train=0, validation=0, test=self.arguments.samples, seed=self.arguments.seed)["test"]
+        arguments = self.arguments
+        options = {} if arguments.variety is None else {"variety": arguments.variety}
+        test = make_translations(train=0, validation=0, test=arguments.samples, seed=arguments.seed, **options)["test"]
         right = linked = words = 0
         by_chance = 0.0
         for row in test:
