@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from ..models.door import WAYS
 from .dropout import dropout_mask
+from .layout import lay_out_pixels
 from .loss import summed_token_loss
 from .recurrence import layers_by_step, read_padded, run_layers
 
@@ -19,6 +20,7 @@ from .recurrence import layers_by_step, read_padded, run_layers
 # Each part by its name: the functions of `hf_attention.models` that it replaces.
 PARTS: dict[str, tuple[Callable, ...]] = {
     "dropout": (dropout_mask,),
+    "layout": (lay_out_pixels,),
     "loss": (summed_token_loss,),
     "reading": (read_padded,),
     "recurrence": (layers_by_step, run_layers),

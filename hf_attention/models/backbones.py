@@ -6,9 +6,22 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from .door import replaceable
+
 
 # A vision transformer puts at most a class, a distillation and a few register tokens before the grid.
 MAX_PREFIX_TOKENS = 16
+
+
+@replaceable
+def lay_out_pixels(pixel_values: torch.Tensor) -> torch.Tensor:
+    """
+    Pixel values in the order in memory in which a backbone takes them; here as they come.
+
+    Args:
+        pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`): The images.
+    """
+    return pixel_values
 
 
 def grid_shape(features: torch.Tensor, config: PreTrainedConfig, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -5,7 +5,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from .arguments import refuse_unknown
-from .backbones import flatten_grid, grid_boxes, grid_shape, infer_region_shape, make_backbone, weights_dtype
+from .backbones import (
+    flatten_grid,
+    grid_boxes,
+    grid_shape,
+    infer_region_shape,
+    lay_out_pixels,
+    make_backbone,
+    weights_dtype,
+)
 from .freezing import StartsFrozen
 from .outputs import EncoderOutput
 from .recording import is_recording
@@ -74,7 +82,7 @@ class ImageEncoder(StartsFrozen):
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
         outputs = self.backbone(
-            pixel_values=pixel_values.to(weights_dtype(self.backbone)),
+            pixel_values=lay_out_pixels(pixel_values.to(weights_dtype(self.backbone))),
             **({"output_hidden_states": True} if output_hidden_states else {}),
         )
         features = outputs.last_hidden_state

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 from common.factories import FACTORIES, generation_inputs, over_models
+from common.tiny_captioner import IMAGE_SIZE
+from common.tiny_captioner import make_model as make_captioner
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.testing import assert_close
@@ -73,6 +75,7 @@ def test_every_part_is_taken(monkeypatch):
             loss_and_gradients(factory, model, inputs)
             with torch.autocast("cpu", torch.bfloat16):
                 loss_and_gradients(factory, model, inputs)
+        make_captioner(backbone="resnet").get_encoder().extract_regions(torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE))
     assert taken == {way.__name__ for ways in fast.PARTS.values() for way in ways}
 
 

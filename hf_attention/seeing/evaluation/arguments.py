@@ -21,10 +21,7 @@ class EvaluationArguments(CheckedArguments):
     samples: Annotated[int, COUNT] = field(default=500, metadata={"help": "How many scenes, or sentences."})
     image_size: Annotated[int, Range(32)] = field(default=64, metadata={"help": "Side of the scenes in pixels."})
     variety: Literal[VARIETIES] | None = field(
-        default=None,
-        metadata={
-            "help": "How many colours and shapes there are: by default 6 for captions and translations, 12 for questions."
-        },
+        default=None, metadata={"help": "How many colours and shapes there are; by default 6, of questions 12."}
     )
     seed: Annotated[int, SEED] = field(
         default=0, metadata={"help": "Of the scenes, the sentences and what is random."}
