@@ -71,6 +71,25 @@ class ImageEncoder(StartsFrozen):
         """
         return self._extract(pixel_values)[0]
 
+    def as_regions(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        What stands for images at `forward`: their `region_features` and, where it needs them, `region_boxes`.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch, channels, height, width)`): The images.
+
+        Returns:
+            `dict[str, torch.Tensor]`: The arguments, each with a row an image.
+
+        Raises:
+            ValueError: As `extract_regions` does.
+        """
+        features, grid, _ = self._extract(pixel_values)
+        inputs = {"region_features": features}
+        if self.box_projection is not None:
+            inputs["region_boxes"] = grid_boxes(*grid).to(features.device).expand(len(features), -1, -1)
+        return inputs
+
     def _extract(
         self, pixel_values: torch.Tensor, output_hidden_states: bool = False
     ) -> tuple[torch.Tensor, tuple[int, int], tuple[torch.Tensor, ...] | None]:

@@ -100,6 +100,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
         self._image_regions = ImageRegions.of(self.model.config, self.image_processor)
+        self._last_picture: tuple[torch.Tensor, dict[str, torch.Tensor]] | None = None
 
     def _known_arguments(self) -> set[str]:
         """Those of `generate()`. All others are taken, too, as in 4.57."""
@@ -184,6 +185,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             ValueError: Image or question is missing, or an image cannot be read. Of several, the message tells the
                 place.
         """
+        self._last_picture = None  # the weights may be others since the last call
         if image is None:
             raise ValueError("visual-question-answering got no `image`.")
         image, question = as_list(image), as_list(question)
@@ -202,9 +204,13 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 raise TypeError(
                     f"visual-question-answering takes {FORMS}; got {_describe(image)} and {_describe(question)}."
                 )
-            inputs = [{"image": each, "question": asked} for asked in questions for each in images]
+            # Picture by picture, so that each is looked at once.
+            inputs = [{"image": each, "question": asked} for each in images for asked in questions]
             if one_image and isinstance(question, str):
                 inputs = inputs[0]
+            elif inputs:
+                answers = self(inputs, **kwargs)
+                return [answer for number in range(len(questions)) for answer in answers[number :: len(questions)]]
         if isinstance(inputs, list):
             return super().__call__(list(checked(inputs, _check)), **kwargs) if inputs else []
         if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
@@ -277,6 +283,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 is_text = name in ("input_ids", "attention_mask")
                 value = self.tokenizer.pad_token_id if name == "input_ids" else 0
                 model_inputs[name] = _padded(items, value or 0, before=is_text)
+        # Parts that lie on several devices take their inputs there only when they are called.
+        if self.model.config.model_type == "attention_vqa" and not hasattr(self.model, "hf_device_map"):
+            model_inputs |= self._look_once(model_inputs.pop("pixel_values"))
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
@@ -304,6 +313,23 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             answers["maps"] = attention_maps(outputs).unflatten(0, (questions, -1))
             answers |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
         return answers
+
+    def _look_once(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The regions of the pictures, each found once where several questions in a row are about it."""
+        before, rows_before = self._last_picture or (None, {})
+        is_new = []
+        for pixels in pixel_values:
+            is_new.append(before is None or not torch.equal(pixels, before))
+            before = pixels
+        new = torch.tensor(is_new)
+        rows = {name: row.unsqueeze(0) for name, row in rows_before.items()}
+        if any(is_new):
+            found = self.model.get_encoder("image").as_regions(pixel_values[new])
+            rows = {name: torch.cat([rows[name], values]) if rows else values for name, values in found.items()}
+        places = new.cumsum(0) - (0 if rows_before else 1)
+        regions = {name: values[places] for name, values in rows.items()}
+        self._last_picture = before, {name: values[-1] for name, values in regions.items()}
+        return regions
 
     def postprocess(self, model_outputs: dict[str, torch.Tensor], top_k: int = 5) -> list[dict[str, Any]]:
         if "sequences" in model_outputs:

@@ -340,3 +340,38 @@ def test_images_of_any_mode(answering: VisualQuestionAnsweringPipeline) -> None:
     expected = answering(grey.convert("RGB"), "what")
     for mode in ("RGBA", "P", "L"):
         assert_same_answers([answering(grey.convert(mode), "what")], [expected])
+
+
+@pytest.mark.parametrize("model_class", [AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_picture_is_looked_at_once(model_class: type, batch_size: int) -> None:
+    """Whatever the order of pictures and questions: the answers are those that each question has by itself."""
+    torch.manual_seed(0)
+    model = make_model(model_class, box_positions=True).eval()
+    options = {"max_new_tokens": 5} if model.can_generate() else {}
+    vqa = VisualQuestionAnsweringPipeline(model=model, processor=make_processor(), device="cpu", **options)
+    looked_at = []
+    model.get_encoder("image").backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: looked_at.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    questions = [*OWN_QUESTIONS, "what colour ?"]
+    alone = [vqa(image=picture, question=asked) for asked in questions for picture in PICTURES]
+    assert sum(looked_at) == len(alone)
+
+    looked_at.clear()
+    assert_same_answers(vqa(image=PICTURES, question=questions, batch_size=batch_size), alone)
+    assert sum(looked_at) == len(PICTURES)
+
+    looked_at.clear()
+    numbers = (0, 0, 1, 0, 1, 1, 1)
+    mixed = [{"image": PICTURES[number], "question": questions[0]} for number in numbers]
+    got = vqa(mixed, batch_size=batch_size, output_attentions=True)
+    assert_same_answers(got, [alone[number] for number in numbers])
+    assert sum(looked_at) == 4
+
+    with torch.no_grad():  # the next call knows nothing of the old weights
+        for weights in model.get_encoder("image").backbone.parameters():
+            weights.normal_()
+    looked_at.clear()
+    vqa(image=PICTURES[1], question=questions[0])
+    assert looked_at == [1]
