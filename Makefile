@@ -1,4 +1,4 @@
-.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
+.PHONY: demo docs test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,6 +11,10 @@ PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS
 # Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
 demo: $(INSTALLED)
 	$(BIN)/python scripts/caption_scenes.py
+
+# The documents and the reference as a site in site/, out of the docstrings. A broken link is an error; none is fetched.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
