@@ -1,4 +1,4 @@
-.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
+.PHONY: demo checkpoints test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,6 +11,10 @@ PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS
 # Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
 demo: $(INSTALLED)
 	$(BIN)/python scripts/caption_scenes.py
+
+# Train the small models that the package ships, and package them: hours. ARGS="--only toy-translator" makes one.
+checkpoints: $(INSTALLED)
+	$(BIN)/python scripts/make_checkpoints.py $(ARGS)
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
