@@ -1,4 +1,4 @@
-.PHONY: demo docs test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
+.PHONY: demo checkpoints docs test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,6 +15,10 @@ demo: $(INSTALLED)
 # The documents and the reference as a site in site/, out of the docstrings. A broken link is an error; none is fetched.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Train the small models that the package ships, and package them: hours. ARGS="--only toy-translator" makes one.
+checkpoints: $(INSTALLED)
+	$(BIN)/python scripts/make_checkpoints.py $(ARGS)
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import Pipeline, pipeline, set_seed
 from transformers.utils import logging
 
-import hf_attention  # noqa: F401  (it brings the tasks back)
+from hf_attention.shipped import find_checkpoint  # its package brings the tasks back
 
 from .inputs import STANDARD_INPUT, Input, find_pictures, is_terminal, standard_input, text_lines
 
@@ -77,7 +77,7 @@ class Model:
             # Other implementations of attention keep the weights of transformers' models to themselves.
             kwargs["model_kwargs"] = {"attn_implementation": "eager"}
         try:
-            pipe = pipeline(task, model=arguments.model, **kwargs)
+            pipe = pipeline(task, model=find_checkpoint(arguments.model), **kwargs)
         except Exception as error:  # each loader has errors of its own
             raise Refusal(f"the model {arguments.model!r} does not load: {_one_line(error)}") from error
         if arguments.command == "answer":

@@ -16,14 +16,16 @@ from ...scenes.scene import VARIETIES
 class EvaluationArguments(CheckedArguments):
     """Models, and how much to measure them by."""
 
-    model: list[str] = field(metadata={"help": "Folders or Hub names of models; each kind is measured in its way."})
+    model: list[str] = field(
+        metadata={"help": "Folders, shipped models or Hub names; each kind is measured in its way."}
+    )
     split: Literal[SPLITS] = field(default="held_out", metadata={"help": "Of the scenes."})
     samples: Annotated[int, COUNT] = field(default=500, metadata={"help": "How many scenes, or sentences."})
     image_size: Annotated[int, Range(32)] = field(default=64, metadata={"help": "Side of the scenes in pixels."})
     variety: Literal[VARIETIES] | None = field(
         default=None,
         metadata={
-            "help": "How many colours and shapes there are: by default 6 for captions and translations, 12 for questions."
+            "help": "How many colours and shapes: by default 6 for captions and translations, 12 for questions."
         },
     )
     seed: Annotated[int, SEED] = field(
