@@ -11,7 +11,16 @@ from mkdocs.structure.pages import Page
 
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("*.md", "docs/*.md", "docs/pictures/**/*", "docs/reference/*.md", "docs/site/*.css", "model_cards/*.md")
+SOURCES = (
+    "*.md",
+    "docs/*.md",
+    "docs/pictures/**/*",
+    "docs/reference/*.md",
+    "docs/site/*.css",
+    "hf_attention/checkpoints/*/*.md",
+    "hf_attention/checkpoints/*/*.png",
+    "model_cards/*.md",
+)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 
 
@@ -41,7 +50,7 @@ def _expand(entries: list[Any], pages: list[Path], taken: set[Path]) -> list[Any
             for title, part in entry.items():
                 expanded.append({title: _expand(part, pages, taken) if isinstance(part, list) else part})
         elif "*" in entry:
-            found = [page for page in pages if page.match(entry) and page.parent == Path(entry).parent]
+            found = [page for page in pages if page.match(entry) and len(page.parts) == len(Path(entry).parts)]
             expanded += [page.as_posix() for page in found if page not in taken]
             taken.update(found)
         else:

@@ -13,6 +13,7 @@ pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 
 from common.looks import Look  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from hf_attention.demo.space import write_space  # noqa: E402
 
@@ -42,6 +43,21 @@ def test_a_space_has_all_it_needs(folders: dict[str, str], tmp_path: Path):
     assert not list(space.rglob("__pycache__"))
     with pytest.raises(ValueError, match="a new or an empty folder"):
         write_space(space, {})
+
+
+def test_a_space_of_shipped_models_and_one_s_own_pictures(photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hf_attention.demo.space.checkpoints", ("scenes-captioner",))
+    space = tmp_path / "space"
+    write_space(space, {"captioner": "scenes-captioner"}, examples=Path(photo).parent)
+    app = (space / "app.py").read_text()
+    assert "captioner=CaptionDemonstration.load('scenes-captioner')," in app and not (space / "models").exists()
+    assert "scenes-captioner" not in (space / "README.md").read_text()  # which names those on the Hub
+    imports, _, rest = app.partition("page = ")
+    names = {}
+    exec(compile(imports, "app.py", "exec"), names)
+    [line] = [line for line in rest.splitlines() if "pictures=" in line]
+    monkeypatch.chdir(space)
+    assert [picture.size for picture in eval(f"dict({line})", names)["pictures"]] == [Image.open(photo).size]
 
 
 @pytest.mark.slow
