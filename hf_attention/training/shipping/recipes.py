@@ -85,7 +85,7 @@ RECIPES = {
         limits=_WORDS,
         commands=(
             r'''python -c "from hf_attention.scenes import make_translations as make
-make(train=60000, validation=200, test=300, variety=12).save_to_disk('runs/toy-sentences')"''',
+make(train=100000, validation=200, test=300, variety=12).save_to_disk('runs/toy-sentences')"''',
             r"""python scripts/train_seq2seq.py --dataset_name runs/toy-sentences --source_lang en --target_lang qaa \
     --tokenizer_type word --min_count 1 --vocab_size 1000 --separate_vocabularies true --embedding_size 64 \
     --hidden_size 128 --rnn_type gru --encoder_hidden_size 64 --attention_size 32 --initial_state zeros \
