@@ -8,7 +8,7 @@ WORKERS ?= 2
 # A test that takes the network would pass on one machine and fail on the next.
 PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
+# Train a small captioner on generated scenes, load it back as a pipeline, show where it looked, and say what comes next.
 demo: $(INSTALLED)
 	$(BIN)/python scripts/caption_scenes.py
 
