@@ -7,6 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "checkpoints"
 
 checkpoints: tuple[str, ...] = tuple(sorted(path.parent.name for path in FOLDER.glob("*/config.json")))
+"""The names of the models that the package ships."""
 
 
 def checkpoint(name: str) -> str:

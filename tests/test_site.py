@@ -28,7 +28,7 @@ from typing import Annotated
 
 class Parent:
     def turn(self):
-        """Turns."""
+        r"""Turns, of \\\\(x_t\\\\)."""
 
 
 class Kept(Parent):
@@ -157,3 +157,12 @@ def test_links_to_files_that_are_no_pages_lead_to_github():
         f"[a](export.md#onnx) [b]({github}/blob/main/scripts/demo.py) [c]({github}/tree/main/model_cards) "
         "[d](nowhere.txt) [e](https://x.y) [f](#g)"
     )
+
+
+def test_equations_are_drawn_without_a_script(package):
+    hooks = runpy.run_path(str(SITE / "hooks.py"))
+    content = 'x <span class="arithmatex">\\(a &lt; b_1\\)</span> <div class="arithmatex">\\[\ns_t = 1\n\\]</div>'
+    inline, block = re.findall("<math.*?</math>", hooks["on_page_content"](content, None, None, None))
+    assert 'display="inline"' in inline and "<mo>&lt;</mo>" in inline.replace("&#x0003C;", "&lt;")
+    assert 'display="block"' in block and "<msub><mi>s</mi><mi>t</mi></msub>" in block
+    assert r"of \(x_t\)" in package["Parent"]["turn"].docstring.value

@@ -16,6 +16,7 @@ SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields|Example):\n((?:(?
 OTHERS = ("torch", "transformers")
 TITLES = {"Args": "Arguments"}
 ITEM = re.compile(r"^([*\w][\w.*, ]*?)(?: \((.+?)\))?:(?: +(.*))?$")
+MATH = re.compile(r"\\\\([()])")
 REFERENCE = re.compile(r"\[`(~?)([\w.]+)`\](?![(\[])")
 
 
@@ -31,7 +32,7 @@ class Docstrings(griffe.Extension):
                 text = each.docstring.value if each.docstring else ""
                 each.docstring = griffe.Docstring(f"{text}\n\nArgs:\n{options}", parent=each)
             if each.docstring:
-                text = SECTION.sub(_section, each.docstring.value + "\n")
+                text = MATH.sub(r"\\\1", SECTION.sub(_section, each.docstring.value + "\n"))
                 each.docstring.value = REFERENCE.sub(lambda match, each=each: self._link(match, each), text)
 
     def _link(self, match: re.Match, where: griffe.Object) -> str:

@@ -1,10 +1,12 @@
 """The pages of the site, which lie, and are linked, as they are read on GitHub."""
 
+import html
 import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -22,6 +24,7 @@ SOURCES = (
     "model_cards/*.md",
 )
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -69,3 +72,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{config.extra['repository']}/{'tree' if (ROOT / path).is_dir() else 'blob'}/main/{path}"
 
     return LINK.sub(target, markdown)
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Equations as browsers know them, without a script."""
+    return MATH.sub(_equation, content)
+
+
+def _equation(match: re.Match) -> str:
+    return convert(html.unescape(match[3]).strip(), display="inline" if match[2] == "(" else "block")
