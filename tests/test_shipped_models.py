@@ -7,6 +7,7 @@ from transformers import pipeline
 
 import hf_attention
 from hf_attention.scenes.layout import make_scene
+from hf_attention.scenes.questions import ask
 from hf_attention.scenes.toy_language import translate
 from hf_attention.training.shipping.recipes import RECIPES
 
@@ -15,12 +16,12 @@ from hf_attention.training.shipping.recipes import RECIPES
 SAMPLES = 60
 AT_LEAST = {
     "scenes-captioner": {
-        "precision": 0.95,
-        "recall": 0.95,
-        "held_out_precision": 0.9,
-        "held_out_recall": 0.6,
-        "pointing_nouns": 0.98,
-        "pointing_colours": 0.98,
+        "precision": 0.98,
+        "recall": 0.98,
+        "held_out_precision": 0.98,
+        "held_out_recall": 0.87,
+        "pointing_nouns": 0.99,
+        "pointing_colours": 0.95,
     },
     "scenes-answerer": {"right": 0.97, "held_out_right": 0.95, "pointing_answers": 0.97},
     "toy-translator": {"translated": 1.0},
@@ -43,9 +44,24 @@ def pipe(task: str, name: str) -> Any:
 
 
 def test_captions_of_scenes_are_these() -> None:
-    scenes = [make_scene(7, "test", index, image_size, variety=12) for index, image_size in ((0, 64), (1, 320))]
-    captions = pipe("image-to-text", "scenes-captioner")([scene.draw() for scene in scenes])
-    assert [answer["generated_text"] for [answer] in captions] == []
+    captions = {
+        (0, 64): "a pink circle and a large white hourglass",
+        (5, 64): "a purple diamond a small pink star and a pink circle",
+        (23, 320): "a green diamond left of an orange ring and a brown heart",
+        (37, 320): "a cyan plus above a black frame and a black arrow",
+    }
+    pictures = [make_scene(7, "test", index, image_size, variety=12).draw() for index, image_size in captions]
+    answers = pipe("image-to-text", "scenes-captioner")(pictures)
+    assert [answer["generated_text"] for [answer] in answers] == list(captions.values())
+
+
+def test_answers_about_scenes_are_right() -> None:
+    answerer = pipe("visual-question-answering", "scenes-answerer")
+    for index in (23, 37):
+        scene = make_scene(7, "test", index, image_size=320, variety=12)
+        questions = ask(scene, 6, kinds=("colour", "shape", "count"))
+        answers = [answerer(scene.draw(), question.text, top_k=1)[0]["answer"] for question in questions]
+        assert answers == [question.answer for question in questions]
 
 
 def test_translations_are_those_of_the_language() -> None:

@@ -121,7 +121,7 @@ MODELS: dict[str, tuple[Callable[[], Parts], type, str, dict]] = {
 SHIPPED: dict[str, tuple[str, dict[str, object]]] = {
     "scenes-captioner": ("image-to-text", {"inputs": IMAGE}),
     "scenes-answerer": ("visual-question-answering", {"image": IMAGE, "question": "how many objects are there ?"}),
-    "toy-translator": ("translation", {"text": "a small red ring"}),
+    "toy-translator": ("translation", {"inputs": "a small red ring"}),
     "scenes-writer": ("text-generation", {"text_inputs": "a small red", "do_sample": False}),
 }
 

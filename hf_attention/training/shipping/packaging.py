@@ -39,10 +39,6 @@ _CARD = """---
 ## Use
 
 ```python
-import hf_attention
-from transformers import pipeline
-
-model = hf_attention.checkpoint("{name}")
 {example}```
 
 {limits}
@@ -140,7 +136,6 @@ def make_card(name: str, recipe: Recipe, scores: dict[str, float]) -> ModelCard:
     return ModelCard(
         _CARD.format(
             metadata=metadata.to_yaml(),
-            name=name,
             title=recipe.title,
             about=fill(f"{recipe.about} It is shipped with hf_attention.", LINE),
             example=recipe.example,

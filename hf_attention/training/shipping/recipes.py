@@ -15,7 +15,7 @@ class Recipe:
         task (`str`): Of its pipeline.
         title (`str`): Of its card.
         about (`str`): What it is, in a paragraph.
-        example (`str`): Lines of Python that show it, from `model`, its folder, on.
+        example (`str`): Lines of Python that show it.
         limits (`str`): What it is not for.
         commands (`tuple[str, ...]`): What is typed in a checkout to train it, in this order.
         run (`str`): The folder that they leave the model in.
@@ -34,9 +34,15 @@ class Recipe:
     language: tuple[str, ...] = ("en",)
 
 
-_SCENE = """from hf_attention.scenes.layout import make_scene
+_SCENE = """import hf_attention
+from hf_attention.scenes.layout import make_scene
+from transformers import pipeline
 
-picture = make_scene(7, "test", 5, image_size=320, variety=12).draw()
+picture = make_scene(7, "test", 23, image_size=320, variety=12).draw()
+"""
+_TEXT = """import hf_attention
+from transformers import pipeline
+
 """
 _DRAWN = "It knows pictures that `hf_attention.scenes` draws, and nothing else: on a photograph it "
 _WORDS = "It knows the words of captions of scenes, and nothing else."
@@ -48,7 +54,8 @@ RECIPES = {
         about="Describes drawn scenes of one to four objects in twelve colours and twelve shapes, and shows where it "
         "looks: a small residual network with a grid of 16x16 regions, and an LSTM with additive attention (Xu et al. "
         "2015). Pictures of any size are brought to 64x64 pixels.",
-        example=_SCENE + 'captioner = pipeline("image-to-text", model=model)\nprint(captioner(picture))\n',
+        example=_SCENE + 'captioner = pipeline("image-to-text", model=hf_attention.checkpoint("scenes-captioner"))\n'
+        "print(captioner(picture))\n",
         limits=_DRAWN + "names colours and shapes that are not there. For photographs train one of your own.",
         commands=(
             r"""python scripts/caption_scenes.py --attention_type additive --grid 16 --variety 12 \
@@ -65,8 +72,9 @@ RECIPES = {
         "colour, what shape, how many, where, whether) with one of 35 words, and shows where it looks: a small "
         "residual network with a grid of 16x16 regions, an LSTM that reads the question, and four glimpses (Kazemi "
         "and Elqursh 2017). Pictures of any size are brought to 64x64 pixels.",
-        example=_SCENE + 'answerer = pipeline("visual-question-answering", model=model)\n'
-        'print(answerer(image=picture, question="how many objects are there ?", top_k=1))\n',
+        example=_SCENE
+        + 'answerer = pipeline("visual-question-answering", model=hf_attention.checkpoint("scenes-answerer"))\n'
+        'print(answerer(image=picture, question="what colour is the ring ?", top_k=1))\n',
         limits=_DRAWN + "answers at random. It knows the questions of `hf_attention.scenes.questions`, in their "
         "words; others it answers as if they were one of these.",
         commands=("python scripts/answer_scenes.py --output_dir runs/scenes-answerer",),
@@ -80,7 +88,7 @@ RECIPES = {
         "in which adjectives stand behind their noun and agree with it, and relations and verbs come last. A GRU with "
         "additive attention (Bahdanau et al. 2015), which looks at the word that it translates. Its vocabulary is of "
         "words, without commas.",
-        example='translator = pipeline("translation", model=model)\n'
+        example=_TEXT + 'translator = pipeline("translation", model=hf_attention.checkpoint("toy-translator"))\n'
         'print(translator("a small red ring left of a lime crescent"))\n',
         limits=_WORDS,
         commands=(
@@ -103,7 +111,7 @@ make(train=100000, validation=200, test=300, variety=12).save_to_disk('runs/toy-
         title="The language model of captions of scenes",
         about="Writes captions of drawn scenes in twelve colours and twelve shapes: an LSTM whose every step attends "
         "to the 32 states before it. Its vocabulary is of words and commas.",
-        example='writer = pipeline("text-generation", model=model)\n'
+        example=_TEXT + 'writer = pipeline("text-generation", model=hf_attention.checkpoint("scenes-writer"))\n'
         'print(writer("there is a small", max_new_tokens=30, do_sample=False))\n',
         limits=f"{_WORDS} It has seen no pictures.",
         commands=(
