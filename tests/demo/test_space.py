@@ -67,7 +67,7 @@ def test_a_space_runs_by_itself(folders: dict[str, str], photo: str, tmp_path: P
         "import hf_attention, runpy, sys; print(hf_attention.__file__); "
         "page = runpy.run_path('app.py')['page']; "
         "caption = next(function for function in page.fns.values() if function.api_name == 'caption'); "
-        f"print(caption.fn({photo!r}, 1))"
+        f"print(caption.fn({{'path': {photo!r}}}, 1))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "space", capture_output=True, text=True, timeout=300
