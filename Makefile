@@ -1,4 +1,4 @@
-.PHONY: demo test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
+.PHONY: demo checkpoints docs test test-plain test-newest test-install test-versions test-slow test-browser test-hostile style quality
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,9 +8,17 @@ WORKERS ?= 2
 # A test that takes the network would pass on one machine and fail on the next.
 PYTEST = HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Train a small captioner on generated scenes, load it back as a pipeline, show where it looked.
+# Train a small captioner on generated scenes, load it back as a pipeline, show where it looked, and say what comes next.
 demo: $(INSTALLED)
 	$(BIN)/python scripts/caption_scenes.py
+
+# The documents and the reference as a site in site/, out of the docstrings. A broken link is an error; none is fetched.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Train the small models that the package ships, and package them: hours. ARGS="--only toy-translator" makes one.
+checkpoints: $(INSTALLED)
+	$(BIN)/python scripts/make_checkpoints.py $(ARGS)
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)

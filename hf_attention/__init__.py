@@ -39,6 +39,7 @@ from .models.processing_attention_captioner import AttentionCaptionerProcessor
 from .models.processing_attention_vqa import AttentionVQAProcessor
 from .models.special_tokens import name_special_tokens, special_token_ids
 from .models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
+from .shipped import checkpoint, checkpoints
 
 
 __all__ = [
@@ -72,6 +73,8 @@ __all__ = [
     "VisualQuestionAnsweringPipeline",
     "__version__",
     "attention_maps",
+    "checkpoint",
+    "checkpoints",
     "declare",
     "fast",
     "name_special_tokens",

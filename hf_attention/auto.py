@@ -5,8 +5,8 @@ import inspect
 import re
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, Pipeline, pipelines
-from transformers.models.auto import modeling_auto
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pipeline, pipelines
+from transformers.models.auto import modeling_auto, tokenization_auto
 
 from .models.declaration import DECLARATIONS, LISTENERS, Declaration
 
@@ -76,6 +76,9 @@ def register_model(declaration: Declaration) -> None:
             modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[config_class.model_type] = heads[0].__name__
     if declaration.processor is not None:
         declaration.processor_auto_class.register(config_class, declaration.processor, exist_ok=True)
+        if declaration.processor_auto_class is AutoTokenizer:
+            # transformers 5.0 otherwise reads a folder without code of its own by a plain tokenizer.
+            tokenization_auto.TOKENIZER_MAPPING_NAMES[config_class.model_type] = declaration.processor.__name__
     for pipeline_class in declaration.pipelines:
         register_pipeline(pipeline_class)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,8 @@ from tqdm import tqdm
 from transformers import Pipeline, pipeline, set_seed
 from transformers.utils import logging
 
-import hf_attention  # noqa: F401  (it brings the tasks back)
+from hf_attention import checkpoints  # the package also brings the tasks back
+from hf_attention.shipped import find_checkpoint
 
 from .inputs import STANDARD_INPUT, Input, find_pictures, is_terminal, standard_input, text_lines
 
@@ -77,9 +79,12 @@ class Model:
             # Other implementations of attention keep the weights of transformers' models to themselves.
             kwargs["model_kwargs"] = {"attn_implementation": "eager"}
         try:
-            pipe = pipeline(task, model=arguments.model, **kwargs)
+            pipe = pipeline(task, model=find_checkpoint(arguments.model), **kwargs)
         except Exception as error:  # each loader has errors of its own
-            raise Refusal(f"the model {arguments.model!r} does not load: {_one_line(error)}") from error
+            # A name without a user or a folder is most likely meant to be one of these.
+            known = "" if "/" in arguments.model or os.path.isdir(arguments.model) else ", ".join(checkpoints)
+            hint = f" (shipped are {known})" if known else ""
+            raise Refusal(f"the model {arguments.model!r} does not load{hint}: {_one_line(error)}") from error
         if arguments.command == "answer":
             generates = pipe.model.can_generate()
             refused = {"top_k"} if generates else {"num_beams", "max_new_tokens"}

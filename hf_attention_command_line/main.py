@@ -130,7 +130,9 @@ def _asking(
     """A command that asks a model."""
     parser = commands.add_parser(name, help=description, description=description + LINES.format(asked_for))
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help=inputs)
-    parser.add_argument("--model", required=True, help="Folder or name on the Hub.")
+    parser.add_argument(
+        "--model", required=True, help="A folder, a shipped model such as scenes-captioner, or a name on the Hub."
+    )
     parser.add_argument("--num_beams", type=_count, help="Of beam search. By default the checkpoint's own.")
     parser.add_argument("--max_new_tokens", type=_count, help="The longest answer. By default the checkpoint's own.")
     parser.add_argument("--batch_size", type=_count, default=1, help="How many go through the model at once.")

@@ -1,6 +1,7 @@
 """
 Shows models on a web page: they caption, answer and translate, and show where they looked.
 
+    python scripts/demo.py
     python scripts/demo.py --captioner runs/demo/best --answerer runs/scene-questions/best --translator runs/translator
     python scripts/demo.py --captioner someone/captioner --write_space space
 """

@@ -39,7 +39,13 @@ from hf_attention_command_line.main import main as run_command
 
 
 ROOT = SCRIPTS.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("model_cards/*.md")]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *ROOT.glob("docs/*.md"),
+    *ROOT.glob("model_cards/*.md"),
+    *ROOT.glob("hf_attention/checkpoints/*/*.md"),
+]
 # The other asks for transformers 4.57 before all else.
 EXPLAINED = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "record_pipeline_answers")
 LEFT_OUT = ("…", "...")
@@ -244,13 +250,18 @@ def with_folders(block: str, models: dict[str, str]) -> str:
     return block
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "trainer"], ids=lambda page: page.stem)
+def blocks_of_python(page: Path) -> list[str]:
+    return re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem != "trainer"], ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
 def test_blocks_of_python_run(
     page: Path, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if page.stem == "export":
         needs_onnx()
-    blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     image = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
     for name in ("photo.jpg", "a.jpg", "b.jpg", "room.jpg"):
         image.save(tmp_path / name)
@@ -273,5 +284,15 @@ def test_blocks_of_python_run(
     if page.stem == "pipelines":
         pytest.importorskip("gradio", reason="a page of gradio needs the extra `demo`")
     torch.manual_seed(0)
-    for block in blocks:
+    for block in blocks_of_python(page):
         exec(compile(with_folders(block, models), page.name, "exec"), names)
+
+
+def test_the_first_block_of_the_readme_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    block = blocks_of_python(ROOT / "README.md")[0]
+    assert "checkpoint(" in block
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)\s+# (.*)", block)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -12,6 +14,7 @@ from transformers import Pipeline, PreTrainedTokenizerBase, pipeline
 from ..models.alignment import merge_words
 from ..models.pictures import as_rgb
 from ..seeing.html import View, look_html, picture_view, sentence_view
+from ..shipped import find_checkpoint
 
 
 # What a visitor may ask of the machine.
@@ -52,7 +55,7 @@ class Demonstration:
         Loads a checkpoint.
 
         Args:
-            name (`str`): Folder or name on the Hub of a checkpoint.
+            name (`str`): A folder, a model that the package ships, or a name on the Hub.
             task (`str`, *optional*): In place of the class's own.
 
         Returns:
@@ -63,18 +66,20 @@ class Demonstration:
             ValueError: Where it is one for another task.
         """
         # Other implementations of attention keep the weights of transformers' models to themselves.
-        return cls(pipeline(task or cls.task, model=name, model_kwargs={"attn_implementation": "eager"}))
+        return cls(
+            pipeline(task or cls.task, model=find_checkpoint(name), model_kwargs={"attn_implementation": "eager"})
+        )
 
     def _look(self, *inputs: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], str]:
         """The answers with where the model looked, or without and the reason."""
         try:
             return self.pipe(*inputs, **kwargs, output_attentions=True), ""
-        except ValueError as error:
-            reason = str(error)
+        except ValueError:
+            reason = "This model does not attend, or does not tell."
         try:
             return self.pipe(*inputs, **kwargs), reason
         except ValueError as error:  # it was not for the maps
-            raise PageError(str(error)) from error
+            raise PageError(_without_advice(str(error))) from error
 
     def _read_beams(self, beams: Any) -> int:
         if beams not in range(1, self.most_beams + 1):
@@ -108,9 +113,14 @@ class Demonstration:
             "Where the model looked as it wrote each word",
         )
 
+    @property
+    def source_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of what a visitor writes; of a captioner, of what it writes."""
+        return self.pipe.tokenizer
+
     def _tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
         """Of the source, and of what is generated."""
-        return self.pipe.tokenizer, getattr(self.pipe.tokenizer, "target_tokenizer", self.pipe.tokenizer)
+        return self.source_tokenizer, getattr(self.pipe.tokenizer, "target_tokenizer", self.pipe.tokenizer)
 
 
 class ImageDemonstration(Demonstration):
@@ -118,25 +128,13 @@ class ImageDemonstration(Demonstration):
 
     def _read(self, path: str | None) -> Image.Image:
         if path is None:
-            raise PageError("There is no picture yet: upload one, or pick an example.")
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(*image.size)  # before a pixel is decoded
-                return as_rgb(image)
-        except PageError:
-            raise
-        except UnidentifiedImageError as error:
-            reason = f"it is empty, or of none of the formats {', '.join(FORMATS)}."
-            raise PageError(f"This file cannot be read as a picture: {reason}") from error
-        except Image.DecompressionBombError as error:
-            raise _too_large("too many") from error
-        except Exception as error:  # each decoder has errors of its own
-            raise PageError("This file cannot be read as a picture: it is damaged, or not whole.") from error
+            raise PageError("There is no picture yet: upload or take one.")
+        return read_picture(path)
 
     def _look(self, *inputs: Any, **kwargs: Any) -> tuple[list[dict[str, Any]], str]:
         answers, reason = super()._look(*inputs, **kwargs)
         if not reason and "regions" not in answers[0]:
-            reason = f"A {type(self.pipe.model).__name__} does not tell which part of the picture each position is."
+            reason = "This model does not tell which part of the picture each position is."
         return answers, reason
 
 
@@ -214,6 +212,15 @@ class TranslationDemonstration(Demonstration):
 
     task = "translation"
 
+    @classmethod
+    def load(cls, name: str, task: str | None = None) -> Demonstration:
+        demonstration = super().load(name, task)
+        try:
+            demonstration.pipe("a", max_new_tokens=8)
+        except ValueError as error:  # of a model of many languages, which are not known
+            raise ValueError(_without_advice(str(error))) from error
+        return demonstration
+
     def __call__(self, sentence: str, beams: int) -> str:
         """
         Translates a sentence.
@@ -228,7 +235,7 @@ class TranslationDemonstration(Demonstration):
         Raises:
             PageError: Where there is no sentence, or one too long.
         """
-        sentence = self._read_text(sentence, "sentence", "There is no sentence yet: type one, or pick an example.")
+        sentence = self._read_text(sentence, "sentence", "There is no sentence yet: type one.")
         [answer], reason = self._look(sentence, num_beams=self._read_beams(beams))
         text = _answer_html(answer["translation_text"])
         if reason:
@@ -243,6 +250,39 @@ DEMONSTRATIONS: dict[str, type[Demonstration]] = {
     "answerer": AnswerDemonstration,
     "translator": TranslationDemonstration,
 }
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """
+    Reads a picture, if it is one that the page takes.
+
+    Args:
+        path (`str` or `Path`): Of the file.
+
+    Returns:
+        `PIL.Image.Image`: In RGB.
+
+    Raises:
+        PageError: Where it is none, or too large.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_size(*image.size)  # before a pixel is decoded
+            return as_rgb(image)
+    except PageError:
+        raise
+    except UnidentifiedImageError as error:
+        reason = f"it is empty, or of none of the formats {', '.join(FORMATS)}."
+        raise PageError(f"This file cannot be read as a picture: {reason}") from error
+    except Image.DecompressionBombError as error:
+        raise _too_large("too many") from error
+    except Exception as error:  # each decoder has errors of its own
+        raise PageError("This file cannot be read as a picture: it is damaged, or not whole.") from error
+
+
+def _without_advice(reason: str) -> str:
+    """What a pipeline says, without the arguments that a program would pass."""
+    return re.split(r"[:;,]? (?:pass )?`", reason)[0].rstrip(".") + "."
 
 
 def _too_large(number: str) -> PageError:

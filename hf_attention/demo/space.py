@@ -10,16 +10,21 @@ import yaml
 from packaging.requirements import Requirement
 
 from ..extras import require_extra
+from ..shipped import checkpoints
 from .demonstrations import DEMONSTRATIONS
+from .examples import read_examples
 from .web_page import TITLE
 
 
+_EXAMPLES = "examples"
 _PACKAGE = Path(__file__).parents[1]
 # What `from_pretrained` and `pipeline` read; no pickles, and no code, which is in the package.
 _MODEL_FILES = (".json", ".jinja", ".md", ".model", ".safetensors", ".txt")
 
 
-def write_space(folder: Path, models: Mapping[str, str], translation_task: str = "translation") -> None:
+def write_space(
+    folder: Path, models: Mapping[str, str], translation_task: str = "translation", examples: Path | None = None
+) -> None:
     """
     Writes `app.py`, `requirements.txt`, `README.md` with the settings of a Space, and this package.
 
@@ -29,14 +34,17 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
         folder (`Path`):
             Where to; a new or an empty one.
         models (`Mapping[str, str]`):
-            `captioner`, `answerer` and `translator`: a name on the Hub, which the Space will load, or a folder, whose
-            files are copied into the Space.
+            `captioner`, `answerer` and `translator`: a name on the Hub, which the Space will load, a model that the
+            package ships, or a folder, whose files are copied into the Space.
         translation_task (`str`, *optional*, defaults to `"translation"`):
             Of the translator.
+        examples (`Path`, *optional*):
+            A folder of pictures to try the models on, as [`~hf_attention.demo.examples.read_examples`] reads it.
 
     Raises:
         ModuleNotFoundError: Where gradio is not installed.
-        ValueError: Where `folder` is not empty, or the package is not in a checkout with its `pyproject.toml`.
+        ValueError: Where `folder` is not empty, the package is not in a checkout with its `pyproject.toml`, or
+            there are no such `examples`.
     """
     require_extra("demo")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -44,12 +52,16 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
     project = _PACKAGE.parent / "pyproject.toml"
     if not project.is_file():
         raise ValueError(f"A Space is written from a checkout, there is no {project}.")
+    pictures = [] if examples is None else read_examples(examples)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(project.parent / "LICENSE", folder / _PACKAGE.name)
     names = {part: _take_along(name, folder, part) for part, name in models.items()}
+    for number, picture in enumerate(pictures):
+        (folder / _EXAMPLES).mkdir(exist_ok=True)
+        picture.save(folder / _EXAMPLES / f"{number}.jpg", quality=92)
     (folder / "requirements.txt").write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
-    (folder / "app.py").write_text(_app(names, translation_task), encoding="utf-8")
+    (folder / "app.py").write_text(_app(names, translation_task, bool(pictures)), encoding="utf-8")
     card = {
         "title": TITLE,
         "emoji": "👀",
@@ -58,7 +70,7 @@ def write_space(folder: Path, models: Mapping[str, str], translation_task: str =
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "app_file": "app.py",
     }
-    if on_hub := [name for part, name in models.items() if names[part] == name]:
+    if on_hub := [name for part, name in models.items() if names[part] == name and name not in checkpoints]:
         card["models"] = on_hub
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(f"---\n{text}---\n\nModels that show where they look.\n", encoding="utf-8")
@@ -86,16 +98,23 @@ def _take_along(name: str, folder: Path, part: str) -> str:
     return target.relative_to(folder).as_posix()
 
 
-def _app(names: Mapping[str, str], translation_task: str) -> str:
+def _app(names: Mapping[str, str], translation_task: str, has_examples: bool) -> str:
     classes = {part: DEMONSTRATIONS[part].__name__ for part in names}
-    lines = []
+    imports = [f"from hf_attention.demo.demonstrations import {', '.join(sorted(classes.values()))}"]
+    arguments = []
     for part, name in names.items():
         task = f", {translation_task!r}" if part == "translator" else ""
-        lines.append(f"    {part}={classes[part]}.load({name!r}{task}),")
-    imported = ", ".join(sorted(classes.values()))
-    arguments = "\n".join(lines)
-    return (
-        f'"""{TITLE}."""\n\nfrom hf_attention.demo.demonstrations import {imported}\n'
-        "from hf_attention.demo.web_page import launch, make_page\n\n\n"
-        f'page = make_page(\n{arguments}\n)\n\nif __name__ == "__main__":\n    launch(page)\n'
+        arguments.append(f"    {part}={classes[part]}.load({name!r}{task}),")
+    if has_examples:
+        imports.append("from hf_attention.demo.examples import read_examples")
+        arguments.append(f"    pictures=read_examples({_EXAMPLES!r}),")
+    imports.append("from hf_attention.demo.web_page import launch, make_page")
+    return "\n".join(
+        [
+            f'"""{TITLE}."""\n',
+            *imports,
+            "\n\npage = make_page(",
+            *arguments,
+            ')\n\nif __name__ == "__main__":\n    launch(page)\n',
+        ]
     )

@@ -1,9 +1,10 @@
 """
 Shows models on a web page: they caption, answer and translate, and show where they looked.
 
-Each is a folder or a name on the Hub; a tab without a model says how to get one. The page listens on loopback unless
-`--host` says otherwise. `--write_space` starts no page: it writes a folder to push as a Space, with the models that
-are folders here. It needs the extra `demo`: pip install -e ".[demo]".
+Each is a folder, a model that the package ships (scenes-captioner, scenes-answerer, toy-translator), or a name on the
+Hub. Where none is named, the shipped ones are shown; where some are, the other tabs say how to get one. The page
+listens on loopback unless `--host` says otherwise. `--write_space` starts no page: it writes a folder to push as a
+Space, with the models that are folders here. It needs the extra `demo`: pip install "hf_attention[demo]".
 """
 
 import argparse
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from ..extras import require_extra
 from .demonstrations import DEMONSTRATIONS
+from .examples import MOST_PICTURES, read_examples
 from .space import write_space
 from .web_page import launch, make_page
+
+
+SHIPPED = {"captioner": "scenes-captioner", "answerer": "scenes-answerer", "translator": "toy-translator"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv (`Sequence[str]`, *optional*): The words of a command line, by default those of this process.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captioner", help="Describes pictures: folder or name on the Hub.")
+    parser.add_argument("--captioner", help="Describes pictures: a folder, a shipped model or a name on the Hub.")
     parser.add_argument("--answerer", help="Answers questions about pictures.")
     parser.add_argument("--translator", help="Translates.")
     parser.add_argument(
@@ -32,21 +37,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="translation",
         help="translation_en_to_de and the like, for a translator of many languages.",
     )
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FOLDER",
+        help=f"Its first {MOST_PICTURES} pictures, by name, are what visitors may pick, in place of scenes.",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every one.")
     parser.add_argument("--port", type=int, help="By default the first free one from 7860 on.")
     parser.add_argument("--write_space", type=Path, metavar="FOLDER", help="Write a Space there instead.")
     arguments = parser.parse_args(argv)
     require_extra("demo")
-    names = {part: name for part in DEMONSTRATIONS if (name := getattr(arguments, part)) is not None}
+    names = {part: name for part in DEMONSTRATIONS if (name := getattr(arguments, part)) is not None} or SHIPPED
     if arguments.write_space is not None:
-        if not names:
-            parser.error("a Space needs a model: --captioner, --answerer or --translator.")
         try:
-            write_space(arguments.write_space, names, arguments.translation_task)
+            write_space(arguments.write_space, names, arguments.translation_task, arguments.examples)
         except ValueError as error:
             parser.error(str(error))
         print(f"Push {arguments.write_space} with: hf upload NAME {arguments.write_space} . --repo-type space")
         return
+    try:
+        pictures = [] if arguments.examples is None else read_examples(arguments.examples)
+    except ValueError as error:
+        parser.error(str(error))
     models = {}
     for part, name in names.items():
         task = arguments.translation_task if part == "translator" else None
@@ -55,6 +68,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         except (OSError, ValueError) as error:
             parser.error(f"the {part} {name!r} does not load: {error}")
     try:
-        launch(make_page(**models), server_name=arguments.host, server_port=arguments.port)
+        launch(make_page(**models, pictures=pictures), server_name=arguments.host, server_port=arguments.port)
     except OSError as error:
         parser.error(str(error))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from ..extras import missing_modules, require_extra
-from ..scenes.captions import describe
-from ..scenes.layout import make_scene
-from ..scenes.questions import ask
+from ..scenes.scene import Scene
 from ..seeing.html import MARK, STYLE
 from .demonstrations import (
     MAX_CHARACTERS,
@@ -20,6 +19,7 @@ from .demonstrations import (
     PageError,
     TranslationDemonstration,
 )
+from .examples import example_captions, example_questions, example_scenes, scene_variety
 
 
 if TYPE_CHECKING or not missing_modules("demo"):
@@ -31,8 +31,6 @@ if TYPE_CHECKING or not missing_modules("demo"):
 TITLE = "Attention you can see"
 # All models together answer one request at a time; so many may wait.
 MAX_WAITING = 16
-_EXAMPLES = 4
-_EXAMPLE_SIDE = 320  # the scenes' layout goes with it
 
 _STYLE = (
     """
@@ -41,7 +39,7 @@ _STYLE = (
 .note { padding: 0.7rem 1rem; border-radius: 10px; border: 1px solid var(--border-color-primary); margin: 0 0 1rem;
   color: var(--body-text-color); overflow-wrap: anywhere; }
 .note.error { border-color: #dc2626; }
-.missing pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.missing :is(pre, pre *) { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 .result { padding: 0 !important; }
 .placeholder { color: var(--body-text-color-subdued); padding: 3rem 1rem; text-align: center; border-radius: 10px;
   border: 1px dashed var(--border-color-primary); }
@@ -58,6 +56,7 @@ def make_page(
     captioner: CaptionDemonstration | None = None,
     answerer: AnswerDemonstration | None = None,
     translator: TranslationDemonstration | None = None,
+    pictures: Sequence[Image.Image] = (),
 ) -> gr.Blocks:
     """
     Builds the page.
@@ -65,6 +64,9 @@ def make_page(
     Args:
         captioner, answerer, translator ([`Demonstration`], *optional*):
             The models. A tab without one says how to get it.
+        pictures (`Sequence[PIL.Image.Image]`, *optional*):
+            To try the captioner and the answerer on. By default a model that knows generated scenes has some of them,
+            and any other has none.
 
     Returns:
         `gradio.Blocks`: To be started by [`launch`].
@@ -76,15 +78,12 @@ def make_page(
     # No telemetry, and no letters fetched from elsewhere.
     with Page(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f"# {TITLE}\nPoint at a word, or choose it, to see what the model looked at as it wrote it.")
-        scenes = [make_scene(0, "test", number, _EXAMPLE_SIDE) for number in range(_EXAMPLES)]
-        pictures = [scene.draw() for scene in scenes]
         with gr.Tab("Caption"):
-            _caption_tab(captioner, [[picture] for picture in pictures])
+            _caption_tab(captioner, pictures)
         with gr.Tab("Ask"):
-            questions = [ask(scene, 1)[0].text for scene in scenes]
-            _answer_tab(answerer, [list(row) for row in zip(pictures, questions, strict=True)])
+            _answer_tab(answerer, pictures)
         with gr.Tab("Translate"):
-            _translation_tab(translator, [[describe(scene, 1)[0].text] for scene in scenes])
+            _translation_tab(translator)
     # A request that is answered directly would not wait for its turn.
     return page.queue(max_size=MAX_WAITING, api_open=False)
 
@@ -118,61 +117,81 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     return page.launch(**defaults | options)
 
 
-def _caption_tab(captioner: CaptionDemonstration | None, examples: list[list[Any]]) -> None:
+def _caption_tab(captioner: CaptionDemonstration | None, pictures: Sequence[Image.Image]) -> None:
     if captioner is None:
-        _missing("captioner", "make demo", "runs/demo/best")
+        _missing("captioner", "scenes-captioner")
         return
     with gr.Row():
         with gr.Column():
             picture = _picture_input()
             beams = _beams_input(captioner)
             button = gr.Button("Caption", variant="primary")
-            shown = gr.Examples(examples, [picture], label="Examples")
+            rows = [[each] for each in pictures or (scene.draw() for scene in _known_scenes(captioner))]
+            shown = _examples(rows, [picture])
         output = _output("The caption comes here.")
     _connect(captioner, button, [picture, beams], output, shown, "caption")
 
 
-def _answer_tab(answerer: AnswerDemonstration | None, examples: list[list[Any]]) -> None:
+def _answer_tab(answerer: AnswerDemonstration | None, pictures: Sequence[Image.Image]) -> None:
     if answerer is None:
-        folder = "runs/scene-questions"
-        _missing("answerer", f"python scripts/answer_scenes.py --output_dir {folder}", f"{folder}/best")
+        _missing("answerer", "scenes-answerer")
         return
+    scenes = [] if pictures else _known_scenes(answerer)
+    questions = example_questions(scenes)
     with gr.Row():
         with gr.Column():
             picture = _picture_input()
             question = gr.Textbox(
-                label="Question", placeholder="what colour is the star ?", max_length=MAX_CHARACTERS["question"]
+                label="Question",
+                placeholder=questions[0] if questions else "what is in the picture ?",
+                max_length=MAX_CHARACTERS["question"],
             )
             inputs = [picture, question]
             if answerer.can_generate:
                 inputs.append(_beams_input(answerer))
             button = gr.Button("Ask", variant="primary")
-            shown = gr.Examples(examples, [picture, question], label="Examples")
+            if scenes:
+                rows = [[scene.draw(), each] for scene, each in zip(scenes, questions, strict=True)]
+                shown = _examples(rows, [picture, question])
+            else:
+                _examples([[each] for each in pictures], [picture])
+                shown = None  # there is no question yet
         output = _output("The answer comes here.")
     _connect(answerer, button, inputs, output, shown, "ask", question)
 
 
-def _translation_tab(translator: TranslationDemonstration | None, examples: list[list[Any]]) -> None:
+def _translation_tab(translator: TranslationDemonstration | None) -> None:
     if translator is None:
-        folder = "runs/translator"
-        command = (
-            "python scripts/train_seq2seq.py --dataset_name DATA --source_lang en --target_lang de "
-            f"--output_dir {folder}"
-        )
-        _missing("translator", command, folder)
+        _missing("translator", "toy-translator")
         return
     with gr.Row():
         with gr.Column():
             sentence = gr.Textbox(label="Sentence", lines=3, max_length=MAX_CHARACTERS["sentence"])
             beams = _beams_input(translator)
             button = gr.Button("Translate", variant="primary")
-            shown = gr.Examples(examples, [sentence], label="Examples")
+            shown = _examples([[each] for each in example_captions(_known_scenes(translator))], [sentence])
         output = _output("The translation comes here.")
     _connect(translator, button, [sentence, beams], output, shown, "translate", sentence)
 
 
+def _known_scenes(demonstration: Demonstration) -> list[Scene]:
+    variety = scene_variety(demonstration.source_tokenizer)
+    return [] if variety is None else example_scenes(variety)
+
+
+def _examples(rows: list[list[Any]], inputs: list[Any]) -> gr.Examples | None:
+    return gr.Examples(rows, inputs, label="Examples") if rows else None
+
+
 def _picture_input() -> gr.Image:
-    return gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=300, buttons=[])
+    return gr.Image(
+        label="Picture",
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        webcam_options=gr.WebcamOptions(mirror=False),  # left is left
+        height=300,
+        buttons=[],
+    )
 
 
 def _beams_input(demonstration: Demonstration) -> gr.Slider:
@@ -190,7 +209,7 @@ def _connect(
     button: gr.Button,
     inputs: list[Any],
     output: gr.HTML,
-    examples: gr.Examples,
+    examples: gr.Examples | None,
     name: str,
     text: gr.Textbox | None = None,
 ) -> None:
@@ -217,21 +236,16 @@ def _connect(
     button.click(**options, api_name=name)
     if text is not None:
         text.submit(**options, api_visibility="private")
-    examples.load_input_event.then(**options, api_visibility="private")
+    if examples is not None:
+        examples.load_input_event.then(**options, api_visibility="private")
 
 
-def _missing(option: str, command: str, folder: str) -> None:
+def _missing(option: str, shipped: str) -> None:
     gr.Markdown(
-        textwrap.dedent(f"""
-        **This page was started without a model for this tab.**
+        f"""**This page was started without a model for this tab.** Start it with one, which may be a folder, a name
+on the Hub, or one that the package ships:
 
-        Start it with a folder or a name on the Hub:
-
-            python scripts/demo.py --{option} {folder}
-
-        and train one with
-
-            {command}
-        """),
+    hf-attention demo --{option} {shipped}
+""",
         elem_classes="missing",
     )

@@ -112,7 +112,7 @@ class GeneratingPipeline(Pipeline):
         model (`PreTrainedModel`): The model.
         assistant_model (`str` or `PreTrainedModel`, *optional*): Drafts tokens, which the model then checks.
         assistant_tokenizer (`PreTrainedTokenizerBase`, *optional*): The assistant's, where it is another.
-        kwargs: What [`Pipeline`] takes, and defaults for the arguments of a call.
+        kwargs: What [`~transformers.Pipeline`] takes, and defaults for the arguments of a call.
 
     Raises:
         ValueError: An assistant is given to a model that does not generate.

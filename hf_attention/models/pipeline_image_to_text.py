@@ -42,7 +42,8 @@ class ImageToTextPipeline(GeneratingPipeline):
         processor (`ProcessorMixin`, *optional*):
             Both in one. Where there is one, a prompt goes through it.
         kwargs:
-            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+            What [`~transformers.Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a
+            call.
 
     Raises:
         ValueError: The model cannot generate, or there is no tokenizer, or no image processor.

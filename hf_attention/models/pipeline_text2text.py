@@ -40,7 +40,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         tokenizer (`PreTrainedTokenizerBase`):
             Turns the source into tokens, and tokens into text.
         kwargs:
-            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+            What [`~transformers.Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a
+            call.
 
     Raises:
         ValueError: The model is no encoder-decoder that generates, or there is no tokenizer, or one that does not fit.

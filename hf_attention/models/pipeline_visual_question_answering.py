@@ -57,7 +57,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         processor (`ProcessorMixin`, *optional*):
             Both in one.
         kwargs:
-            What [`Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a call.
+            What [`~transformers.Pipeline`] takes (`device`, `batch_size`, ...), and defaults for the arguments of a
+            call.
 
     Raises:
         ValueError: There is no tokenizer, or no image processor.

@@ -149,6 +149,43 @@ def make_scene_questions(
     )
 
 
+def make_captions(
+    train: int = 8000,
+    validation: int = 500,
+    test: int = 500,
+    held_out: int = 500,
+    seed: int = 0,
+    captions_per_scene: int = 5,
+    variety: int = VARIETIES[0],
+) -> DatasetDict:
+    """
+    Makes a data set of the captions alone, for a language model: those of [`make_scenes`], without drawing the scenes.
+
+    Args:
+        train, validation, test, held_out (`int`, *optional*):
+            How many scenes each split has; a split of 0 is left out.
+        seed (`int`, *optional*, defaults to 0): Another seed, other scenes.
+        captions_per_scene (`int`, *optional*, defaults to 5): From 1 to 6.
+        variety (`int`, *optional*, defaults to 6): One of `VARIETIES`, of how many colours and shapes.
+
+    Returns:
+        `datasets.DatasetDict`: With the column `text`, a caption a row.
+
+    Raises:
+        ValueError: Where an argument is out of range.
+    """
+    from datasets import Features, Value
+
+    return _make_splits(
+        (train, validation, test, held_out),
+        lambda scene, image_id: [{"text": caption.text} for caption in describe(scene, captions_per_scene)],
+        Features({"text": Value("string")}),
+        seed,
+        64,
+        variety,
+    )
+
+
 def _make_splits(
     counts: Sequence[int],
     rows_of: Callable[[Scene, str], list[dict[str, Any]]],

@@ -55,6 +55,7 @@ STYLE = (
 .look .sentence span { padding: 0.15rem 0.4rem; border-radius: 6px; text-align: center; max-width: 100%;
   overflow-wrap: anywhere; color: inherit;
   background: color-mix(in srgb, var(--mark) calc(100% * var(--weight, 0)), transparent); }
+.look .sentence :is(i, small) { color: inherit; }
 .look .sentence i { font-style: normal; display: block; unicode-bidi: plaintext; }
 .look .sentence small { display: block; font-size: 0.7rem; line-height: 1.2; height: 1.2em; min-width: 2.4rem;
   direction: ltr; }

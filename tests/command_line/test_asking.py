@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import pipeline
 
+import hf_attention
 from hf_attention_command_line import inputs
 from hf_attention_command_line.main import main
 
@@ -48,6 +49,17 @@ def test_captions(run: Callable, folders: dict[str, str], batch_size: str) -> No
     assert [json.loads(line) for line in lines] == [
         {"image": name, **answer} for name, [answer] in zip(names, answers, strict=True)
     ]
+
+
+def test_a_shipped_model_goes_by_its_name(run: Callable, type_in: Callable[[bytes], None]) -> None:
+    type_in(b"a small red ring left of a lime crescent")
+    assert run("translate", model="toy-translator") == ["pushi dovi pemi ganden zeepa haski"]
+
+
+def test_an_unknown_name_is_answered_by_those_that_are_shipped(run: Callable) -> None:
+    assert run("caption", "waves.png", model="scenes-captain", code=2) == []
+    expected = "the model 'scenes-captain' does not load (shipped are "
+    assert f"{expected}{', '.join(hf_attention.checkpoints)}): " in run.errors
 
 
 def test_maps_of_captions(run: Callable, folders: dict[str, str]) -> None:

@@ -84,9 +84,13 @@ def test_a_captioner_of_transformers_captions(name: str, photo: str, tmp_path: P
 
 def test_an_answering_model_of_transformers_answers(photo: str, tmp_path: Path):
     folder = str(tiny_models.save_tiny_model("vilt", tmp_path, tiny_vqa_models.MODELS))
-    shown = AnswerDemonstration.load(folder)(photo, "the dog")
+    answerer = AnswerDemonstration.load(folder)
+    shown = answerer(photo, "the dog")
     assert pipeline("vqa", model=folder)(photo, "the dog")[0]["answer"] in shown
     assert "Where it looked cannot be shown." in shown
+    assert "output_attentions" not in shown and "eager" not in shown  # which nobody can pass here
+    with pytest.raises(PageError, match="A question has [0-9]+ tokens, and the model reads at most [0-9]+[.]$"):
+        answerer(photo, "the dog " * 35)
 
 
 def test_a_translator_of_transformers_says_what_it_looked_at(tmp_path: Path):

@@ -13,6 +13,7 @@ pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 
 from common.looks import Look  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from hf_attention.demo.space import write_space  # noqa: E402
 
@@ -44,6 +45,21 @@ def test_a_space_has_all_it_needs(folders: dict[str, str], tmp_path: Path):
         write_space(space, {})
 
 
+def test_a_space_of_shipped_models_and_one_s_own_pictures(photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hf_attention.demo.space.checkpoints", ("scenes-captioner",))
+    space = tmp_path / "space"
+    write_space(space, {"captioner": "scenes-captioner"}, examples=Path(photo).parent)
+    app = (space / "app.py").read_text()
+    assert "captioner=CaptionDemonstration.load('scenes-captioner')," in app and not (space / "models").exists()
+    assert "scenes-captioner" not in (space / "README.md").read_text()  # which names those on the Hub
+    imports, _, rest = app.partition("page = ")
+    names = {}
+    exec(compile(imports, "app.py", "exec"), names)
+    [line] = [line for line in rest.splitlines() if "pictures=" in line]
+    monkeypatch.chdir(space)
+    assert [picture.size for picture in eval(f"dict({line})", names)["pictures"]] == [Image.open(photo).size]
+
+
 @pytest.mark.slow
 def test_a_space_runs_by_itself(folders: dict[str, str], photo: str, tmp_path: Path):
     write_space(tmp_path / "space", {"captioner": folders["captioner"], "answerer": folders["answerer"]})
@@ -51,7 +67,7 @@ def test_a_space_runs_by_itself(folders: dict[str, str], photo: str, tmp_path: P
         "import hf_attention, runpy, sys; print(hf_attention.__file__); "
         "page = runpy.run_path('app.py')['page']; "
         "caption = next(function for function in page.fns.values() if function.api_name == 'caption'); "
-        f"print(caption.fn({photo!r}, 1))"
+        f"print(caption.fn({{'path': {photo!r}}}, 1))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "space", capture_output=True, text=True, timeout=300

@@ -72,7 +72,8 @@ def address(folders: dict[str, str]) -> Iterator[str]:
 def browser() -> Iterator["playwright.Browser"]:
     with playwright.sync_playwright() as driver:
         # As root Chromium has no sandbox, and the page is ours.
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 
@@ -118,7 +119,9 @@ class Visitor:
 
     def lit(self, layer: str) -> list[int]:
         """Which words' layers are to be seen, once they have faded in."""
-        self.page.wait_for_timeout(400)
+        self.tab.locator(".look").evaluate(
+            "look => Promise.all(look.getAnimations({subtree: true}).map(each => each.finished))"
+        )
         layers = self.tab.locator(f".words {layer}")
         seen = layers.evaluate_all("all => all.map(each => Number(getComputedStyle(each).opacity))")
         assert set(seen) <= {0, 1}
@@ -223,12 +226,38 @@ def test_a_file_that_is_no_picture(visitor: Visitor, tmp_path: Path):
 
 def test_nothing_given(visitor: Visitor, photo: str):
     visitor.open("Caption").press("Caption")
-    assert visitor.message() == "There is no picture yet: upload one, or pick an example."
+    assert visitor.message() == "There is no picture yet: upload or take one."
     visitor.open("Ask").upload(photo).press("Ask")
     assert visitor.message() == "There is no question yet: type one."
     visitor.open("Translate").press("Translate")
-    assert visitor.message() == "There is no sentence yet: type one, or pick an example."
+    assert visitor.message() == "There is no sentence yet: type one."
     assert not NO_TRACE.search(visitor.page.locator("body").inner_text())
+
+
+@pytest.mark.parametrize("tab", ["Caption", "Ask"])
+def test_a_picture_is_taken(visitor: Visitor, tab: str):
+    visitor.open(tab).tab.get_by_role("button", name="Capture from camera").click()
+    visitor.tab.get_by_text("Click to Access Webcam").click()
+    with visitor.page.expect_response(lambda response: "/upload" in response.url):
+        visitor.tab.get_by_role("button", name="capture photo").click()
+    if tab == "Ask":
+        visitor.tab.get_by_label("Question").first.fill(QUESTION)
+    visitor.press(tab)
+    assert visitor.answer()
+    width, height = visitor.tab.locator(".look .picture").evaluate("each => [each.naturalWidth, each.naturalHeight]")
+    assert width > height > 100  # as the camera's
+
+
+def test_one_s_own_pictures_are_examples(browser: "playwright.Browser", folders: dict[str, str], photo: str):
+    with serve("--answerer", folders["answerer"], "--examples", str(Path(photo).parent)) as address:
+        visitor = Visitor(browser, address, **DESKTOP).open("Ask")
+        visitor.tab.locator(".gallery-item").click()
+        visitor.tab.locator("img[src*='/file=']").first.wait_for()
+        visitor.tab.get_by_label("Question").first.fill(QUESTION)
+        visitor.press("Ask")
+        [answer, *_] = pipeline("vqa", model=folders["answerer"])(photo, QUESTION)
+        assert visitor.answer() == answer["answer"]
+        visitor.page.context.close()
 
 
 def test_tabs_without_a_model_and_a_model_that_writes_its_answers(

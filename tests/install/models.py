@@ -1,6 +1,6 @@
 """
 A tiny model of every kind, made with nothing but the installed package: saved with its tokenizer or processor, called
-through its pipeline, trained for a step.
+through its pipeline, trained for a step. Then the models that the package ships.
 
     python tests/install/models.py FOLDER
 
@@ -117,6 +117,13 @@ MODELS: dict[str, tuple[Callable[[], Parts], type, str, dict]] = {
     ),
     "ensemble": (ensemble, AutoModelForImageTextToText, "image-to-text", {"inputs": IMAGE, "max_new_tokens": 5}),
 }
+# What the models that the package ships are asked.
+SHIPPED: dict[str, tuple[str, dict[str, object]]] = {
+    "scenes-captioner": ("image-to-text", {"inputs": IMAGE}),
+    "scenes-answerer": ("visual-question-answering", {"image": IMAGE, "question": "how many objects are there ?"}),
+    "toy-translator": ("translation", {"inputs": "a small red ring"}),
+    "scenes-writer": ("text-generation", {"text_inputs": "a small red", "do_sample": False}),
+}
 
 
 def save(name: str, folder: Path) -> Path:
@@ -171,6 +178,11 @@ def main(folder: Path) -> None:
         print(f"{name}: {answers[0]}")
         if name != "ensemble":
             train_a_step(name, auto_class.from_pretrained(path), MODELS[name][0]()[1])
+    assert set(hf_attention.checkpoints) == set(SHIPPED), hf_attention.checkpoints
+    for name, (task, arguments) in SHIPPED.items():
+        answers = pipeline(task, model=hf_attention.checkpoint(name), device="cpu")(**arguments)
+        assert answers and isinstance(answers[0], dict), answers
+        print(f"{name}: {answers[0]}")
     print(f"hf_attention {hf_attention.__version__} in {Path(hf_attention.__file__).parent}")
 
 

@@ -17,6 +17,7 @@ cp tests/install/models.py "$work"
 # The command, beside which nothing else of a checkout lies.
 (cd "$work" && bare/bin/hf-attention env && echo "a small red circle" | HF_HUB_OFFLINE=1 bare/bin/hf-attention translate \
     --model models/translator --max_new_tokens 5 --json | grep translation_text)
+(cd "$work" && echo "a small red ring" | HF_HUB_OFFLINE=1 bare/bin/hf-attention translate --model toy-translator | grep pushi)
 
 mkdir "$work/sdist"
 tar -xf "$work"/dist/*.tar.gz -C "$work/sdist" --strip-components 1

@@ -1,25 +1,81 @@
 import json
+import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from common.scripts import run_script
 from PIL import Image
 from transformers import pipeline
 
+from hf_attention.demo.start import main as show
 from hf_attention.scenes.layout import make_scene
 from hf_attention.scenes.questions import KINDS
+from hf_attention.seeing import plot_caption_attention
+from hf_attention.training.tasks.captioning import scenes as demo
 
 
 TINY = {"num_train_epochs": 1, "train_scenes": 8, "test_scenes": 4}
 
 
-def test_captions_of_scenes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_captions_of_scenes(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     run_script("caption_scenes", output_dir=tmp_path / "run", **TINY)
     [caption] = pipeline("image-to-text", str(tmp_path / "run" / "best"))(make_scene(0, "test", 0).draw())
     assert isinstance(caption["generated_text"], str)
     [picture] = (tmp_path / "run").glob("*.png")
-    assert min(Image.open(picture).size) > 100
-    assert "precision" in capsys.readouterr().out
+    assert min(Image.open(picture).size) > 300
+    printed = capsys.readouterr().out
+    assert "precision" in printed
+    # What it says to type at the end is understood.
+    [*_, shipped, trained] = re.findall(r"^  \S*hf-attention (demo.*?)(?:   |$)", printed, re.MULTILINE)
+    monkeypatch.setattr("hf_attention.demo.start.require_extra", lambda extra: pytest.fail("it was parsed"))
+    for line in (shipped, trained):
+        with pytest.raises(pytest.fail.Exception, match="it was parsed"):
+            show(shlex.split(line)[1:])
+    assert shlex.split(trained)[-1] == str(tmp_path / "run" / "best")
+
+
+def test_the_picture_of_the_demo_is_of_a_scene_that_is_captioned_rightly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = [make_scene(0, "test", number, 320) for number in range(20)]
+    crowded = [scene for scene in scenes if len(scene.objects) > 2]
+    drawn, asked = [], []
+
+    class Captioner:
+        tokenizer = SimpleNamespace(eos_token="</s>")
+
+        def __call__(self, image: Image.Image, output_attentions: bool) -> list[dict]:
+            things = crowded[len(asked)].objects[: 2 + len(asked)]  # the first caption lacks objects
+            asked.append(image)
+            text = " and ".join(f"a {thing.colour} {thing.shape}" for thing in things)
+            tokens = [*text.split(), "</s>"]
+            return [
+                {
+                    "generated_text": text,
+                    "tokens": tokens,
+                    "attentions": torch.full((len(tokens), 4), 0.25),
+                    "grid": (2, 2),
+                    "regions": torch.tensor([[0, 0, 160, 160]] * 4),
+                }
+            ]
+
+    def plot(image: Image.Image, words: list[str], weights: torch.Tensor, **options) -> Any:
+        drawn.append((image, words))
+        assert len(words) == len(weights) and "</s>" not in words
+        return plot_caption_attention(image, words, weights, **options)
+
+    monkeypatch.setattr(demo, "plot_caption_attention", plot)
+    demo.draw_attention(Captioner(), demo.DemoArguments(test_scenes=20), tmp_path / "attention.png")
+    number = len(asked) - 1
+    assert number > 0
+    [(image, words)] = drawn
+    assert image.tobytes() == crowded[number].draw().tobytes() and image.size == (320, 320)
+    assert len(words) == 4 * len(crowded[number].objects) - 1
+    assert min(Image.open(tmp_path / "attention.png").size) > 300
 
 
 @pytest.mark.parametrize("form", ["glimpses", "none"])

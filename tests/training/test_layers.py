@@ -15,6 +15,7 @@ CLOSED = {
     "training/data": ("training.loop", "training.publish", "training.tasks"),
     "training/publish": ("training.loop", "training.tasks"),
     "training/loop": ("training.tasks",),
+    "training/tasks": ("training.shipping",),
 }
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from transformers import AutoConfig, HfArgumentParser
 
+from ...shipped import find_checkpoint
 from .answerers import Answers
 from .arguments import EvaluationArguments
 from .captioners import Captions
@@ -109,12 +110,13 @@ def main(argv: list[str] | None = None) -> None:
         argv (`list[str]`, *optional*): Its words, by default those of this process.
     """
     [arguments] = HfArgumentParser(EvaluationArguments, description=__doc__).parse_args_into_dataclasses(argv)
-    measures = {folder: measure_of(folder) for folder in arguments.model}  # before any of the work
+    folders = {name: find_checkpoint(name) for name in arguments.model}
+    measures = {name: measure_of(folder) for name, folder in folders.items()}  # before any of the work
     results = {}
-    for folder, kind in measures.items():
-        results[folder] = kind(folder, arguments).measure()
-        print(f"{folder} ({results[folder]['kind']})")
-        print_table(results[folder])
+    for name, kind in measures.items():
+        results[name] = kind(folders[name], arguments).measure()
+        print(f"{name} ({results[name]['kind']})")
+        print_table(results[name])
     print(json.dumps(results, allow_nan=False))
     if arguments.json is not None:
         Path(arguments.json).write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")

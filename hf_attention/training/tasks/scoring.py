@@ -24,6 +24,7 @@ from ...arguments import COUNT, CheckedArguments, Expression, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
+from ...shipped import find_checkpoint
 from ..data.columns import with_usual_names
 from ..data.images import PixelSource
 from ..data.reading import check_images, drop_textless, get_split, load_splits, running_texts, text_lists, text_pairs
@@ -42,7 +43,7 @@ NO_METRICS = ("loss", "tokens")
 class EvaluationArguments(CheckedArguments):
     """A model and a data set."""
 
-    model: str = field(metadata={"help": "Hub name or folder of the model."})
+    model: str = field(metadata={"help": "Folder, shipped model or Hub name."})
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     split: str = "test"
@@ -58,12 +59,18 @@ class EvaluationArguments(CheckedArguments):
 
     def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
         """The model, to be evaluated."""
-        model = auto_class.from_pretrained(self.model, dtype=torch.float32, trust_remote_code=self.trust_remote_code)
+        model = auto_class.from_pretrained(
+            find_checkpoint(self.model), dtype=torch.float32, trust_remote_code=self.trust_remote_code
+        )
         return model.to(accelerator.device).eval()
 
     def load_beside(self, auto_class: type) -> Any:
         """What reads for the model: its tokenizer or processor."""
-        return auto_class.from_pretrained(self.model, trust_remote_code=self.trust_remote_code)
+        return self._load(auto_class)
+
+    def _load(self, auto_class: type, **kwargs: Any) -> Any:
+        name = find_checkpoint(self.model)
+        return auto_class.from_pretrained(name, trust_remote_code=self.trust_remote_code, **kwargs)
 
     def load_split(self, *columns: str) -> Dataset:
         """The rows to evaluate on; `columns` may have another of their usual names."""

@@ -92,3 +92,9 @@ def test_what_nobody_looked_at_is_null(tmp_path, words, monkeypatch, capsys):
             }
         )
     assert "nouns      0 looks" in printed and "nan" not in printed.lower()
+
+
+def test_a_shipped_model_goes_by_its_name(capsys: pytest.CaptureFixture) -> None:
+    main(["--model", "toy-translator", "--samples", "5", "--variety", "12"])
+    measures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert measures["toy-translator"]["alignment_error_rate"] < 0.1

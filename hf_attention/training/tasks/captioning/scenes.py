@@ -1,5 +1,8 @@
 """Captions of generated scenes: `scripts/caption_scenes.py`, the demo."""
 
+import os
+import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +13,19 @@ from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import HfArgumentParser, ResNetConfig, pipeline
+from transformers.utils import logging
 
 from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments
 from ....extras import require_extra
+from ....models.alignment import merge_words
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.pipeline_image_to_text import ImageToTextPipeline
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ....scenes import make_scenes
+from ....scenes.layout import make_scene
 from ....scenes.scene import HELD_OUT_PAIRS, VARIETIES
-from ....scenes.scores import PairCounts, score_pairs
+from ....scenes.scores import PairCounts, named_pairs, score_pairs
 from ....seeing import plot_caption_attention
 from ...data.collators import CaptionCollator
 from ...data.images import PixelsInMemory, make_image_processor
@@ -32,6 +38,8 @@ from .examples import CaptionDataset, caption_labels
 
 IMAGE_SIZE = 64
 MAX_TOKENS = 40
+# The picture is of one of the first scenes, of three objects or more, drawn so large.
+SHOWN_TRIES, SHOWN_OBJECTS, SHOWN_SIZE = 100, 3, 320
 ATTENTION_TYPES = tuple(filter(None, AttentionCaptionerConfig.choices["attention_type"]))
 
 
@@ -132,19 +140,41 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     result = train(model, loop_arguments, dataloader, make_accelerator(loop_arguments), save=save)
     print(
         f"Trained {model.num_parameters():,} weights in {time.perf_counter() - started:.0f} s "
-        f"({time.process_time() - started_cpu:.0f} s of processor time, {torch.get_num_threads()} threads)."
+        f"({time.process_time() - started_cpu:.0f} s of processor time, {torch.get_num_threads()} threads): "
+        f"{result.best_model}"
     )
     return result.best_model
 
 
-def draw_attention(captioner: ImageToTextPipeline, scene: dict, path: Path) -> None:
-    """Captions one scene and writes a picture of where the model looked."""
-    [answer] = captioner(scene["image"], output_attentions=True)
-    # Enlarged, so that the regions' weights pass smoothly into each other.
-    image = scene["image"].resize((4 * IMAGE_SIZE, 4 * IMAGE_SIZE))
-    plot_caption_attention(image, answer["tokens"], answer["attentions"], title=answer["generated_text"]).savefig(
-        path, dpi=150
-    )
+def draw_attention(captioner: ImageToTextPipeline, arguments: DemoArguments, path: Path) -> None:
+    """
+    Writes a picture of where the model looked at a scene of several objects that it has not seen: the first in whose
+    caption all of them are named, and no other.
+    """
+    numbers = range(min(arguments.test_scenes, SHOWN_TRIES))
+    scenes = [make_scene(arguments.seed, "test", number, SHOWN_SIZE, arguments.variety) for number in numbers]
+    for scene in [scene for scene in scenes if len(scene.objects) >= SHOWN_OBJECTS] or scenes[:1]:
+        image = scene.draw()
+        [answer] = captioner(image, output_attentions=True)
+        if sorted(named_pairs(answer["generated_text"])) == sorted(thing.pair for thing in scene.objects):
+            break
+    words, weights, _ = merge_words(answer["tokens"], answer["attentions"])
+    ends = len(words) > 1 and words[-1] == captioner.tokenizer.eos_token
+    count = len(words) - ends
+    plot_caption_attention(
+        image,
+        words[:count],
+        weights[:count],
+        grid=answer["grid"],
+        regions=answer["regions"],
+        title=answer["generated_text"],
+    ).savefig(path, dpi=200)
+
+
+def command_line() -> str:
+    """What to type for the command `hf-attention` in this environment."""
+    beside = Path(sys.executable).with_name("hf-attention")
+    return os.path.relpath(beside) if shutil.which("hf-attention") is None and beside.is_file() else "hf-attention"
 
 
 def score(name: str, captions: list[str], scenes: Dataset, only: frozenset | None = None) -> None:
@@ -170,7 +200,8 @@ def main(description: str | None = None) -> None:
     [arguments] = HfArgumentParser(DemoArguments, description=description).parse_args_into_dataclasses()
     require_extra("visualization")
     set_seed(arguments.seed)
-    print("Drawing the scenes ...")
+    logging.disable_progress_bar()  # of loading and of saving
+    print(f"Drawing {arguments.train_scenes + 2 * arguments.test_scenes:,} scenes ...")
     scenes = make_scenes(
         train=arguments.train_scenes,
         validation=0,
@@ -181,8 +212,6 @@ def main(description: str | None = None) -> None:
         variety=arguments.variety,
     )
     folder = train_captioner(scenes["train"], arguments)
-    print(f"The model is in {folder}.")
-
     captioner = pipeline("image-to-text", model=str(folder))
     captions = {
         split: [answer["generated_text"] for [answer] in captioner(scenes[split]["image"], batch_size=100)]
@@ -191,15 +220,21 @@ def main(description: str | None = None) -> None:
     print("\nScenes that it has not seen:")
     for caption in captions["test"][:5]:
         print(f"  {caption}")
-    crowded = next((scene for scene in scenes["test"] if len(scene["objects"]) >= 3), scenes["test"][0])
-    picture = Path(arguments.output_dir) / "attention.png"
-    draw_attention(captioner, crowded, picture)
-    print(f"Where it looked, word by word: {picture}\n")
-
+    print()
     score(f"Pairs of colour and shape in {len(scenes['test'])} unseen scenes", captions["test"], scenes["test"])
     score(
         f"Held-out pairs in {len(scenes['held_out'])} scenes",
         captions["held_out"],
         scenes["held_out"],
         only=HELD_OUT_PAIRS,
+    )
+    picture = Path(arguments.output_dir) / "attention.png"
+    draw_attention(captioner, arguments, picture)
+    command = command_line()
+    print(
+        f"\nWhere it looked, word by word: {picture}\n\n"
+        "What next?\n"
+        f"  {command} demo                          a page of models that are shipped: caption, ask, translate\n"
+        f"  {command} demo --captioner {folder}    the page with this model\n"
+        "  docs/your_own_photos.md   a captioner of your own photos"
     )

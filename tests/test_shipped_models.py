@@ -1,0 +1,80 @@
+"""What the shipped models can do. If a change moves any number that they are computed by, it shows here."""
+
+from typing import Any
+
+import pytest
+from transformers import pipeline
+
+import hf_attention
+from hf_attention.scenes.layout import make_scene
+from hf_attention.scenes.questions import ask
+from hf_attention.scenes.toy_language import translate
+from hf_attention.training.shipping.recipes import RECIPES
+
+
+# Of so many scenes or sentences: what was measured, less what one or two more errors would take.
+SAMPLES = 60
+AT_LEAST = {
+    "scenes-captioner": {
+        "precision": 0.98,
+        "recall": 0.98,
+        "held_out_precision": 0.98,
+        "held_out_recall": 0.87,
+        "pointing_nouns": 0.99,
+        "pointing_colours": 0.95,
+    },
+    "scenes-answerer": {"right": 0.97, "held_out_right": 0.95, "pointing_answers": 0.97},
+    "toy-translator": {"translated": 1.0},
+    "scenes-writer": {"grammatical": 0.97},
+}
+AT_MOST = {"toy-translator": {"alignment_error": 0.013}, "scenes-writer": {"perplexity": 4.40}}
+
+
+@pytest.mark.parametrize("name", hf_attention.checkpoints)
+def test_they_are_as_good_as_they_were(name: str) -> None:
+    scores = RECIPES[name].measure(hf_attention.checkpoint(name), SAMPLES)
+    least, most = AT_LEAST.get(name, {}), AT_MOST.get(name, {})
+    assert scores.keys() == least.keys() | most.keys()
+    for score, value in scores.items():
+        assert least.get(score, 0) <= value <= most.get(score, 1), (score, value)
+
+
+def pipe(task: str, name: str) -> Any:
+    return pipeline(task, model=hf_attention.checkpoint(name), device="cpu")
+
+
+def test_captions_of_scenes_are_these() -> None:
+    captions = {
+        (0, 64): "a pink circle and a large white hourglass",
+        (5, 64): "a purple diamond a small pink star and a pink circle",
+        (23, 320): "a green diamond left of an orange ring and a brown heart",
+        (37, 320): "a cyan plus above a black frame and a black arrow",
+    }
+    pictures = [make_scene(7, "test", index, image_size, variety=12).draw() for index, image_size in captions]
+    answers = pipe("image-to-text", "scenes-captioner")(pictures)
+    assert [answer["generated_text"] for [answer] in answers] == list(captions.values())
+
+
+def test_answers_about_scenes_are_right() -> None:
+    answerer = pipe("visual-question-answering", "scenes-answerer")
+    for index in (23, 37):
+        scene = make_scene(7, "test", index, image_size=320, variety=12)
+        questions = ask(scene, 6, kinds=("colour", "shape", "count"))
+        answers = [answerer(scene.draw(), question.text, top_k=1)[0]["answer"] for question in questions]
+        assert answers == [question.answer for question in questions]
+
+
+def test_translations_are_those_of_the_language() -> None:
+    captions = [
+        "a small red ring left of a lime crescent",
+        "a picture of an orange star",
+        "there is a white box and a large brown arrow",
+        "a pink heart above a large cyan disc on a striped ground",
+    ]
+    answers = pipe("translation", "toy-translator")(captions)
+    assert [answer["translation_text"] for answer in answers] == [translate(caption).target for caption in captions]
+
+
+def test_a_caption_goes_on_as_it_did() -> None:
+    [answer] = pipe("text-generation", "scenes-writer")("a white box, a lime", do_sample=False)
+    assert answer["generated_text"] == "a white box, a lime hourglass and a brown frame"
