@@ -387,7 +387,7 @@ STYLES = (
         _read_vqa,
     ),
     Style("DAQUAR's questions", ("qa*.txt",), _is_daquar, _read_daquar),
-    Style("Flickr8k's tokens", ("*.token.txt", "*.token"), _is_flickr_token, _read_flickr_token, True),
+    Style("Flickr8k's tokens", ("*.token.txt", "*.token"), _is_flickr_token, _read_flickr_token),
     Style(
         "a table of pictures",
         ("captions.txt", *(f"*{ending}" for ending in READERS if ending not in (".txt", ".parquet"))),

@@ -100,7 +100,7 @@ def _load(
 ) -> tuple[DatasetDict | IterableDatasetDict, bool]:
     """The splits, and whether all pictures that lie where theirs do should have a row."""
     path = Path(name)
-    if path.is_dir() and not any(file.is_file() for file in path.rglob("*")):
+    if path.is_dir() and not any(file.is_file() for file in path.rglob("[!.]*")):
         raise ValueError(f"`dataset_name` is {name!r}, a folder without a file.")
     folder = None if image_dir is None else Path(image_dir)
     found = find_styles(path) if path.exists() else []
@@ -114,7 +114,7 @@ def _load(
                 f"file_name and {' and '.join(columns)}; docs/your_own_photos.md tells what else is read."
             )
         for split, rows in splits.items():
-            splits[split] = _with_images(rows, split, f"the split {split!r}", root, column, folder, skip_missing)
+            splits[split] = _with_images(rows, f"the split {split!r}", root, column, folder, skip_missing)
         return splits, is_folder
     splits = DatasetDict()
     for each in found:

@@ -7,6 +7,7 @@ from ....arguments import COUNT, CheckedArguments, Expression
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -135,5 +136,6 @@ class Arguments(NamedTuple):
     held_out: HeldOutArguments
     model: AnsweringModelArguments
     tokenizer: TokenizerArguments
+    word_vectors: WordVectorArguments
     fields: AnsweringFieldsArguments
     hub: HubArguments

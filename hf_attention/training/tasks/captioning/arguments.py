@@ -9,6 +9,7 @@ from ....models.configuration_attention_captioner import AttentionCaptionerConfi
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -164,6 +165,7 @@ class Arguments(NamedTuple):
     streaming: StreamingArguments
     model: BackboneArguments
     tokenizer: TokenizerArguments
+    word_vectors: WordVectorArguments
     decoder: CaptionDecoderArguments
     self_critical: SelfCriticalArguments
     hub: HubArguments
