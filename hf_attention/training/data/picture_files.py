@@ -24,7 +24,7 @@ TRIED = 100  # names by which the folder is found
 
 
 def find_pictures(
-    names: Sequence[str], root: Path, image_dir: Path | None = None, timeout: float = TIMEOUT
+    names: Sequence[str], root: Path, image_dir: Path | None = None
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """
     Finds pictures by their names.
@@ -37,8 +37,6 @@ def find_pictures(
             that `root` is in, where `root` is one for texts alone.
         image_dir (`Path`, *optional*):
             Where they are instead.
-        timeout (`float`, *optional*):
-            Seconds to wait for a server.
 
     Returns:
         `tuple[dict[str, Path], dict[str, str]]`: The file of each picture that was found, and of each other one why it
@@ -49,7 +47,7 @@ def find_pictures(
     """
     names = list(dict.fromkeys(names))
     addresses = [name for name in names if name.startswith(ADDRESSES)]
-    found, reasons = _fetch(addresses, timeout)
+    found, reasons = _fetch(addresses)
     files = [name for name in names if not name.startswith(ADDRESSES)]
     if files:
         folder = _folder_of(files, root, image_dir)
@@ -111,13 +109,13 @@ def _look(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _fetch(addresses: Sequence[str], timeout: float) -> tuple[dict[str, Path], dict[str, str]]:
+def _fetch(addresses: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
     """The files into which pictures were fetched, now or before, and the reasons where that failed."""
     folder = Path(HF_HOME) / "hf_attention" / "pictures"
     if addresses:
         folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(FETCHES) as pool:
-        results = list(pool.map(partial(_fetch_one, folder=folder, timeout=timeout), addresses))
+        results = list(pool.map(partial(_fetch_one, folder=folder), addresses))
     pairs = list(zip(addresses, results, strict=True))
     return (
         {address: result for address, result in pairs if isinstance(result, Path)},
@@ -125,11 +123,11 @@ def _fetch(addresses: Sequence[str], timeout: float) -> tuple[dict[str, Path], d
     )
 
 
-def _fetch_one(address: str, folder: Path, timeout: float) -> Path | str:
+def _fetch_one(address: str, folder: Path) -> Path | str:
     place = folder / hashlib.sha256(address.encode()).hexdigest()
     if not place.is_file():
         try:
-            content = read_bytes(address, timeout)
+            content = read_bytes(address, TIMEOUT)
             Image.open(io.BytesIO(content))
         except (OSError, ValueError, HTTPException) as error:  # no such page, no answer in time, no picture
             return f"{type(error).__name__}: {error}"
