@@ -1,6 +1,6 @@
 """
-`docs/your_own_photos.md`, done as it is written: every command and every block, one after the other. Training ends after
-a few steps.
+`docs/your_own_photos.md`, done as it is written: every command and every block, one after the other. Training ends
+after a few steps.
 """
 
 import csv
