@@ -62,8 +62,14 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_bytes(source: str, timeout: float | None) -> bytes:
-    """What lies at an address, or is written in base64."""
+def read_bytes(source: str, timeout: float | None) -> bytes:
+    """
+    What lies at an address, or is written in base64.
+
+    Args:
+        source (`str`): An `http(s)` address, or an image in base64.
+        timeout (`float`, *optional*): Seconds to wait for what comes from the web. By default for ever.
+    """
     if source.startswith(("http://", "https://")):
         # Servers turn the standard library away by its own name.
         request = urllib.request.Request(source, headers={"User-Agent": f"hf_attention/{__version__}"})
@@ -116,7 +122,7 @@ def read_image(image: Any, timeout: float | None = None) -> Image.Image:
             name += f" of {image.filename!r}"
     try:
         if isinstance(image, str):
-            image = Image.open(image if os.path.isfile(image) else io.BytesIO(_read_bytes(image, timeout)))
+            image = Image.open(image if os.path.isfile(image) else io.BytesIO(read_bytes(image, timeout)))
         return as_rgb(image)
     except Exception as error:  # each decoder has errors of its own
         if (

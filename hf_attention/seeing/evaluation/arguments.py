@@ -16,7 +16,9 @@ from ...scenes.scene import VARIETIES
 class EvaluationArguments(CheckedArguments):
     """Models, and how much to measure them by."""
 
-    model: list[str] = field(metadata={"help": "Folders or Hub names of models; each kind is measured in its way."})
+    model: list[str] = field(
+        metadata={"help": "Folders, shipped models or Hub names; each kind is measured in its way."}
+    )
     split: Literal[SPLITS] = field(default="held_out", metadata={"help": "Of the scenes."})
     samples: Annotated[int, COUNT] = field(default=500, metadata={"help": "How many scenes, or sentences."})
     image_size: Annotated[int, Range(32)] = field(default=64, metadata={"help": "Side of the scenes in pixels."})

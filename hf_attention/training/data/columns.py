@@ -1,8 +1,9 @@
 """The columns of a data set, found where they have another of their usual names."""
 
 import logging
+from typing import Any
 
-from datasets import Dataset, DatasetDict, Image, IterableDataset, IterableDatasetDict
+from datasets import Dataset, DatasetDict, Image, IterableDataset, IterableDatasetDict, Value
 
 
 logger = logging.getLogger(__name__)
@@ -13,12 +14,27 @@ OTHER_NAMES = {
     "captions": ("caption", "text"),
     "text": ("caption", "content", "sentence"),
 }
+# What tables call the column of their pictures' paths or addresses.
+PICTURE_NAMES = (
+    "image",
+    "file_name",
+    "filename",
+    "image_name",
+    "image_file",
+    "image_path",
+    "image_url",
+    "path",
+    "file",
+    "photo",
+    "url",
+)
 
 
 def with_usual_names(splits: DatasetDict | IterableDatasetDict, *columns: str) -> DatasetDict | IterableDatasetDict:
     """
     Gives columns the names that are asked for, where these are our defaults, are not there, and one column alone can
-    be meant: that of another usual name (`OTHER_NAMES`), or for `image` that of images. A warning says which.
+    be meant: that of another usual name (`OTHER_NAMES`), or for `image` that of images, or else of their names
+    (`PICTURE_NAMES`). A warning says which.
 
     Args:
         splits (`DatasetDict` or `IterableDatasetDict`):
@@ -40,11 +56,29 @@ def with_usual_names(splits: DatasetDict | IterableDatasetDict, *columns: str) -
 
 
 def _found(dataset: Dataset | IterableDataset, column: str) -> str | None:
-    features = dataset.features
-    if features is None or column in features:
+    if dataset.features is None or column in dataset.features:
         return None
-    if column == "image":
-        names = [name for name, feature in features.items() if isinstance(feature, Image)]
-    else:
-        names = [name for name in OTHER_NAMES.get(column, ()) if name in features]
+    names = usual_columns(dataset, column)
     return names[0] if len(names) == 1 else None
+
+
+def usual_columns(dataset: Dataset | IterableDataset, column: str) -> list[str]:
+    """
+    The columns that may be meant where `column`, one of our defaults, is not there.
+
+    Args:
+        dataset (`Dataset` or `IterableDataset`):
+            It knows its columns.
+        column (`str`):
+            The name that is asked for.
+    """
+    features = dataset.features
+    if column != "image":
+        return [name for name in OTHER_NAMES.get(column, ()) if name in features]
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    return images or [name for name in PICTURE_NAMES if is_text(features.get(name))]
+
+
+def is_text(feature: Any) -> bool:
+    """Whether a column is one of strings."""
+    return isinstance(feature, Value) and feature.dtype in ("string", "large_string")

@@ -20,7 +20,7 @@ from transformers import BaseImageProcessor
 
 from ...models.pictures import layout_of
 from ..files import damage, replace_folder, write_manifest
-from .reading import read_image
+from .reading import image_files, read_image
 
 
 logger = logging.getLogger(__name__)
@@ -151,9 +151,11 @@ def _key(
         k: v for k, v in backbone.config.to_diff_dict().items() if k not in ("_name_or_path", "transformers_version")
     }
     processor = {k: v for k, v in json.loads(image_processor.to_json_string()).items() if k != "auto_map"}
+    files = ((str(path), path.stat()) for _, path in image_files(dataset, image_column))
     parts = {
         "format": FORMAT,
         "data": dataset._fingerprint,
+        "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in files],
         "column": image_column,
         "weights": weights.hexdigest(),
         "backbone": config,

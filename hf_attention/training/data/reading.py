@@ -25,6 +25,7 @@ from PIL import Image as PILImage
 from pyarrow import ArrowException
 
 from ...models.pictures import as_rgb
+from .columns import usual_columns
 
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def _read_split(read: Callable[..., Iterator[dict[str, Any]]], paths: dict[str, 
 
 
 def _read_pairs(source: Path, target: Path) -> Iterator[dict[str, str]]:
-    lines = (_read_lines(source), _read_lines(target))
+    lines = (read_lines(source), read_lines(target))
     for number, pair in enumerate(zip_longest(*lines), 1):
         if None in pair:
             counts = [number - (text is None) + sum(1 for _ in rest) for text, rest in zip(pair, lines, strict=True)]
@@ -154,8 +155,13 @@ def _read_pairs(source: Path, target: Path) -> Iterator[dict[str, str]]:
         yield {"source": pair[0], "target": pair[1]}
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    """Only line feeds end a line: `str.splitlines` would cut at other marks within a text too."""
+def read_lines(path: Path) -> Iterator[str]:
+    """
+    The lines of a file in UTF-8. Only line feeds end one: `str.splitlines` would cut at other marks within a text too.
+
+    Raises:
+        ValueError: If a line is not valid UTF-8.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -168,7 +174,7 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 
 def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -181,7 +187,7 @@ def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_table(path: Path, **dialect: Any) -> Iterator[dict[str, str]]:
-    reader = csv.reader((line + "\n" for line in _read_lines(path)), strict=True, **dialect)
+    reader = csv.reader((line + "\n" for line in read_lines(path)), strict=True, **dialect)
     names = None
     try:
         for row in reader:
@@ -227,9 +233,14 @@ def get_split(
 
 
 def check_column(dataset: Dataset, column: str, argument: str) -> None:
-    """Raises a ValueError that names `argument` and the columns there are, if `column` is missing."""
+    """
+    Raises a ValueError that names `argument` and the columns there are, if `column` is missing, and which of them may
+    be meant.
+    """
     if column not in dataset.column_names:
-        raise ValueError(f"`{argument}` is {column!r}, but the data set's columns are {dataset.column_names}.")
+        candidates = usual_columns(dataset, column)
+        hint = f" {' and '.join(map(repr, candidates))} may be meant: say which." if len(candidates) > 1 else ""
+        raise ValueError(f"`{argument}` is {column!r}, but the data set's columns are {dataset.column_names}.{hint}")
 
 
 def column_values(dataset: Dataset, column: str) -> Iterator[Any]:
@@ -481,3 +492,13 @@ def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None =
         return image["path"] or row if image["bytes"] is None else hashlib.sha256(image["bytes"]).digest()
 
     return [key(row, entry[image_column]) for row, entry in enumerate(encoded)]
+
+
+def image_files(dataset: Dataset, column: str) -> Iterator[tuple[int, Path]]:
+    """The rows of a column of images, and their files, where these are not in the data set itself."""
+    encoded = dataset.select_columns(column).cast_column(column, Image(decode=False))
+    if len(encoded) == 0 or (encoded[0][column] or {}).get("bytes") is not None:  # the others will be like it
+        return
+    for row, image in enumerate(encoded[column]):
+        if image is not None and image["bytes"] is None and image["path"] and "://" not in image["path"]:
+            yield row, Path(image["path"])

@@ -26,8 +26,18 @@ from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
 from ...shipped import find_checkpoint
 from ..data.columns import with_usual_names
+from ..data.image_splits import load_captioned_splits, load_image_splits
 from ..data.images import PixelSource
-from ..data.reading import check_images, drop_textless, get_split, load_splits, running_texts, text_lists, text_pairs
+from ..data.reading import (
+    check_images,
+    drop_bad_images,
+    drop_textless,
+    get_split,
+    load_splits,
+    running_texts,
+    text_lists,
+    text_pairs,
+)
 from ..publish.model_card import add_eval_results, eval_results
 from .answering.evaluation import AnsweringEvaluator
 from .answering.questions import read_questions
@@ -108,7 +118,16 @@ class GenerationArguments(EvaluationArguments):
 class CaptionsArguments(GenerationArguments):
     """A captioner and images with captions."""
 
-    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_column: str = field(
+        default="image", metadata={"help": "Column of the images, or of their files or addresses."}
+    )
+    image_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the images that a file names. Default: they are looked for beside that file."},
+    )
+    skip_bad_images: bool = field(
+        default=False, metadata={"help": "Leave out images that are not there or cannot be decoded, and say which."}
+    )
     captions_column: str = field(default="captions", metadata={"help": "Column of captions, one or several a row."})
     drop_uncaptioned: bool = field(
         default=False, metadata={"help": "Leave out images without a caption, and say how many."}
@@ -133,7 +152,16 @@ class TranslationArguments(GenerationArguments):
 class AnswersArguments(GenerationArguments):
     """A model that answers questions about images."""
 
-    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_column: str = field(
+        default="image", metadata={"help": "Column of the images, or of their files or addresses."}
+    )
+    image_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the images that a file names. Default: they are looked for beside that file."},
+    )
+    skip_bad_images: bool = field(
+        default=False, metadata={"help": "Leave out images that are not there or cannot be decoded, and say which."}
+    )
     question_column: str = field(default="question", metadata={"help": "Column of the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
     drop_unanswered: bool = field(
@@ -162,8 +190,19 @@ def text(arguments: PerplexityArguments) -> Scores:
 def captions(arguments: CaptionsArguments) -> Scores:
     """CIDEr, BLEU and ROUGE-L of captions."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
-    split = arguments.load_split(arguments.image_column, arguments.captions_column)
+    splits = load_captioned_splits(
+        arguments.dataset_name,
+        arguments.dataset_config_name,
+        image_column=arguments.image_column,
+        captions_column=arguments.captions_column,
+        image_dir=arguments.image_dir,
+        skip_missing=arguments.skip_bad_images,
+        drop_uncaptioned=arguments.drop_uncaptioned,
+    )
+    split = get_split(splits, arguments.split, arguments.max_eval_samples)
     check_images(split, arguments.image_column)
+    if arguments.skip_bad_images:
+        split = drop_bad_images(split, arguments.image_column)
     if arguments.drop_uncaptioned:
         split = drop_textless(split, arguments.captions_column, "captions_column")
     source = PixelSource(split, arguments.image_column, processor.image_processor)
@@ -198,9 +237,22 @@ def translation(arguments: TranslationArguments) -> Scores:
 def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
-    columns = (arguments.image_column, arguments.question_column, arguments.answer_column)
+    columns = (arguments.question_column, arguments.answer_column)
+    splits = load_image_splits(
+        arguments.dataset_name,
+        arguments.dataset_config_name,
+        image_column=arguments.image_column,
+        columns=columns,
+        image_dir=arguments.image_dir,
+        skip_missing=arguments.skip_bad_images,
+    )
+    split = get_split(splits, arguments.split, arguments.max_eval_samples)
+    check_images(split, arguments.image_column)
+    if arguments.skip_bad_images:
+        split = drop_bad_images(split, arguments.image_column)
     questions = read_questions(
-        arguments.load_split(*columns),
+        split,
+        arguments.image_column,
         *columns,
         question_pattern=arguments.question_pattern,
         drop_unanswered=arguments.drop_unanswered,

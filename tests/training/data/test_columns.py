@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, IterableDatasetDict, Value
 
 from hf_attention.training.data.columns import with_usual_names
+from hf_attention.training.data.reading import check_column
 
 
 def splits(*names: str) -> DatasetDict:
@@ -26,6 +27,9 @@ def splits(*names: str) -> DatasetDict:
         (("image_1", "image_2"), ("image",), {"image_1", "image_2"}),
         (("image", "caption"), ("image", "sentences"), {"image", "caption"}),
         (("captions", "text"), ("captions",), {"captions", "text"}),
+        (("file_name", "text"), ("image", "captions"), {"image", "captions"}),
+        (("path", "url"), ("image",), {"path", "url"}),
+        (("photo", "url"), ("image",), {"image", "url"}),
     ],
 )
 def test_a_column_is_found_where_one_alone_can_be_meant(
@@ -40,6 +44,14 @@ def test_a_column_is_found_where_one_alone_can_be_meant(
     said = {record.args for record in caplog.records}
     assert {name for name, _ in said} == expected - {*there}
     assert {name for _, name in said} == {*there} - expected and len(said) == len(caplog.records)
+
+
+def test_columns_of_which_several_can_be_meant_are_named() -> None:
+    given = splits("path", "url", "caption", "text")["train"]
+    with pytest.raises(ValueError, match="`captions_column` is 'captions', but .* 'caption' and 'text' may be meant"):
+        check_column(given, "captions", "captions_column")
+    with pytest.raises(ValueError, match="'path' and 'url' may be meant: say which"):
+        check_column(given, "image", "image_column")
 
 
 def test_a_stream_that_does_not_know_its_columns_is_left() -> None:

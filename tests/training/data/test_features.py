@@ -6,11 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
-from datasets import DatasetDict
-from PIL import ImageOps
+from datasets import Dataset, DatasetDict
+from PIL import Image, ImageOps
 from torch import nn
 from transformers import ResNetConfig
 
@@ -179,3 +180,15 @@ def test_of_two_that_need_features_one_computes_them(
         one, two = pool.map(lambda _: stored_region_features(*arguments, show_progress=False), range(2))
     assert len(calls) == 1
     assert np.array_equal(one, two)
+
+
+def test_a_file_that_changes_is_read_again(encoder: nn.Module, tmp_path: Path) -> None:
+    """Of a column of files, the data set is the same before and after."""
+    file = tmp_path / "a.png"
+    dataset = Dataset.from_dict({"image": [str(file)]}).cast_column("image", datasets.Image())
+    found = []
+    for level in (0, 200):
+        Image.new("RGB", (32, 32), (level, 0, 0)).save(file)
+        processor = pillow_image_processor("ViTImageProcessor")(size={"height": 32, "width": 32})
+        found.append(stored_region_features(dataset, "image", encoder, processor, tmp_path / "features"))
+    assert np.abs(found[0] - found[1]).max() > 1e-2

@@ -7,6 +7,7 @@ from ....arguments import COUNT, CheckedArguments, Expression
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -57,9 +58,17 @@ class AnsweringModelArguments(BackboneArguments):
 class QuestionDataArguments(CheckedArguments):
     """The images, the questions and the answers."""
 
-    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_name: str = field(
+        metadata={"help": "Hub name, folder or file of the data set: docs/your_own_photos.md tells of the forms."}
+    )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_column: str = field(
+        default="image", metadata={"help": "Column of the images, or of their files or addresses."}
+    )
+    image_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the images that a file names. Default: they are looked for beside that file."},
+    )
     image_id_column: str | None = field(
         default=None, metadata={"help": "Column that tells images apart. Default: their files."}
     )
@@ -100,7 +109,7 @@ class QuestionDataArguments(CheckedArguments):
     )
     skip_bad_images: bool = field(
         default=False,
-        metadata={"help": "Leave out images that cannot be decoded, and say how many; else they are an error."},
+        metadata={"help": "Leave out images that are missing or broken, and say which; else they are an error."},
     )
     blind: bool = field(default=False, metadata={"help": "Hide the images: the question alone is to be answered."})
     features_dir: str | None = field(
@@ -127,5 +136,6 @@ class Arguments(NamedTuple):
     held_out: HeldOutArguments
     model: AnsweringModelArguments
     tokenizer: TokenizerArguments
+    word_vectors: WordVectorArguments
     fields: AnsweringFieldsArguments
     hub: HubArguments

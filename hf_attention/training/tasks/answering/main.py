@@ -8,10 +8,10 @@ from transformers import PreTrainedModel
 
 from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.processing_attention_vqa import AttentionVQAProcessor
-from ...data.columns import with_usual_names
 from ...data.held_out import HeldOutArguments, divide
+from ...data.image_splits import load_image_splits
 from ...data.images import PixelSource, RegionSource, make_source
-from ...data.reading import check_images, drop_bad_images, get_split, image_ids, load_splits, read_image
+from ...data.reading import check_images, drop_bad_images, get_split, image_ids, read_image
 from ...loop.run import Run
 from ...loop.train import train
 from ...options import parse_arguments
@@ -97,11 +97,13 @@ def load_questions(
     arguments: QuestionDataArguments, held_out: HeldOutArguments, max_eval_samples: int | None
 ) -> dict[str, Questions]:
     """The questions of each split that the run needs, by `train`, `validation` and `test`."""
-    splits = with_usual_names(
-        load_splits(arguments.dataset_name, arguments.dataset_config_name),
-        arguments.image_column,
-        arguments.question_column,
-        arguments.answer_column,
+    splits = load_image_splits(
+        arguments.dataset_name,
+        arguments.dataset_config_name,
+        image_column=arguments.image_column,
+        columns=(arguments.question_column, arguments.answer_column),
+        image_dir=arguments.image_dir,
+        skip_missing=arguments.skip_bad_images,
     )
     parts = {"train": get_split(splits, arguments.train_split)}
     check_images(parts["train"], arguments.image_column)

@@ -35,7 +35,12 @@ def make_answering_model(
     tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, arguments.model, questions))
     image_processor = make_image_processor(arguments.model.backbone, arguments.data.image_size)
     processor = AttentionVQAProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    return make_model(arguments.model, arguments.fields, tokenizer, image_processor, answers), processor
+    if arguments.model.question_encoder is not None:
+        refuse_options("question_encoder", changed_options(arguments.word_vectors))
+    model = make_model(arguments.model, arguments.fields, tokenizer, image_processor, answers)
+    table = model.get_input_embeddings()
+    arguments.word_vectors.load_into(table, tokenizer, lambda: questions.texts, "encoder_embedding_size")
+    return model, processor
 
 
 def make_tokenizer(
@@ -86,6 +91,7 @@ def load_answering_model(arguments: Arguments) -> tuple[AnsweringModel, Attentio
     given = changed_options(arguments.fields) | changed_options(arguments.tokenizer, DEFAULTS)
     given |= changed_options(arguments.data) & {"image_size", "max_answers", "min_answer_count"}
     given |= changed_options(arguments.model) & {"head", "question_encoder", "learned_positions"}
+    given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
     name = arguments.model.model_name_or_path
     model = AutoModelForVisualQuestionAnswering.from_pretrained(name, **arguments.model.freezing())

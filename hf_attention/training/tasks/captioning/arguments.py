@@ -9,6 +9,7 @@ from ....models.configuration_attention_captioner import AttentionCaptionerConfi
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -38,9 +39,17 @@ CaptionDecoderArguments = configuration_options(
 class CaptionDataArguments(CheckedArguments):
     """The pictures and their captions."""
 
-    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_name: str = field(
+        metadata={"help": "Hub name, folder or file of the data set: docs/your_own_photos.md tells of the forms."}
+    )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    image_column: str = field(default="image", metadata={"help": "Column of the images."})
+    image_column: str = field(
+        default="image", metadata={"help": "Column of the images, or of their files or addresses."}
+    )
+    image_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the images that a file names. Default: they are looked for beside that file."},
+    )
     captions_column: str = field(
         default="captions", metadata={"help": "Column of the captions: a list of strings, or one string."}
     )
@@ -73,7 +82,8 @@ class CaptionDataArguments(CheckedArguments):
         default=16, metadata={"help": "Images of one batch (and process)."}
     )
     skip_bad_images: bool = field(
-        default=False, metadata={"help": "Leave out images that cannot be decoded, and say which. Default: an error."}
+        default=False,
+        metadata={"help": "Leave out images that are missing or broken, and say which. Default: an error."},
     )
     captions_per_image: Annotated[int, COUNT] = field(
         default=5, metadata={"help": "Captions that share an image's keys in a batch; 1: batches of similar length."}
@@ -155,6 +165,7 @@ class Arguments(NamedTuple):
     streaming: StreamingArguments
     model: BackboneArguments
     tokenizer: TokenizerArguments
+    word_vectors: WordVectorArguments
     decoder: CaptionDecoderArguments
     self_critical: SelfCriticalArguments
     hub: HubArguments

@@ -15,8 +15,8 @@ from ....metrics.captioning.captioning import METRICS
 from ....metrics.words import METRIC_TOKENIZER, metric_words
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
-from ...data.columns import with_usual_names
 from ...data.held_out import with_validation_split
+from ...data.image_splits import load_captioned_splits
 from ...data.images import PixelSource, RegionSource, make_source
 from ...data.reading import (
     check_images,
@@ -24,7 +24,6 @@ from ...data.reading import (
     drop_textless,
     get_split,
     image_ids,
-    load_splits,
     read_image,
     text_lists,
 )
@@ -137,8 +136,16 @@ def read_splits(
 ) -> tuple[CaptionedImages | IterableDataset, CaptionedImages, CaptionedImages | None]:
     """Training (the rows of a stream, if it is one), validation and, where asked for, test."""
     data, streaming = arguments.data, arguments.streaming.streaming
-    splits = load_splits(data.dataset_name, data.dataset_config_name, streaming)
-    splits = with_usual_names(splits, data.image_column, data.captions_column)
+    splits = load_captioned_splits(
+        data.dataset_name,
+        data.dataset_config_name,
+        streaming,
+        image_column=data.image_column,
+        captions_column=data.captions_column,
+        image_dir=data.image_dir,
+        skip_missing=data.skip_bad_images,
+        drop_uncaptioned=data.drop_uncaptioned,
+    )
     splits = with_validation_split(
         splits,
         data.train_split,

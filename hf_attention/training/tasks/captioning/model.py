@@ -24,7 +24,9 @@ def make_captioner(
     tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, read_texts))
     image_processor = make_image_processor(arguments.model.backbone, arguments.data.image_size)
     processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    return make_model(arguments.model, arguments.decoder, tokenizer, image_processor), processor
+    model = make_model(arguments.model, arguments.decoder, tokenizer, image_processor)
+    arguments.word_vectors.load_into(model.get_input_embeddings(), tokenizer, read_texts)
+    return model, processor
 
 
 def make_tokenizer(arguments: TokenizerArguments, read_texts: Callable[[], Iterable[str]]) -> PreTrainedTokenizerFast:
@@ -69,6 +71,7 @@ def load_captioner(
     given = changed_options(arguments.decoder) | changed_options(arguments.tokenizer, DEFAULTS)
     given |= changed_options(arguments.data) & {"image_size"}
     given |= changed_options(arguments.model) & {"learned_positions"}
+    given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
     name = arguments.model.model_name_or_path
     model = AttentionCaptionerForConditionalGeneration.from_pretrained(name, **arguments.model.freezing())

@@ -7,6 +7,7 @@ from ....arguments import COUNT, CheckedArguments
 from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -109,6 +110,7 @@ class Arguments(NamedTuple):
     held_out: HeldOutArguments
     pretrained: PretrainedArguments
     tokenizer: TokenizerArguments
+    word_vectors: WordVectorArguments
     model: LanguageModelArguments
     optimizer: OptimizerArguments
     hub: HubArguments

@@ -8,6 +8,7 @@ from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.word_vectors import WORD_VECTORS
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -125,6 +126,16 @@ class TextPairArguments(CheckedArguments):
             self.source_column, self.target_column = "source", "target"
 
 
+@dataclass
+class PairedWordVectorArguments(CheckedArguments):
+    """Where the embeddings of either side start."""
+
+    source_embeddings: str | None = field(
+        default=None, metadata={"help": f"{WORD_VECTORS}, for the source. With word_punct or space, most are found."}
+    )
+    target_embeddings: str | None = field(default=None, metadata={"help": "The same for the target."})
+
+
 class Arguments(NamedTuple):
     """All that the task is told."""
 
@@ -133,5 +144,6 @@ class Arguments(NamedTuple):
     held_out: HeldOutArguments
     streaming: StreamingArguments
     tokenizer: TokenizerArguments
+    word_vectors: PairedWordVectorArguments
     model: Seq2SeqModelArguments
     hub: HubArguments

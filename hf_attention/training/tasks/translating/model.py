@@ -12,8 +12,9 @@ from ....models.special_tokens import special_token_ids
 from ....models.tokenization_attention_seq2seq import AttentionSeq2SeqTokenizer
 from ...data.arguments import TokenizerArguments
 from ...data.tokenization import load_tokenizer
+from ...data.word_vectors import load_word_vectors
 from ...options import ConfigurationOptions, changed_options, refuse_options
-from .arguments import DEFAULTS
+from .arguments import DEFAULTS, PairedWordVectorArguments
 
 
 def make_tokenizer(
@@ -49,3 +50,31 @@ def make_model(
         **settings,
     )
     return AttentionSeq2SeqForConditionalGeneration(config)
+
+
+def load_embeddings(
+    model: AttentionSeq2SeqForConditionalGeneration,
+    arguments: PairedWordVectorArguments,
+    tokenizer: PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer,
+    read_pairs: Callable[[], Dataset],
+) -> None:
+    """
+    Puts the word vectors of either side into the embeddings, where there are some.
+
+    Raises:
+        ValueError: If both sides have vectors, but one table.
+    """
+    source, target = arguments.source_embeddings, arguments.target_embeddings
+    tables = model.get_encoder().embed_tokens, model.get_decoder().embed_tokens
+    is_shared = tables[0].weight is tables[1].weight
+    if source and target and is_shared:
+        raise ValueError(
+            "`source_embeddings` and `target_embeddings` are for two tables, but source and target share one: give "
+            "one of them, or `separate_vocabularies`, or `share_encoder_decoder_embeddings` false."
+        )
+    if source is not None:
+        size = "embedding_size" if is_shared else "encoder_embedding_size"
+        load_word_vectors(tables[0], source, tokenizer, read_pairs()["source"], "source_embeddings", size)
+    if target is not None:
+        tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
+        load_word_vectors(tables[1], target, tokenizer, read_pairs()["target"], "target_embeddings")
