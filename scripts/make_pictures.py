@@ -1,11 +1,10 @@
 """
-Makes the pictures of docs/seeing_attention.md, from any models, and those of docs/lecture.md.
+Makes the pictures of the documents: those that the blocks of Python of a page save.
 
-    python scripts/make_pictures.py --captioner runs/demo/best --translator runs/toy --output_dir runs/pictures
-    python scripts/make_pictures.py --page docs/lecture.md --output_dir docs/pictures
+    python scripts/make_pictures.py --page docs/seeing_attention.md docs/lecture.md --output_dir docs/pictures
 """
 
-from hf_attention.seeing.examples import main
+from hf_attention.seeing.document_pictures import main
 
 
 if __name__ == "__main__":

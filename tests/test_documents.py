@@ -24,7 +24,6 @@ from transformers import (
     HfArgumentParser,
     MobileNetV2Config,
     MobileNetV2Model,
-    pipeline,
 )
 
 from hf_attention import (
@@ -229,7 +228,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         root / "backbone"
     )
     folders = {
-        "captioner": ("image-to-text", "AutoModelForImageTextToText", "AutoProcessor", "runs/scenes/best"),
+        "captioner": ("image-to-text", "AutoModelForImageTextToText", "AutoProcessor"),
         "answerer": ("visual-question-answering",),
         "translator": ("translation_en_to_de", "translation", "text2text-generation"),
         "writer": ("text-generation",),
@@ -246,8 +245,7 @@ def with_folders(block: str, models: dict[str, str]) -> str:
 
     block = re.sub(r'pipeline\("([\w-]+)", model=("path-or-hub-id")', folder_of, block)
     block = re.sub(r'(\w+)\.from_pretrained\(("path-or-hub-id")', folder_of, block)
-    for name in ("google/mobilenet_v2_1.0_224", "runs/scenes/best"):
-        block = block.replace(f'"{name}"', repr(models[name]))
+    block = block.replace('"google/mobilenet_v2_1.0_224"', repr(models["google/mobilenet_v2_1.0_224"]))
     assert "path-or-hub-id" not in block
     return block
 
@@ -282,9 +280,6 @@ def test_blocks_of_python_run(
     if page.stem == "export":
         names["model"] = AutoModelForSeq2SeqLM.from_pretrained(models["translation"])
         names["tokenizer"] = AutoTokenizer.from_pretrained(models["translation"])
-    if page.stem == "seeing_attention":
-        names["translator"] = pipeline("translation", model=models["translation"])
-        [names["other"]] = pipeline("image-to-text", model=models["image-to-text"])(image, output_attentions=True)
     if page.stem == "pipelines":
         pytest.importorskip("gradio", reason="a page of gradio needs the extra `demo`")
     torch.manual_seed(0)
