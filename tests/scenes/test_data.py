@@ -69,15 +69,7 @@ def test_a_negative_number_of_scenes_is_named():
 
 
 def test_captions_alone_are_those_of_the_scenes() -> None:
-    options = {
-        "train": 4,
-        "validation": 0,
-        "test": 2,
-        "held_out": 1,
-        "seed": 3,
-        "captions_per_scene": 3,
-        "variety": 12,
-    }
+    options = {"train": 4, "validation": 0, "test": 2, "held_out": 1, "seed": 3, "captions_per_scene": 3}
     captions, scenes = make_captions(**options, variety=12), make_scenes(**options, variety=12)
     assert captions.keys() == scenes.keys() == {"train", "test", "held_out"}
     for split, rows in captions.items():
