@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from datasets import DatasetDict, Image
 
-from hf_attention.scenes import make_scene_questions, make_scenes
+from hf_attention.scenes import make_captions, make_scene_questions, make_scenes
 from hf_attention.scenes.captions import describe
 from hf_attention.scenes.layout import make_scene
 from hf_attention.scenes.scene import HELD_OUT_PAIRS, SHAPES, SceneObject
@@ -66,3 +66,11 @@ def test_a_negative_number_of_scenes_is_named():
         make_scenes(train=1, validation=0, test=-1, held_out=0)
     with pytest.raises(ValueError, match="`test`.*-1"):
         make_scene_questions(train=1, test=-1)
+
+
+def test_captions_alone_are_those_of_the_scenes() -> None:
+    options = {"train": 4, "validation": 0, "test": 2, "held_out": 1, "seed": 3, "captions_per_scene": 3}
+    captions, scenes = make_captions(**options, variety=12), make_scenes(**options, variety=12)
+    assert captions.keys() == scenes.keys() == {"train", "test", "held_out"}
+    for split, rows in captions.items():
+        assert list(rows["text"]) == [caption for texts in scenes[split]["captions"] for caption in texts]
