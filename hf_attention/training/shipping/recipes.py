@@ -38,7 +38,7 @@ _SCENE = """import hf_attention
 from hf_attention.scenes.layout import make_scene
 from transformers import pipeline
 
-picture = make_scene(7, "test", 23, image_size=320, variety=12).draw()
+picture = make_scene(3, "test", 171, image_size=320, variety=12).draw()
 """
 _TEXT = """import hf_attention
 from transformers import pipeline
@@ -74,7 +74,7 @@ RECIPES = {
         "and Elqursh 2017). Pictures of any size are brought to 64x64 pixels.",
         example=_SCENE
         + 'answerer = pipeline("visual-question-answering", model=hf_attention.checkpoint("scenes-answerer"))\n'
-        'print(answerer(image=picture, question="what colour is the ring ?", top_k=1))\n',
+        'print(answerer(image=picture, question="what colour is the heart ?", top_k=1))\n',
         limits=_DRAWN + "answers at random. It knows the questions of `hf_attention.scenes.questions`, in their "
         "words; others it answers as if they were one of these.",
         commands=("python scripts/answer_scenes.py --output_dir runs/scenes-answerer",),
