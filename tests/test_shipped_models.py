@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from transformers import pipeline
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 import hf_attention
 from hf_attention.scenes.layout import make_scene
@@ -59,7 +60,7 @@ def test_answers_about_scenes_are_right() -> None:
     answerer = pipe("visual-question-answering", "scenes-answerer")
     for index in (23, 37):
         scene = make_scene(7, "test", index, image_size=320, variety=12)
-        questions = ask(scene, 6, kinds=("colour", "shape", "count"))
+        questions = ask(scene, 8)
         answers = [answerer(scene.draw(), question.text, top_k=1)[0]["answer"] for question in questions]
         assert answers == [question.answer for question in questions]
 
@@ -78,3 +79,26 @@ def test_translations_are_those_of_the_language() -> None:
 def test_a_caption_goes_on_as_it_did() -> None:
     [answer] = pipe("text-generation", "scenes-writer")("a white box, a lime", do_sample=False)
     assert answer["generated_text"] == "a white box, a lime hourglass and a brown frame"
+
+
+def test_the_largest_weights_of_their_maps_are_these() -> None:
+    scene = make_scene(7, "test", 23, image_size=320, variety=12).draw()
+    maps = {"output_attentions": True}
+    [caption] = pipe("image-to-text", "scenes-captioner")(scene, **maps)
+    answerer = pipe("visual-question-answering", "scenes-answerer")
+    [answer] = answerer(scene, "what colour is the ring ?", top_k=1, **maps)
+    [translation] = pipe("translation", "toy-translator")("a small red ring left of a lime crescent", **maps)
+    expected = [
+        (caption, [0.096, 0.127, 0.185, 0.078, 0.199, 0.214, 0.181, 0.277, 0.084, 0.224, 0.339, 0.259, 0.029]),
+        (answer, [0.041, 0.406, 0.783, 0.492]),
+        (translation, [0.991, 0.999, 0.986, 0.992, 0.995, 0.644, 0.608]),
+    ]
+    for record, weights in expected:
+        torch.testing.assert_close(record["attentions"].amax(1), torch.tensor(weights), atol=1e-3, rtol=0)
+
+
+def test_the_loss_of_a_caption_is_this() -> None:
+    folder = hf_attention.checkpoint("scenes-writer")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("there is a small red ring, a lime star and a black box", return_tensors="pt")["input_ids"]
+    assert model(input_ids=ids, labels=ids).loss.item() == pytest.approx(1.71209, abs=2e-4)
