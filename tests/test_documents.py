@@ -40,7 +40,7 @@ from hf_attention_command_line.main import main as run_command
 
 ROOT = SCRIPTS.parent
 PAGES = [
-    ROOT / "README.md",
+    *ROOT.glob("README*.md"),
     ROOT / "CONTRIBUTING.md",
     *ROOT.glob("docs/*.md"),
     *ROOT.glob("model_cards/*.md"),
@@ -48,6 +48,8 @@ PAGES = [
 ]
 # The other asks for transformers 4.57 before all else.
 EXPLAINED = sorted(path for path in SCRIPTS.glob("*.py") if path.stem != "record_pipeline_answers")
+# test_lecture.py runs the one and compares the other with it, and so do tests of the recipes and of the first lines.
+RUN_ELSEWHERE = ("trainer", "lecture", "lecture.ko", "README.ko")
 LEFT_OUT = ("…", "...")
 
 
@@ -255,7 +257,9 @@ def blocks_of_python(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.stem != "trainer"], ids=lambda page: f"{page.parent.name}-{page.stem}"
+    "page",
+    [page for page in PAGES if page.stem not in RUN_ELSEWHERE],
+    ids=lambda page: f"{page.parent.name}-{page.stem}",
 )
 def test_blocks_of_python_run(
     page: Path, models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,12 +1,16 @@
 """
-Makes pictures of where models look: those of docs/seeing_attention.md, from any models.
+Makes pictures of where models look: those of docs/seeing_attention.md, from any models, and those of a page of the
+documents whose own blocks of Python save them, as those of docs/lecture.md do.
 
 What a model is missing for is left out. The scenes and sentences are made on the spot; every picture is a PNG of a few
 hundred pixels, and the page a file that opens in any browser.
 """
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from PIL import Image
@@ -35,6 +39,9 @@ class PictureArguments(CheckedArguments):
     other_captioner: str | None = field(default=None, metadata={"help": "Another, to compare with."})
     answerer: str | None = field(default=None, metadata={"help": "One that answers questions about scenes."})
     translator: str | None = field(default=None, metadata={"help": "One into the toy language."})
+    page: str | None = field(
+        default=None, metadata={"help": "A page of Markdown, such as docs/lecture.md, whose blocks save pictures."}
+    )
     output_dir: str = field(default="runs/pictures", metadata={"help": "Where the pictures go."})
     scene: Annotated[int, NOT_NEGATIVE] = field(
         default=7, metadata={"help": "Number of the scene, and of the sentence."}
@@ -88,3 +95,31 @@ def main(argv: list[str] | None = None) -> None:
         save(plot_alignment(source_words, words, weights), "alignment")
         page = attention_page(words, weights, source_tokens=source_words, title=answer["translation_text"])
         (folder / "alignment.html").write_text(page, encoding="utf-8")
+    if arguments.page is not None:
+        run_page(Path(arguments.page), folder)
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """
+    Runs the blocks of Python of a page, one after the other, and makes the pictures that they save small.
+
+    Args:
+        page (`Path`): The page, in Markdown.
+        folder (`Path`): Where the pictures go. The blocks run in a folder of their own.
+    """
+    blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    here, names = os.getcwd(), {}
+    with TemporaryDirectory() as place:
+        os.chdir(place)
+        try:
+            for block in blocks:
+                exec(compile(block, page.name, "exec"), names)
+        finally:
+            os.chdir(here)
+        for path in sorted(Path(place).glob("*.png")):
+            # Of the many greys of the picture fewer are kept than of the bright colours that lie on few pixels.
+            picture = (
+                Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            )
+            picture.save(folder / path.name, optimize=True)
+            print(folder / path.name)

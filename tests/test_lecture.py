@@ -1,0 +1,66 @@
+"""The walk through attention: one code in two languages, and it shows what the text says that it shows."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from common.scripts import SCRIPTS
+
+
+DOCS = SCRIPTS.parent / "docs"
+PAGES = {"English": DOCS / "lecture.md", "Korean": DOCS / "lecture.ko.md"}
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def rows_of(page: Path) -> list[list[str]]:
+    """The cells of all rows of all tables of a page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def shares_of(page: Path) -> list[list[float]]:
+    """The rows of the tables that hold percentages, as numbers."""
+    rows = [[cell for cell in row if cell.endswith(" %")] for row in rows_of(page)]
+    return [[float(cell.removesuffix(" %")) / 100 for cell in row] for row in rows if row]
+
+
+def test_both_languages_have_the_same_code_numbers_and_pictures() -> None:
+    english, korean = PAGES.values()
+    assert blocks_of(english) == blocks_of(korean)
+    assert shares_of(english) == shares_of(korean)
+    for pattern in (r"\]\((pictures/[^)]*)\)", r"\$\$.*?\$\$", r"\]\((https:[^)]*)\)"):
+        found, others = (re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL) for page in PAGES.values())
+        assert found == others
+
+
+def test_the_walk_shows_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = PAGES["English"]
+    monkeypatch.chdir(tmp_path)
+    walked: dict[str, Any] = {}
+    for block in blocks_of(page):
+        exec(compile(block, page.name, "exec"), walked)
+
+    measured = [
+        shares for name in ("objects_named", "attention_shares", "words_right") for shares in walked[name].values()
+    ]
+    # Other processors sum in another order, which leads a training elsewhere, though not far.
+    written = torch.tensor(shares_of(page)[: len(measured)])
+    torch.testing.assert_close(torch.tensor(measured), written, atol=0.15, rtol=0)
+
+    glance, attention = walked["objects_named"].values()
+    assert min(attention) > 0.6
+    assert attention[3] > 2 * glance[3]
+    last_state, attention = walked["words_right"].values()
+    assert last_state[0] > 1.5 * last_state[3], "a long sentence is harder to remember"
+    assert min(attention) > 0.9
+    shares = torch.tensor(list(walked["attention_shares"].values()))
+    assert shares.argmax(1).tolist() == [0, 1, 2, 3], "each question looks at the object that it asks for"
+    assert walked["perplexity"]["captioner"] < walked["perplexity"]["language model"] / 2
+
+    shown = re.findall(r"\]\(pictures/([^)]*)\)", page.read_text(encoding="utf-8"))
+    assert {path.name for path in tmp_path.glob("*.png")} == set(shown)
