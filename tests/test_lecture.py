@@ -1,4 +1,4 @@
-"""The walk through attention: one code in two languages, and it shows what the text says that it shows."""
+"""What is written in two languages has one code, and the walk through attention shows what its text says."""
 
 import re
 from pathlib import Path
@@ -36,6 +36,11 @@ def test_both_languages_have_the_same_code_numbers_and_pictures() -> None:
     for pattern in (r"\]\((pictures/[^)]*)\)", r"\$\$.*?\$\$", r"\]\((https:[^)]*)\)"):
         found, others = (re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL) for page in PAGES.values())
         assert found == others
+
+
+def test_the_first_lines_are_the_same_in_both_languages() -> None:
+    english, korean = (SCRIPTS.parent / name for name in ("README.md", "README.ko.md"))
+    assert blocks_of(korean) == blocks_of(english)[:1]
 
 
 def test_the_walk_shows_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
