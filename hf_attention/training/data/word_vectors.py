@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 BEGINNINGS = ("Ġ", "▁")
 
 
-WORD_VECTORS = "File of pretrained word vectors, GloVe's text or fastText's .vec, also as .gz"
-
-
 @dataclass
 class WordVectorArguments(CheckedArguments):
     """Where the embeddings start."""
@@ -33,7 +30,8 @@ class WordVectorArguments(CheckedArguments):
     embeddings: str | None = field(
         default=None,
         metadata={
-            "help": f"{WORD_VECTORS}, from which the embeddings of what is read start; embedding_size must be theirs."
+            "help": "File of pretrained word vectors, GloVe's text or fastText's .vec, also as .gz, from which the "
+            "embeddings of what is read start; embedding_size must be theirs."
         },
     )
 

@@ -8,7 +8,6 @@ from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
-from ...data.word_vectors import WORD_VECTORS
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -131,7 +130,11 @@ class PairedWordVectorArguments(CheckedArguments):
     """Where the embeddings of either side start."""
 
     source_embeddings: str | None = field(
-        default=None, metadata={"help": f"{WORD_VECTORS}, for the source. With word_punct or space, most are found."}
+        default=None,
+        metadata={
+            "help": "File of pretrained word vectors, GloVe's text or fastText's .vec, also as .gz, for the source. "
+            "With word_punct or space, most are found."
+        },
     )
     target_embeddings: str | None = field(default=None, metadata={"help": "The same for the target."})
 
