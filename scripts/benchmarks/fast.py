@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 import torch
+from transformers import MobileNetV2Config
 
 from hf_attention import (
     AttentionCaptionerConfig,
@@ -42,6 +43,14 @@ def make_captioner(batch: int) -> tuple[AttentionCaptionerForConditionalGenerati
     return AttentionCaptionerForConditionalGeneration(config), {"region_features": torch.randn(batch // 5, 81, 1280)}
 
 
+def make_captioner_of_pixels(
+    batch: int,
+) -> tuple[AttentionCaptionerForConditionalGeneration, dict[str, torch.Tensor]]:
+    """One that has its backbone, MobileNetV2 over 288 pixels, frozen; as many images as there are sequences."""
+    config = AttentionCaptionerConfig(backbone_config=MobileNetV2Config(), freeze_backbone=True, context_gate=True)
+    return AttentionCaptionerForConditionalGeneration(config), {"pixel_values": torch.randn(batch, 3, 288, 288)}
+
+
 def make_translator(batch: int) -> tuple[AttentionSeq2SeqForConditionalGeneration, dict[str, torch.Tensor]]:
     """The recipe of scripts/train_seq2seq.py."""
     config = AttentionSeq2SeqConfig(
@@ -64,7 +73,12 @@ def make_language_model(batch: int) -> tuple[RecurrentLMForCausalLM, dict[str, t
     return RecurrentLMForCausalLM(config), {"input_ids": torch.randint(4, 10000, (batch, TOKENS))}
 
 
-MAKERS = {"captioner": make_captioner, "translator": make_translator, "language-model": make_language_model}
+MAKERS = {
+    "captioner": make_captioner,
+    "captioner-of-pixels": make_captioner_of_pixels,
+    "translator": make_translator,
+    "language-model": make_language_model,
+}
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
