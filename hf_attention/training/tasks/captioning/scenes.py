@@ -234,7 +234,9 @@ def main(description: str | None = None) -> None:
     print(
         f"\nWhere it looked, word by word: {picture}\n\n"
         "What next?\n"
-        f"  {command} demo                          a page of models that are shipped: caption, ask, translate\n"
-        f"  {command} demo --captioner {folder}    the page with this model\n"
-        "  docs/your_own_photos.md   a captioner of your own photos"
+        "  a page of models that are shipped, which caption, answer and translate:\n"
+        f"    {command} demo\n"
+        "  the page with this model:\n"
+        f"    {command} demo --captioner {folder}\n"
+        "  a captioner of your own photos: docs/your_own_photos.md"
     )
