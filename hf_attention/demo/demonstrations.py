@@ -250,6 +250,8 @@ DEMONSTRATIONS: dict[str, type[Demonstration]] = {
     "answerer": AnswerDemonstration,
     "translator": TranslationDemonstration,
 }
+# The models that the package ships for them.
+SHIPPED = {"captioner": "scenes-captioner", "answerer": "scenes-answerer", "translator": "toy-translator"}
 
 
 def read_picture(path: str | Path) -> Image.Image:

@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..extras import require_extra
-from .demonstrations import DEMONSTRATIONS
+from .demonstrations import DEMONSTRATIONS, SHIPPED
 from .examples import MOST_PICTURES, read_examples
 from .space import write_space
 from .web_page import launch, make_page
-
-
-SHIPPED = {"captioner": "scenes-captioner", "answerer": "scenes-answerer", "translator": "toy-translator"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from ..scenes.scene import Scene
 from ..seeing.html import MARK, STYLE
 from .demonstrations import (
     MAX_CHARACTERS,
+    SHIPPED,
     AnswerDemonstration,
     CaptionDemonstration,
     Demonstration,
@@ -119,7 +120,7 @@ def launch(page: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
 
 def _caption_tab(captioner: CaptionDemonstration | None, pictures: Sequence[Image.Image]) -> None:
     if captioner is None:
-        _missing("captioner", "scenes-captioner")
+        _missing("captioner")
         return
     with gr.Row():
         with gr.Column():
@@ -134,7 +135,7 @@ def _caption_tab(captioner: CaptionDemonstration | None, pictures: Sequence[Imag
 
 def _answer_tab(answerer: AnswerDemonstration | None, pictures: Sequence[Image.Image]) -> None:
     if answerer is None:
-        _missing("answerer", "scenes-answerer")
+        _missing("answerer")
         return
     scenes = [] if pictures else _known_scenes(answerer)
     questions = example_questions(scenes)
@@ -162,7 +163,7 @@ def _answer_tab(answerer: AnswerDemonstration | None, pictures: Sequence[Image.I
 
 def _translation_tab(translator: TranslationDemonstration | None) -> None:
     if translator is None:
-        _missing("translator", "toy-translator")
+        _missing("translator")
         return
     with gr.Row():
         with gr.Column():
@@ -240,12 +241,12 @@ def _connect(
         examples.load_input_event.then(**options, api_visibility="private")
 
 
-def _missing(option: str, shipped: str) -> None:
+def _missing(part: str) -> None:
     gr.Markdown(
         f"""**This page was started without a model for this tab.** Start it with one, which may be a folder, a name
 on the Hub, or one that the package ships:
 
-    hf-attention demo --{option} {shipped}
+    hf-attention demo --{part} {SHIPPED[part]}
 """,
         elem_classes="missing",
     )
