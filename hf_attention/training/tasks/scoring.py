@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -69,10 +69,7 @@ class EvaluationArguments(CheckedArguments):
 
     def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
         """The model, to be evaluated."""
-        model = auto_class.from_pretrained(
-            find_checkpoint(self.model), dtype=torch.float32, trust_remote_code=self.trust_remote_code
-        )
-        return model.to(accelerator.device).eval()
+        return self._load(auto_class, dtype=torch.float32).to(accelerator.device).eval()
 
     def load_beside(self, auto_class: type) -> Any:
         """What reads for the model: its tokenizer or processor."""
@@ -115,8 +112,8 @@ class GenerationArguments(EvaluationArguments):
 
 
 @dataclass
-class CaptionsArguments(GenerationArguments):
-    """A captioner and images with captions."""
+class ImagesArguments(GenerationArguments):
+    """A model that looks at images, and the images."""
 
     image_column: str = field(
         default="image", metadata={"help": "Column of the images, or of their files or addresses."}
@@ -128,6 +125,26 @@ class CaptionsArguments(GenerationArguments):
     skip_bad_images: bool = field(
         default=False, metadata={"help": "Leave out images that are not there or cannot be decoded, and say which."}
     )
+
+    def load_images(self, load: Callable[..., DatasetDict], **kwargs: Any) -> Dataset:
+        """The rows to evaluate on, by one of the functions of `image_splits`, which also takes the `kwargs`."""
+        splits = load(
+            self.dataset_name,
+            self.dataset_config_name,
+            image_column=self.image_column,
+            image_dir=self.image_dir,
+            skip_missing=self.skip_bad_images,
+            **kwargs,
+        )
+        split = get_split(splits, self.split, self.max_eval_samples)
+        check_images(split, self.image_column)
+        return drop_bad_images(split, self.image_column) if self.skip_bad_images else split
+
+
+@dataclass
+class CaptionsArguments(ImagesArguments):
+    """A captioner and images with captions."""
+
     captions_column: str = field(default="captions", metadata={"help": "Column of captions, one or several a row."})
     drop_uncaptioned: bool = field(
         default=False, metadata={"help": "Leave out images without a caption, and say how many."}
@@ -149,19 +166,9 @@ class TranslationArguments(GenerationArguments):
 
 
 @dataclass
-class AnswersArguments(GenerationArguments):
+class AnswersArguments(ImagesArguments):
     """A model that answers questions about images."""
 
-    image_column: str = field(
-        default="image", metadata={"help": "Column of the images, or of their files or addresses."}
-    )
-    image_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder of the images that a file names. Default: they are looked for beside that file."},
-    )
-    skip_bad_images: bool = field(
-        default=False, metadata={"help": "Leave out images that are not there or cannot be decoded, and say which."}
-    )
     question_column: str = field(default="question", metadata={"help": "Column of the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
     drop_unanswered: bool = field(
@@ -190,19 +197,11 @@ def text(arguments: PerplexityArguments) -> Scores:
 def captions(arguments: CaptionsArguments) -> Scores:
     """CIDEr, BLEU and ROUGE-L of captions."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
-    splits = load_captioned_splits(
-        arguments.dataset_name,
-        arguments.dataset_config_name,
-        image_column=arguments.image_column,
+    split = arguments.load_images(
+        load_captioned_splits,
         captions_column=arguments.captions_column,
-        image_dir=arguments.image_dir,
-        skip_missing=arguments.skip_bad_images,
         drop_uncaptioned=arguments.drop_uncaptioned,
     )
-    split = get_split(splits, arguments.split, arguments.max_eval_samples)
-    check_images(split, arguments.image_column)
-    if arguments.skip_bad_images:
-        split = drop_bad_images(split, arguments.image_column)
     if arguments.drop_uncaptioned:
         split = drop_textless(split, arguments.captions_column, "captions_column")
     source = PixelSource(split, arguments.image_column, processor.image_processor)
@@ -238,18 +237,7 @@ def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
     columns = (arguments.question_column, arguments.answer_column)
-    splits = load_image_splits(
-        arguments.dataset_name,
-        arguments.dataset_config_name,
-        image_column=arguments.image_column,
-        columns=columns,
-        image_dir=arguments.image_dir,
-        skip_missing=arguments.skip_bad_images,
-    )
-    split = get_split(splits, arguments.split, arguments.max_eval_samples)
-    check_images(split, arguments.image_column)
-    if arguments.skip_bad_images:
-        split = drop_bad_images(split, arguments.image_column)
+    split = arguments.load_images(load_image_splits, columns=columns)
     questions = read_questions(
         split,
         arguments.image_column,
