@@ -33,6 +33,7 @@ from hf_attention import (
     RecurrentLMForCausalLM,
 )
 from hf_attention.models.special_tokens import special_token_ids
+from hf_attention.seeing.document_pictures import blocks_of_python
 from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
 from hf_attention_command_line.main import main as run_command
 
@@ -248,10 +249,6 @@ def with_folders(block: str, models: dict[str, str]) -> str:
     block = block.replace('"google/mobilenet_v2_1.0_224"', repr(models["google/mobilenet_v2_1.0_224"]))
     assert "path-or-hub-id" not in block
     return block
-
-
-def blocks_of_python(page: Path) -> list[str]:
-    return re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,11 @@ import pytest
 import torch
 from common.scripts import SCRIPTS
 
+from hf_attention.seeing.document_pictures import blocks_of_python
+
 
 DOCS = SCRIPTS.parent / "docs"
 PAGES = {"English": DOCS / "lecture.md", "Korean": DOCS / "lecture.ko.md"}
-
-
-def blocks_of(page: Path) -> list[str]:
-    return re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def rows_of(page: Path) -> list[list[str]]:
@@ -31,7 +29,7 @@ def shares_of(page: Path) -> list[list[float]]:
 
 def test_both_languages_have_the_same_code_numbers_and_pictures() -> None:
     english, korean = PAGES.values()
-    assert blocks_of(english) == blocks_of(korean)
+    assert blocks_of_python(english) == blocks_of_python(korean)
     assert shares_of(english) == shares_of(korean)
     for pattern in (r"\]\((pictures/[^)]*)\)", r"\$\$.*?\$\$", r"\]\((https:[^)]*)\)"):
         found, others = (re.findall(pattern, page.read_text(encoding="utf-8"), re.DOTALL) for page in PAGES.values())
@@ -40,14 +38,14 @@ def test_both_languages_have_the_same_code_numbers_and_pictures() -> None:
 
 def test_the_first_lines_are_the_same_in_both_languages() -> None:
     english, korean = (SCRIPTS.parent / name for name in ("README.md", "README.ko.md"))
-    assert blocks_of(korean) == blocks_of(english)[:1]
+    assert blocks_of_python(korean) == blocks_of_python(english)[:1]
 
 
 def test_the_walk_shows_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = PAGES["English"]
     monkeypatch.chdir(tmp_path)
     walked: dict[str, Any] = {}
-    for block in blocks_of(page):
+    for block in blocks_of_python(page):
         exec(compile(block, page.name, "exec"), walked)
 
     measured = [
@@ -65,7 +63,9 @@ def test_the_walk_shows_what_the_text_says(tmp_path: Path, monkeypatch: pytest.M
     assert min(attention) > 0.9
     shares = torch.tensor(list(walked["attention_shares"].values()))
     assert shares.argmax(1).tolist() == [0, 1, 2, 3], "each question looks at the object that it asks for"
-    assert walked["perplexity"]["captioner"] < walked["perplexity"]["language model"] / 2
+    for text in (each.read_text(encoding="utf-8") for each in PAGES.values()):
+        told = re.search(r"(\d\.\d)\D+(\d\.\d)\D+\*disc\*", text).groups()  # without seeing, and with it
+        assert [float(each) for each in told] == pytest.approx(list(walked["perplexity"].values()), abs=0.06)
 
     shown = re.findall(r"\]\(pictures/([^)]*)\)", page.read_text(encoding="utf-8"))
     assert {path.name for path in tmp_path.glob("*.png")} == set(shown)

@@ -40,6 +40,19 @@ def main(argv: list[str] | None = None) -> None:
         run_page(Path(page), folder)
 
 
+def blocks_of_python(page: Path) -> list[str]:
+    """
+    What a page has a reader run.
+
+    Args:
+        page (`Path`): The page, in Markdown.
+
+    Returns:
+        `list[str]`: Its blocks of Python, from first to last.
+    """
+    return re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def run_page(page: Path, folder: Path) -> None:
     """
     Runs the blocks of Python of a page, one after the other, and makes the pictures that they save small.
@@ -48,7 +61,7 @@ def run_page(page: Path, folder: Path) -> None:
         page (`Path`): The page, in Markdown.
         folder (`Path`): Where the pictures go. The blocks run in a folder of their own.
     """
-    blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = blocks_of_python(page)
     here, names = os.getcwd(), {}
     with TemporaryDirectory() as place:
         os.chdir(place)
@@ -58,9 +71,8 @@ def run_page(page: Path, folder: Path) -> None:
         finally:
             os.chdir(here)
         for path in sorted(Path(place).glob("*.png")):
+            picture = Image.open(path).convert("RGB")
             # Of the many greys of the picture fewer are kept than of the bright colours that lie on few pixels.
-            picture = (
-                Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-            )
-            picture.save(folder / path.name, optimize=True)
+            small = picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            small.save(folder / path.name, optimize=True)
             print(folder / path.name)

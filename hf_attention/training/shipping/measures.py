@@ -42,6 +42,9 @@ def captioner(folder: str, samples: int = SAMPLES) -> dict[str, float]:
     Args:
         folder (`str`): Its folder.
         samples (`int`, *optional*, defaults to 500): Scenes of either kind.
+
+    Returns:
+        `dict[str, float]`: The scores, by names of `LABELS`.
     """
     pipe = pipeline("image-to-text", model=folder)
     splits = make_scenes(0, 0, samples, samples, captions_per_scene=1, variety=VARIETY)
@@ -62,6 +65,9 @@ def answerer(folder: str, samples: int = SAMPLES) -> dict[str, float]:
     Args:
         folder (`str`): Its folder.
         samples (`int`, *optional*, defaults to 500): Scenes of either kind, with six questions each.
+
+    Returns:
+        `dict[str, float]`: The scores, by names of `LABELS`.
     """
     seen, held_out = (Answers(folder, _arguments(folder, samples, split)).measure() for split in ("test", "held_out"))
     return {
@@ -78,6 +84,9 @@ def translator(folder: str, samples: int = 300) -> dict[str, float]:
     Args:
         folder (`str`): Its folder.
         samples (`int`, *optional*, defaults to 300): Sentences.
+
+    Returns:
+        `dict[str, float]`: The scores, by names of `LABELS`.
     """
     pairs = make_translations(0, 0, samples, variety=VARIETY)["test"]["translation"]
     answers = pipeline("translation", model=folder)([pair["en"] for pair in pairs], batch_size=50)
@@ -96,6 +105,9 @@ def writer(folder: str, samples: int = 300) -> dict[str, float]:
     Args:
         folder (`str`): Its folder.
         samples (`int`, *optional*, defaults to 300): Scenes, and captions that are drawn.
+
+    Returns:
+        `dict[str, float]`: The scores, by names of `LABELS`.
     """
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     texts = make_captions(0, 0, samples, 0, captions_per_scene=3, variety=VARIETY)["test"]["text"]

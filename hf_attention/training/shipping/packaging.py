@@ -109,6 +109,9 @@ def portable(settings: Any) -> Any:
 
     Args:
         settings (`Any`): What a file of settings holds.
+
+    Returns:
+        `Any`: The same without the keys of `LEFT_OUT`, at any depth.
     """
     if isinstance(settings, dict):
         return {key: portable(value) for key, value in settings.items() if key not in LEFT_OUT}
@@ -123,6 +126,9 @@ def make_card(name: str, recipe: Recipe, scores: dict[str, float]) -> ModelCard:
         name (`str`): The model's name.
         recipe ([`~hf_attention.training.shipping.recipes.Recipe`]): How it was trained.
         scores (`dict[str, float]`): From the recipe's `measure`.
+
+    Returns:
+        `huggingface_hub.ModelCard`: The card, with its metadata.
     """
     metadata = ModelCardData(
         library_name="transformers",
