@@ -12,9 +12,9 @@ PACKAGE = Path(hf_attention.__file__).parent
 # What a room imports from no other.
 CLOSED = {
     "metrics": ("training",),
-    "training/data": ("training.loop", "training.publish", "training.tasks"),
-    "training/publish": ("training.loop", "training.tasks"),
-    "training/loop": ("training.tasks",),
+    "training/data": ("training.loop", "training.publish", "training.tasks", "training.shipping"),
+    "training/publish": ("training.loop", "training.tasks", "training.shipping"),
+    "training/loop": ("training.tasks", "training.shipping"),
     "training/tasks": ("training.shipping",),
 }
 
