@@ -101,7 +101,6 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             model=model, tokenizer=tokenizer, image_processor=image_processor, processor=processor, **kwargs
         )
         self._image_regions = ImageRegions.of(self.model.config, self.image_processor)
-        self._last_picture: tuple[torch.Tensor, dict[str, torch.Tensor]] | None = None
 
     def _known_arguments(self) -> set[str]:
         """Those of `generate()`. All others are taken, too, as in 4.57."""
@@ -119,6 +118,7 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         timeout: float | None = None,
         output_attentions: bool | None = None,
         generate_kwargs: dict[str, Any] | None = None,
+        last_picture: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess_params = {"padding": padding, "truncation": truncation, "timeout": timeout}
@@ -127,6 +127,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             logger.warning(
                 f"`{name}={forward_params.pop(name)!r}` has no effect: {type(self.model).__name__} does not know it."
             )
+        if last_picture is not None:
+            forward_params["last_picture"] = last_picture
         if output_attentions is not None:
             forward_params["return_maps"] = output_attentions
             preprocess_params["return_regions"] = output_attentions
@@ -186,7 +188,6 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             ValueError: Image or question is missing, or an image cannot be read. Of several, the message tells the
                 place.
         """
-        self._last_picture = None  # the weights may be others since the last call
         if image is None:
             raise ValueError("visual-question-answering got no `image`.")
         image, question = as_list(image), as_list(question)
@@ -213,7 +214,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 answers = self(inputs, **kwargs)
                 return [answer for number in range(len(questions)) for answer in answers[number :: len(questions)]]
         if isinstance(inputs, list):
-            return super().__call__(list(checked(inputs, _check)), **kwargs) if inputs else []
+            # What is answered at once may share what its batches found; the weights are the same.
+            return super().__call__(list(checked(inputs, _check)), last_picture={}, **kwargs) if inputs else []
         if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
             return super().__call__(CheckedDataset(inputs, _check), **kwargs)
         if isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
@@ -271,7 +273,11 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         return limit
 
     def _forward(
-        self, model_inputs: dict[str, torch.Tensor], return_maps: bool = False, **generate_kwargs: Any
+        self,
+        model_inputs: dict[str, torch.Tensor],
+        return_maps: bool = False,
+        last_picture: dict[str, Any] | None = None,
+        **generate_kwargs: Any,
     ) -> dict[str, torch.Tensor]:
         if return_maps and self.model.config.model_type != "attention_vqa":
             raise ValueError(
@@ -286,7 +292,9 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
                 model_inputs[name] = _padded(items, value or 0, before=is_text)
         # Parts that lie on several devices take their inputs there only when they are called.
         if self.model.config.model_type == "attention_vqa" and not hasattr(self.model, "hf_device_map"):
-            model_inputs |= self._look_once(model_inputs.pop("pixel_values"))
+            model_inputs |= self._look_once(
+                model_inputs.pop("pixel_values"), {} if last_picture is None else last_picture
+            )
         if not self.model.can_generate():
             kwargs = {"output_attentions": True} if return_maps else {}
             outputs = self.model(**model_inputs, **kwargs)
@@ -315,21 +323,23 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             answers |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
         return answers
 
-    def _look_once(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The regions of the pictures, each found once where several questions in a row are about it."""
-        before, rows_before = self._last_picture or (None, {})
-        is_new = []
-        for pixels in pixel_values:
-            is_new.append(before is None or not torch.equal(pixels, before))
+    def _look_once(self, pixel_values: torch.Tensor, last_picture: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """
+        The regions of the pictures of a batch. One that several questions in a row are about is looked at once; the
+        last one's are kept in `last_picture` for the batch that follows.
+        """
+        new, places, before = [], [], last_picture.get("pixels")
+        for number, pixels in enumerate(pixel_values):
+            if before is None or not torch.equal(pixels, before):
+                new.append(number)
+            places.append(len(new) - 1)  # -1: still the picture of the batch before
             before = pixels
-        new = torch.tensor(is_new)
-        rows = {name: row.unsqueeze(0) for name, row in rows_before.items()}
-        if any(is_new):
-            found = self.model.get_encoder("image").as_regions(pixel_values[new])
-            rows = {name: torch.cat([rows[name], values]) if rows else values for name, values in found.items()}
-        places = new.cumsum(0) - (0 if rows_before else 1)
-        regions = {name: values[places] for name, values in rows.items()}
-        self._last_picture = before, {name: values[-1] for name, values in regions.items()}
+        parts = [self.model.get_encoder("image").as_regions(pixel_values[new])] if new else []
+        if places[0] == -1:
+            parts.append(last_picture["regions"])
+        found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        regions = {name: values[places] for name, values in found.items()}
+        last_picture.update(pixels=before, regions={name: values[-1:] for name, values in regions.items()})
         return regions
 
     def postprocess(self, model_outputs: dict[str, torch.Tensor], top_k: int = 5) -> list[dict[str, Any]]:

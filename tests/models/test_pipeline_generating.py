@@ -124,7 +124,7 @@ def test_scores_that_are_asked_for_are_in_the_answer(
     # What teacher forcing says of the same tokens, but for those that generation suppresses.
     tokens = outputs.sequences[:, 1:]
     model, end = made.model, made.model.config.eos_token_id
-    names = ("input_ids", "attention_mask", "pixel_values")
+    names = ("input_ids", "attention_mask", "pixel_values", "region_features")
     given = {name: kwargs[name] for name in names if name in kwargs}
     logits = model(**given, decoder_input_ids=outputs.sequences[:, :-1]).logits.detach().float()
     logits[..., model.suppressed_tokens()] = -torch.inf
