@@ -475,7 +475,7 @@ def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
     good = []
     for row in range(len(dataset)):
         try:
-            read_image(dataset, row, column)
+            _decode(dataset, row, column)
         except ValueError as error:
             logger.warning("Left out: %s", error)
         else:
@@ -496,13 +496,20 @@ def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
         ValueError: If it is missing or cannot be decoded; the message names the row and, where known, the file.
     """
     try:
+        return _decode(dataset, row, column)
+    except ValueError as error:
+        raise ValueError(f"{error} `skip_bad_images` leaves such rows out.") from error
+
+
+def _decode(dataset: Dataset, row: int, column: str) -> PILImage.Image:
+    try:
         image = dataset[row][column]
         if image is not None:
             return as_rgb(image)
     except Exception as error:  # each decoder has errors of its own
         raw = dataset.select_columns(column).cast_column(column, Image(decode=False))[row][column]
         name = f" ({raw['path']})" if raw["path"] else ""
-        raise ValueError(f"The image of row {row}{name} cannot be decoded: {error}") from error
+        raise ValueError(f"The image of row {row}{name} cannot be decoded: {error}.") from error
     raise _without_image(row)
 
 
