@@ -17,8 +17,8 @@ from .columns import PICTURE_NAMES
 from .reading import load_text_splits, read_lines, read_table
 
 
-# Where a folder has its files besides in itself: those of COCO, of VQAv2, and of the older Flickr8k.
-FOLDERS_OF_TEXTS = ("", "annotations", "Annotations", "Questions", "Flickr8k_text")
+# Where a folder has its files besides in itself, in small letters: those of COCO, of VQAv2, and of the older Flickr8k.
+FOLDERS_OF_TEXTS = ("annotations", "questions", "flickr8k_text")
 # How the fields of a table are divided: the first of these that makes a column of pictures of its first line.
 DIALECTS: tuple[dict[str, Any], ...] = (
     {"delimiter": ","},
@@ -146,10 +146,14 @@ def _files(folder: Path, pattern: str) -> Iterator[Path]:
     """The files whose names fit, small letters or capitals; without what systems hide among them."""
     return (
         file
-        for name in FOLDERS_OF_TEXTS
-        for file in (folder / name).glob("[!.]*")
+        for place in (folder, *_folders_of_texts(folder))
+        for file in place.glob("[!.]*")
         if fnmatchcase(file.name.lower(), pattern.lower()) and file.is_file()
     )
+
+
+def _folders_of_texts(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.name.lower() in FOLDERS_OF_TEXTS]
 
 
 def _one_for_each_split(files: list[Path], style: Style) -> list[Found]:
@@ -310,8 +314,9 @@ def _read_vqa(path: Path, split: str) -> dict[str, Dataset]:
 
 
 def _answers_of(questions: Path) -> Path:
-    """The file of annotations that belongs to a file of questions: it lies beside it, and speaks of the same split."""
-    folders = {questions.parent, *(questions.parent.parent / name for name in FOLDERS_OF_TEXTS if name)}
+    """The file of annotations that belongs to a file of questions: it lies near it, and speaks of the same split."""
+    beside = questions.parent
+    folders = {beside, *_folders_of_texts(beside), *_folders_of_texts(beside.parent)}
     files = {file for folder in folders for file in folder.glob("*annotations*.json")}
     files = sorted(file for file in files if split_of(file) == split_of(questions))
     namesake = questions.name.replace("OpenEnded_", "").replace("questions", "annotations")

@@ -96,7 +96,7 @@ def _folder_of(names: Sequence[str], root: Path, image_dir: Path | None) -> tupl
 
 def _rings(root: Path) -> Iterator[list[Path]]:
     """Where pictures may lie, in the order of their distance."""
-    for start in (root, root.parent) if root.name in FOLDERS_OF_TEXTS else (root,):
+    for start in (root, root.parent) if root.name.lower() in FOLDERS_OF_TEXTS else (root,):
         ring = [start]
         for _ in range(4):
             yield ring

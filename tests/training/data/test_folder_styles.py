@@ -430,6 +430,16 @@ def test_folders_before_names_count_for_all_or_none(tmp_path: Path, caplog: pyte
     assert "dogs without the folders that are before their names" in caplog.text
 
 
+def test_folders_of_texts_are_found_in_any_letters(tmp_path: Path) -> None:
+    files = {"ANNOTATIONS/Captions_Train2017.JSON": json.dumps(COCO), **pictures("a.png", "b.png")}
+    assert captions_of(load_captioned_splits(write(tmp_path / "coco", files))) == {"train": TWO}
+    files = {"questions_train.json": QUESTIONS, "Annotations/annotations_train.json": ANNOTATIONS}
+    picture = Path(write(tmp_path / "vqa", files)) / "COCO_val2014_000000000042.jpg"
+    Image.new("RGB", (4, 4)).save(picture)
+    found = load_image_splits(str(tmp_path / "vqa"), columns=("question", "answer"))
+    assert found["train"]["answer"][:] == [["net"], ["2", "two"]]
+
+
 def test_a_table_without_captions_is_read(tmp_path: Path) -> None:
     found = load_image_splits(write(tmp_path, {"photos.csv": "image\na.png\n", "a.png": None}))
     assert found["train"].column_names == ["image"] and len(found["train"]) == 1
