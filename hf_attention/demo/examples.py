@@ -94,7 +94,7 @@ def read_examples(folder: str | Path) -> list[Image.Image]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in _SUFFIXES and not path.is_dir())
     if not paths:
         raise ValueError(f"there is no picture in {folder}: files named {', '.join(_SUFFIXES)} are.")
     pictures = []

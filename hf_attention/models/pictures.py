@@ -3,6 +3,8 @@
 import base64
 import io
 import os
+import string
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -71,6 +73,7 @@ def read_bytes(source: str, timeout: float | None) -> bytes:
         timeout (`float`, *optional*): Seconds to wait for what comes from the web. By default for ever.
     """
     if source.startswith(("http://", "https://")):
+        source = urllib.parse.quote(source.strip(), safe=string.punctuation)  # spaces and letters, as a browser does
         # Servers turn the standard library away by its own name.
         request = urllib.request.Request(source, headers={"User-Agent": f"hf_attention/{__version__}"})
         with urllib.request.urlopen(request, timeout=timeout) as response:

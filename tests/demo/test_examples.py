@@ -85,6 +85,8 @@ def test_pictures_of_a_folder(tmp_path: Path):
 def test_a_folder_that_has_no_pictures_to_show(tmp_path: Path):
     with pytest.raises(ValueError, match="there is no folder"):
         read_examples(tmp_path / "nothing")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "._a.png").write_bytes(b"of a Mac")
     with pytest.raises(ValueError, match="no picture in .*: files named .avif, .bmp, .*, .jpg are"):
         read_examples(tmp_path)
     (tmp_path / "a.png").write_text("a shopping list")

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 # What else data sets call the columns of our default names.
 OTHER_NAMES = {
     "answer": ("answers",),
-    "captions": ("caption", "text"),
+    "captions": ("caption", "text", "comment"),
     "text": ("caption", "content", "sentence"),
 }
 # What tables call the column of their pictures' paths or addresses.
@@ -33,8 +33,8 @@ PICTURE_NAMES = (
 def with_usual_names(splits: DatasetDict | IterableDatasetDict, *columns: str) -> DatasetDict | IterableDatasetDict:
     """
     Gives columns the names that are asked for, where these are our defaults, are not there, and one column alone can
-    be meant: that of another usual name (`OTHER_NAMES`), or for `image` that of images, or else of their names
-    (`PICTURE_NAMES`). A warning says which.
+    be meant: that of the same name in capitals or of another usual name (`OTHER_NAMES`), or for `image` that of
+    images, or else of their names (`PICTURE_NAMES`). A warning says which.
 
     Args:
         splits (`DatasetDict` or `IterableDatasetDict`):
@@ -74,9 +74,10 @@ def usual_columns(dataset: Dataset | IterableDataset, column: str) -> list[str]:
     """
     features = dataset.features
     if column != "image":
-        return [name for name in OTHER_NAMES.get(column, ()) if name in features]
+        names = (column, *OTHER_NAMES.get(column, ()))
+        return [name for name in features if name.lower() in names]
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
-    return images or [name for name in PICTURE_NAMES if is_text(features.get(name))]
+    return images or [name for name, feature in features.items() if name.lower() in PICTURE_NAMES and is_text(feature)]
 
 
 def is_text(feature: Any) -> bool:

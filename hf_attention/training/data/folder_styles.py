@@ -4,19 +4,28 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import Dataset, NamedSplit, load_dataset
+from pyarrow import ArrowException
 
 from .columns import PICTURE_NAMES
-from .reading import load_text_splits, read_lines
+from .reading import load_text_splits, read_lines, read_table
 
 
-# Where a folder has its files besides in itself: those of COCO, of VQAv2, and of the older Flickr8k.
-FOLDERS_OF_TEXTS = ("", "annotations", "Annotations", "Questions", "Flickr8k_text")
+# Where a folder has its files besides in itself, in small letters: those of COCO, of VQAv2, and of the older Flickr8k.
+FOLDERS_OF_TEXTS = ("annotations", "questions", "flickr8k_text")
+# How the fields of a table are divided: the first of these that makes a column of pictures of its first line.
+DIALECTS: tuple[dict[str, Any], ...] = (
+    {"delimiter": ","},
+    {"delimiter": ";"},
+    {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
+    {"delimiter": "|", "quoting": csv.QUOTE_NONE},  # Flickr30k's
+)
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 # What DAQUAR's questions say of the file that they are about.
 DAQUAR_POINTER = re.compile(r"\s*\b(in|on|of)?\s*(the|this)?\s*(image\d+)")
@@ -77,7 +86,7 @@ class Found(NamedTuple):
         """
         try:
             splits = self.style.read(self.path, self.split)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, ArrowException) as error:
             raise ValueError(
                 f"{self.path} looks like {self.style.name}, but is not: {type(error).__name__} {error}."
             ) from error
@@ -128,11 +137,23 @@ def _is_for_load_dataset(folder: Path) -> bool:
 
 
 def _names_files(metadata: Path) -> bool:
+    if metadata.suffix == ".csv" and _dialect(metadata) is not DIALECTS[0]:
+        return False  # datasets knows but commas
     return any(name.endswith(("file_name", "file_names")) for name in _columns(metadata))
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:
-    return (file for name in FOLDERS_OF_TEXTS for file in (folder / name).glob(pattern) if file.is_file())
+    """The files whose names fit, small letters or capitals; without what systems hide among them."""
+    return (
+        file
+        for place in (folder, *_folders_of_texts(folder))
+        for file in place.glob("[!.]*")
+        if fnmatchcase(file.name.lower(), pattern.lower()) and file.is_file()
+    )
+
+
+def _folders_of_texts(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.name.lower() in FOLDERS_OF_TEXTS]
 
 
 def _one_for_each_split(files: list[Path], style: Style) -> list[Found]:
@@ -163,7 +184,7 @@ def _json(path: Path) -> Any:
 
 def _json_of(path: Path) -> Any:
     """What a file holds, or nothing where it is no JSON, or one object a line."""
-    if path.suffix != ".json":
+    if path.suffix.lower() != ".json":
         return None
     try:
         return _json(path)
@@ -195,34 +216,49 @@ def _first_lines(path: Path, number: int) -> list[str]:
 
 
 def _is_daquar(path: Path) -> bool:
-    lines = _first_lines(path, 2) if path.suffix == ".txt" else []
+    lines = _first_lines(path, 2) if path.suffix.lower() == ".txt" else []
     return len(lines) == 2 and DAQUAR_POINTER.search(lines[0]) is not None and lines[0].rstrip().endswith("?")
 
 
 def _is_flickr_token(path: Path) -> bool:
-    lines = _first_lines(path, 1) if path.suffix in (".txt", ".token") else []
+    lines = _first_lines(path, 1) if path.suffix.lower() in (".txt", ".token") else []
     return bool(lines) and re.match(r"[^\t]+#\d+\t", lines[0]) is not None
 
 
 def _is_table(path: Path) -> bool:
-    return path.suffix in READERS and any(name in PICTURE_NAMES for name in _columns(path))
+    return path.suffix.lower() in READERS and _has_pictures(_columns(path))
+
+
+def _has_pictures(columns: Iterable[str]) -> bool:
+    return any(name.lower() in PICTURE_NAMES for name in columns)
 
 
 def _columns(path: Path) -> list[str]:
     """The columns of a table."""
-    if path.suffix == ".json" and isinstance(_json_of(path), list):
+    suffix = path.suffix.lower()
+    if suffix == ".json" and isinstance(_json_of(path), list):
         records = _json(path)
         return list(records[0]) if records and isinstance(records[0], dict) else []
-    if path.suffix == ".parquet":
+    if suffix == ".parquet":
         return load_dataset("parquet", data_files=str(path), split="train", streaming=True).column_names or []
     [line] = _first_lines(path, 1) or [""]
-    if path.suffix in (".json", ".jsonl"):
+    if suffix in (".json", ".jsonl"):
         try:
             row = json.loads(line)
         except ValueError:
             return []
         return list(row) if isinstance(row, dict) else []
-    return next(csv.reader([line], delimiter="\t" if path.suffix == ".tsv" else ","), [])
+    return _fields(line, _dialect(path))
+
+
+def _dialect(path: Path) -> dict[str, Any]:
+    """How the fields of a table are divided."""
+    [line] = _first_lines(path, 1) or [""]
+    return next((dialect for dialect in DIALECTS if _has_pictures(_fields(line, dialect))), DIALECTS[0])
+
+
+def _fields(line: str, dialect: dict[str, Any]) -> list[str]:
+    return [field.strip() for field in next(csv.reader([line], **dialect), [])]
 
 
 # Read it
@@ -230,7 +266,7 @@ def _columns(path: Path) -> list[str]:
 
 def _dataset(rows: Rows, split: str) -> Dataset:
     rows = list(rows)
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
     return Dataset.from_dict(columns, split=NamedSplit(split))
 
 
@@ -239,7 +275,7 @@ def _read_karpathy(path: Path, split: str) -> dict[str, Dataset]:
     for image in _json(path)["images"]:
         name = "/".join(filter(None, (image.get("filepath"), image["filename"])))
         captions = [sentence["raw"] for sentence in image["sentences"]]
-        part = KARPATHY_SPLITS.get(image.get("split", split))
+        part = KARPATHY_SPLITS.get(image["split"]) if "split" in image else split
         if part is None:
             raise ValueError(f"{path} puts {name!r} into the split {image['split']!r}, not of {[*KARPATHY_SPLITS]}.")
         rows.setdefault(part, []).append({"image": name, "captions": captions})
@@ -250,6 +286,10 @@ def _read_coco(path: Path, split: str) -> dict[str, Dataset]:
     content = _json(path)
     captions: dict[Any, list[str]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
+        if annotation["image_id"] not in captions:
+            raise ValueError(
+                f"{path} has a caption of the image {annotation['image_id']!r}, which is none of its images."
+            )
         captions[annotation["image_id"]].append(annotation["caption"])
     rows = ({"image": image["file_name"], "captions": captions[image["id"]]} for image in content["images"])
     return {split: _dataset(rows, split)}
@@ -274,8 +314,9 @@ def _read_vqa(path: Path, split: str) -> dict[str, Dataset]:
 
 
 def _answers_of(questions: Path) -> Path:
-    """The file of annotations that belongs to a file of questions: it lies beside it, and speaks of the same split."""
-    folders = {questions.parent, *(questions.parent.parent / name for name in FOLDERS_OF_TEXTS if name)}
+    """The file of annotations that belongs to a file of questions: it lies near it, and speaks of the same split."""
+    beside = questions.parent
+    folders = {beside, *_folders_of_texts(beside), *_folders_of_texts(beside.parent)}
     files = {file for folder in folders for file in folder.glob("*annotations*.json")}
     files = sorted(file for file in files if split_of(file) == split_of(questions))
     namesake = questions.name.replace("OpenEnded_", "").replace("questions", "annotations")
@@ -328,11 +369,13 @@ def _known(path: Path, captions: dict[str, list[str]]) -> list[str]:
 
 
 def _read_text_table(path: Path, split: str) -> dict[str, Dataset]:
-    return load_text_splits({split: path})
+    return {split: _dataset(read_table(path, skipinitialspace=True, **_dialect(path)), split)}
 
 
 def _read_captions_table(path: Path, split: str) -> dict[str, Dataset]:
     """Flickr8k's: of two columns, all behind the first comma is the caption where it is not quoted."""
+    if _dialect(path) is not DIALECTS[0]:
+        return _read_text_table(path, split)
     names, rows = None, []
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
@@ -366,14 +409,14 @@ READERS = {
     ".txt": _read_captions_table,
     ".csv": _read_text_table,
     ".tsv": _read_text_table,
-    ".jsonl": _read_text_table,
+    ".jsonl": _read_json_table,
     ".json": _read_json_table,
     ".parquet": _read_parquet,
 }
 
 
 def _read_table(path: Path, split: str) -> dict[str, Dataset]:
-    return READERS[path.suffix](path, split)
+    return READERS[path.suffix.lower()](path, split)
 
 
 STYLES = (
@@ -387,7 +430,7 @@ STYLES = (
         _read_vqa,
     ),
     Style("DAQUAR's questions", ("qa*.txt",), _is_daquar, _read_daquar),
-    Style("Flickr8k's tokens", ("*.token.txt", "*.token"), _is_flickr_token, _read_flickr_token),
+    Style("Flickr8k's tokens", ("flickr*k.token.txt", "*.token"), _is_flickr_token, _read_flickr_token),
     Style(
         "a table of pictures",
         ("captions.txt", *(f"*{ending}" for ending in READERS if ending not in (".txt", ".parquet"))),

@@ -113,6 +113,12 @@ def _load(
                 f"{name} has pictures, but nothing is said of them. Put a metadata.csv beside them, with the columns "
                 f"file_name and {' and '.join(columns)}; docs/your_own_photos.md tells what else is read."
             )
+        if is_folder and any(column not in (rows.column_names or [column]) for rows in splits.values()):
+            names = sorted({each for rows in splits.values() for each in rows.column_names or ()})
+            raise ValueError(
+                f"`image_column` is {column!r}, but the data set's columns are {names}: no file of {name} says "
+                "more of its pictures that is understood; docs/your_own_photos.md tells what is read."
+            )
         for split, rows in splits.items():
             splits[split] = _with_images(rows, f"the split {split!r}", root, column, folder, skip_missing)
         return splits, is_folder
@@ -165,7 +171,8 @@ def _with_named_images(
     paths = [str(found[name]) for name in rows[column]]
     folders = sorted({str(file.parent) for file in found.values()})
     logger.warning("%s: %d pictures in %s.", said, len(found), ", ".join(folders[:SHOWN]))
-    return rows.remove_columns(column).add_column(column, paths).cast_column(column, Image())
+    rows = rows.add_column(new := f"{column}, found", paths).remove_columns(column)  # it may be the only one
+    return rows.rename_column(new, column).cast_column(column, Image())
 
 
 def _without(rows: Dataset, said: str, absent: dict[int, str], names: dict[int, str | None], skip: bool) -> Dataset:

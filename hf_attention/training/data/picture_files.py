@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.client import HTTPException
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub.constants import HF_HOME
@@ -15,6 +17,8 @@ from ...models.pictures import read_bytes
 from ..files import replace_file
 from .folder_styles import FOLDERS_OF_TEXTS
 
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 ADDRESSES = ("http://", "https://")
@@ -31,7 +35,8 @@ def find_pictures(
 
     Args:
         names (`Sequence[str]`):
-            Files, or http(s) addresses. A name may lack its ending, or the folder before it.
+            Files, or http(s) addresses. A name may lack its ending. Where none is found with the folders before it,
+            those are passed over.
         root (`Path`):
             Where the file lies that names them. They are there, or in one of the folders below it; below the folder
             that `root` is in, where `root` is one for texts alone.
@@ -50,14 +55,16 @@ def find_pictures(
     found, reasons = _fetch(addresses)
     files = [name for name in names if not name.startswith(ADDRESSES)]
     if files:
-        folder = _folder_of(files, root, image_dir)
+        folder, is_bare = _folder_of(files, root, image_dir)
         for name in files:
-            file = _look(folder, name)
+            file = _look(folder, name, is_bare)
             if file is None:
                 reasons[name] = f"not in {folder}"
             else:
                 found[name] = file
-        if len({*found.values()}) < len(found):
+        if is_bare:
+            logger.warning("Took the pictures of %s without the folders that are before their names.", folder)
+        if is_bare and len({*found.values()}) < len(found):
             raise ValueError(f"Different names mean the same picture of {folder}: {_twice(found)}.")
     return found, reasons
 
@@ -68,28 +75,30 @@ def _twice(found: dict[str, Path]) -> str:
     return next(f"{one!r} and {other!r}" for one, other in pairs if one != other)
 
 
-def _folder_of(names: Sequence[str], root: Path, image_dir: Path | None) -> Path:
-    """The folder in which the first of the names is that is in any; the nearest ones are asked first."""
+def _folder_of(names: Sequence[str], root: Path, image_dir: Path | None) -> tuple[Path, bool]:
+    """
+    The folder in which the first of the names is that is in any, and whether it is there without the folders before
+    it; the nearest ones are asked first.
+    """
     if image_dir is not None and not image_dir.is_dir():
         raise ValueError(f"`image_dir` must be a folder, got {str(image_dir)!r}.")
     rings = [[image_dir]] if image_dir is not None else list(_rings(root))
-    for name in names[:TRIED]:
-        for ring in rings:
-            folders = [folder for folder in ring if _look(folder, name)]
-            if len(folders) > 1:
-                places = " and ".join(map(str, folders))
-                raise ValueError(f"The picture {name!r} is in {places}: `image_dir` says which.")
-            if folders:
-                return folders[0]
+    for is_bare, name, ring in product((False, True), names[:TRIED], rings):
+        folders = [folder for folder in ring if _look(folder, name, is_bare)]
+        if len(folders) > 1:
+            places = " and ".join(map(str, folders))
+            raise ValueError(f"The picture {name!r} is in {places}: `image_dir` says which.")
+        if folders:
+            return folders[0], is_bare
     where = "" if image_dir is not None else " or in a folder below it; `image_dir` says where they are"
     raise ValueError(f"None of the pictures ({', '.join(map(repr, names[:3]))}, …) is in {image_dir or root}{where}.")
 
 
 def _rings(root: Path) -> Iterator[list[Path]]:
     """Where pictures may lie, in the order of their distance."""
-    for start in (root, root.parent) if root.name in FOLDERS_OF_TEXTS else (root,):
+    for start in (root, root.parent) if root.name.lower() in FOLDERS_OF_TEXTS else (root,):
         ring = [start]
-        for _ in range(3):
+        for _ in range(4):
             yield ring
             ring = [folder for parent in ring for folder in sorted(parent.iterdir()) if _is_open(folder)]
 
@@ -98,15 +107,12 @@ def _is_open(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".")
 
 
-def _look(folder: Path, name: str) -> Path | None:
-    """The file that a name means in a folder."""
-    for form in (name, PurePosixPath(name).name):
-        endings = ("",) if name.lower().endswith(ENDINGS) else ("", *ENDINGS)
-        for ending in endings:
-            file = folder / f"{form}{ending}"
-            if file.is_file():
-                return file
-    return None
+def _look(folder: Path, name: str, is_bare: bool) -> Path | None:
+    """The file that a name means in a folder, with the folders before it or without."""
+    path = PurePosixPath(name.replace("\\", "/"))  # of Windows, too
+    endings = ("",) if name.lower().endswith(ENDINGS) else ("", *ENDINGS, *map(str.upper, ENDINGS))
+    files = (folder / f"{path.name if is_bare else path}{ending}" for ending in endings)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _fetch(addresses: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -129,7 +135,8 @@ def _fetch_one(address: str, folder: Path) -> Path | str:
         try:
             content = read_bytes(address, TIMEOUT)
             Image.open(io.BytesIO(content))
-        except (OSError, ValueError, HTTPException) as error:  # no such page, no answer in time, no picture
+        # No such page, no answer in time, no picture, or one too large.
+        except (OSError, ValueError, HTTPException, Image.DecompressionBombError) as error:
             return f"{type(error).__name__}: {error}"
         replace_file(place, lambda path: path.write_bytes(content))
     return place
@@ -138,5 +145,5 @@ def _fetch_one(address: str, folder: Path) -> Path | str:
 def unnamed_pictures(files: Iterable[Path]) -> list[Path]:
     """The pictures that lie beside some files, and are none of them."""
     files = {*files}
-    beside = (file for folder in sorted({file.parent for file in files}) for file in sorted(folder.iterdir()))
+    beside = (file for folder in sorted({file.parent for file in files}) for file in sorted(folder.glob("[!.]*")))
     return [file for file in beside if file.suffix.lower() in ENDINGS and file not in files]

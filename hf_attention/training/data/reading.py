@@ -1,9 +1,11 @@
 """Reading data sets: splits, columns, texts and images, with errors that name what is wrong."""
 
+import ast
 import csv
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -125,11 +127,11 @@ def _reader(
     """What reads the rows of a split, and the files for it, by argument."""
     if isinstance(paths, str | Path):
         path = Path(paths)
-        if path.suffix not in _ROWS_OF:
+        if path.suffix.lower() not in _ROWS_OF:
             raise ValueError(
                 f"{path} must end in one of {', '.join(_ROWS_OF)}; of plain text, pass two files, source and target."
             )
-        return _ROWS_OF[path.suffix], {"path": path}
+        return _ROWS_OF[path.suffix.lower()], {"path": path}
     if len(paths) != 2:
         raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
     return _read_pairs, {"source": Path(paths[0]), "target": Path(paths[1])}
@@ -186,13 +188,25 @@ def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _read_table(path: Path, **dialect: Any) -> Iterator[dict[str, str]]:
+def read_table(path: Path, **dialect: Any) -> Iterator[dict[str, str]]:
+    """
+    The rows of a table whose first line has the columns' names.
+
+    Args:
+        path (`Path`):
+            A file in UTF-8.
+        dialect:
+            Goes to `csv.reader`.
+
+    Raises:
+        ValueError: If a line is not valid UTF-8, cannot be parsed, or has more or fewer fields than the first.
+    """
     reader = csv.reader((line + "\n" for line in read_lines(path)), strict=True, **dialect)
     names = None
     try:
         for row in reader:
             if names is None:
-                names = row
+                names = [name.strip() for name in row]
                 if len(set(names)) < len(names):
                     raise ValueError(f"{path}, line 1 names a column twice: {names}.")
             elif row and len(row) != len(names):
@@ -208,8 +222,8 @@ def _read_table(path: Path, **dialect: Any) -> Iterator[dict[str, str]]:
 _ROWS_OF = {
     ".jsonl": _read_json_lines,
     ".json": _read_json_lines,
-    ".csv": _read_table,
-    ".tsv": partial(_read_table, delimiter="\t", quoting=csv.QUOTE_NONE),
+    ".csv": read_table,
+    ".tsv": partial(read_table, delimiter="\t", quoting=csv.QUOTE_NONE),
 }
 
 
@@ -268,7 +282,8 @@ def check_images(dataset: Dataset, column: str, argument: str = "image_column") 
 def text_lists(dataset: Dataset, column: str, argument: str) -> list[list[str]]:
     """
     The texts of each row, from a column of strings, or of lists of strings or of dictionaries that hold one (VQAv2's
-    answers, COCO's captions: `TEXT_KEYS`). Blank ones are left out, and a warning says how many.
+    answers, COCO's captions: `TEXT_KEYS`); a string may be such a list as JSON or Python writes it. Blank ones are
+    left out, and a warning says how many.
 
     Raises:
         ValueError: If the column is missing or holds something else, or a row has no text.
@@ -312,6 +327,7 @@ def _texts(value: Any, where: str) -> list[str]:
     if isinstance(value, dict):  # older data sets turn a list of dictionaries inside out
         value = next((value[key] for key in TEXT_KEYS if isinstance(value.get(key), list)), value)
     values = value if isinstance(value, list) else [value]
+    values = [each for value in values for each in (_in_cell(value, where) if isinstance(value, str) else [value])]
     texts = [
         next((each[key] for key in TEXT_KEYS if key in each), each) if isinstance(each, dict) else each
         for each in values
@@ -319,6 +335,22 @@ def _texts(value: Any, where: str) -> list[str]:
     if not all(text is None or isinstance(text, str) for text in texts):
         raise ValueError(f"{where} is {value!r}: neither a string nor a list of strings.")
     return ["" if text is None else text.strip() for text in texts]
+
+
+def _in_cell(text: str, where: str) -> list[Any]:
+    """What a cell of a table holds, be it a list as JSON or Python writes it, which no other text looks like."""
+    if re.fullmatch(r"""\s*\[\s*["'{].*["'}]\s*\]\s*""", text, re.DOTALL) is None:
+        return [text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        if re.search(r"""["']\s*["']""", text) is None:  # which Python would join
+            return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        pass
+    raise ValueError(f"{where} is {text!r}: a list, but neither as JSON nor as Python writes it.")
 
 
 def running_texts(dataset: Dataset, column: str, drop_missing: bool = False) -> list[str]:
@@ -443,7 +475,7 @@ def drop_bad_images(dataset: Dataset, column: str) -> Dataset:
     good = []
     for row in range(len(dataset)):
         try:
-            read_image(dataset, row, column)
+            _decode(dataset, row, column)
         except ValueError as error:
             logger.warning("Left out: %s", error)
         else:
@@ -464,13 +496,20 @@ def read_image(dataset: Dataset, row: int, column: str) -> PILImage.Image:
         ValueError: If it is missing or cannot be decoded; the message names the row and, where known, the file.
     """
     try:
+        return _decode(dataset, row, column)
+    except ValueError as error:
+        raise ValueError(f"{error} `skip_bad_images` leaves such rows out.") from error
+
+
+def _decode(dataset: Dataset, row: int, column: str) -> PILImage.Image:
+    try:
         image = dataset[row][column]
         if image is not None:
             return as_rgb(image)
     except Exception as error:  # each decoder has errors of its own
         raw = dataset.select_columns(column).cast_column(column, Image(decode=False))[row][column]
         name = f" ({raw['path']})" if raw["path"] else ""
-        raise ValueError(f"The image of row {row}{name} cannot be decoded: {error}") from error
+        raise ValueError(f"The image of row {row}{name} cannot be decoded: {error}.") from error
     raise _without_image(row)
 
 

@@ -2,10 +2,12 @@
 
 import gzip
 import logging
+import zlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,8 +83,8 @@ def load_word_vectors(
         table (`nn.Embedding`):
             The embeddings of the tokenizer's tokens.
         path (`str` or `Path`):
-            Lines of a word and its numbers, divided by spaces, in UTF-8; fastText's first line, of two numbers, is
-            passed over. `.gz` is unpacked on the way, and only what is needed is kept.
+            Lines of a word and its numbers, divided by spaces or tabs, in UTF-8; fastText's first line, of two
+            numbers, is passed over. `.gz` is unpacked on the way, and only what is needed is kept.
         tokenizer (`PreTrainedTokenizerFast`):
             Has the words.
         texts (`Iterable[str]`):
@@ -176,20 +178,17 @@ def read_word_vectors(
     first: dict[str, np.ndarray] = {}
     has_any = False
     for word, rest in _vectors(Path(path)):
-        if not has_any and len(rest.split()) != size:
-            raise ValueError(
-                f"`{argument}`: the vectors of {path} have {len(rest.split())} numbers, the embeddings {size}. "
-                f"`{size_argument}` {len(rest.split())} takes them."
-            )
+        if not has_any:
+            _check_size(rest.split(), size, path, argument, size_argument)
         has_any = True
         lower = word.lower()
         if lower not in lowered or (word not in words and word != lower and lower in first):
             continue
         numbers = rest.split()
-        if len(numbers) > size:  # a word with spaces, which no token is
+        if len(numbers) > size and not _is_number(numbers[0]):  # a word with spaces, which no token is
             continue
         vector = _vector(numbers)
-        if vector is None or len(vector) < size:
+        if vector is None or len(vector) != size:
             raise ValueError(f"`{argument}`: {path} has no {size} numbers behind {word!r}.")
         exact.setdefault(word, vector)
         first.setdefault(lower, vector)
@@ -201,14 +200,38 @@ def read_word_vectors(
     return {word: vector for word, vector in found.items() if vector is not None}
 
 
+def _check_size(numbers: list[bytes], size: int, path: str | Path, argument: str, size_argument: str) -> None:
+    """Refuses a file by what stands behind the first word of its first line: the vector, or more words before it."""
+    found = sum(1 for _ in takewhile(_is_number, reversed(numbers)))
+    if found == 0:
+        raise ValueError(f"`{argument}`: {path} is no text of words with their numbers; only .gz is unpacked.")
+    if found != size:
+        raise ValueError(
+            f"`{argument}`: the vectors of {path} have {found} numbers, the embeddings {size}. "
+            f"`{size_argument}` {found} takes them."
+        )
+
+
 def _vectors(path: Path) -> Iterator[tuple[str, bytes]]:
     """The words of a file, and what stands behind each."""
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            word, _, rest = line.strip().partition(b" ")
-            is_header = number == 1 and word.isdigit() and rest.isdigit()  # fastText's
-            if rest and not is_header:
-                yield word.decode(errors="replace"), rest
+    is_packed = path.suffix.lower() == ".gz"
+    with (gzip.open if is_packed else open)(path, "rb") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                word, rest = (*line.removeprefix(BOM_UTF8).split(None, 1), b"", b"")[:2]
+                is_header = number == 1 and word.isdigit() and rest.strip().isdigit()  # fastText's
+                if word and not is_header:
+                    yield word.decode(errors="replace"), rest
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} cannot be unpacked: {error}.") from error
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _vector(numbers: list[bytes]) -> np.ndarray | None:

@@ -163,6 +163,47 @@ def texts(value: str | list[str]) -> list[str]:
             {"train": {"a.png": ["one", "two"]}},
             "took the column 'text'",
         ),
+        (
+            {
+                "results.csv": 'image_name| comment_number| comment\na.png| 0| one , quoted "so"\na.png| 1| "two"\n',
+                **pictures("flickr30k_images/a.png"),
+            },
+            {"train": {"a.png": ['one , quoted "so"', '"two"']}},
+            "took the column 'comment'",
+        ),
+        (
+            {
+                "Flickr8k_text/Flickr8k.token.txt": TOKENS,
+                "Flickr8k_text/Flickr8k.lemma.token.txt": TOKENS.replace("three", "lemma"),
+                "Flickr8k_text/CrowdFlowerAnnotations.txt": "a.png\tb.png#2\t0\n",
+                **pictures("Flicker8k_Dataset/a.png", "Flicker8k_Dataset/b.png"),
+            },
+            {"train": {"a.png": ['one , quoted "so"', "two"], "b.png": ["three"]}},
+            "",
+        ),
+        (
+            {
+                "PHOTOS.CSV": "\ufeffImage; Caption\r\nold\\a.png; one\r\n./b.png;two\r\nb.png;three\r\n",
+                "._PHOTOS.csv": "\0",
+                "._a.png": None,
+                **pictures("old/a.png", "b.png"),
+            },
+            {"train": {"a.png": ["one"], "b.png": ["two", "three"]}},
+            "Joined",
+        ),
+        (
+            {"captions.txt": 'image\tcaption\na.png\tone, "two"\n', **pictures("a.png")},
+            {"train": {"a.png": ['one, "two"']}},
+            "",
+        ),
+        (
+            {
+                "dataset_val.json": {"images": [{"filename": "a.png", "sentences": [{"raw": "one"}]}]},
+                **pictures("a.png"),
+            },
+            {"validation": {"a.png": ["one"]}},
+            "Karpathy's splits",
+        ),
     ],
     ids=[
         "metadata.csv",
@@ -176,6 +217,11 @@ def texts(value: str | list[str]) -> list[str]:
         "COCO",
         "paths",
         "JSON",
+        "Flickr30k",
+        "Flickr8k as downloaded",
+        "of Excel and Windows, copied from a Mac",
+        "captions.txt with tabs",
+        "Karpathy, one split",
     ],
 )
 def test_captions(files: dict, expected: dict, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,6 +264,17 @@ DAQUAR = "what is on the table in the image3 ?\nlamp, cup\nhow many chairs are t
             ],
         ),
         (
+            {
+                "Questions/v2_OpenEnded_mscoco_val2014_questions.json": QUESTIONS,
+                "Annotations/v2_mscoco_val2014_annotations.json": ANNOTATIONS,
+            },
+            "validation",
+            [
+                ("COCO_val2014_000000000042.png", "Where is he?", ["net"]),
+                ("COCO_val2014_000000000042.png", "How many?", ["2", "two"]),
+            ],
+        ),
+        (
             {"qa.894.raw.train.txt": DAQUAR, **pictures("nyu/image3.png", "nyu/image12.png", "nyu/image1.png")},
             "train",
             [
@@ -239,14 +296,15 @@ DAQUAR = "what is on the table in the image3 ?\nlamp, cup\nhow many chairs are t
             [("a.png", "who?", "me")],
         ),
     ],
-    ids=["VQAv2", "DAQUAR", "metadata.csv", "paths"],
+    ids=["VQAv2", "VQAv2, in its folders", "DAQUAR", "metadata.csv", "paths"],
 )
 def test_questions(files: dict, split: str, expected: list, tmp_path: Path) -> None:
     if split == "validation":  # COCO's pictures are JPEGs
         files = {name: content for name, content in files.items() if not name.endswith(".png")}
         for number in (42, 43):
-            path = tmp_path / "val2014" / f"COCO_val2014_{number:012d}.jpg"
-            path.parent.mkdir(exist_ok=True)
+            folder = "Images/mscoco/val2014" if "Questions" in "".join(files) else "val2014"
+            path = tmp_path / folder / f"COCO_val2014_{number:012d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (4, 4)).save(path)
         expected = [(name.replace(".png", ".jpg"), *rest) for name, *rest in expected]
     splits = load_image_splits(write(tmp_path, files), columns=("question", "answer"))
@@ -307,7 +365,18 @@ TABLE = "image,caption\na.png,one\nb.png,two\n"
             r"captions\.txt .*: 1 of 2 rows name a picture that is not there: 'a\.png' \(not in .*Images\)",
         ),
         ({"captions.txt": TABLE, **pictures("x/a.png", "y/a.png")}, "'a.png' is in .*x and .*y: `image_dir` says"),
-        ({"captions.txt": TABLE.replace("a.png", "z/b.png"), **pictures("b.png")}, "'z/b.png' and 'b.png'"),
+        ({"captions.txt": TABLE.replace("a.png", "z/b.png"), **pictures("b.png")}, "'z/b.png' .not in"),
+        ({"captions.txt": "image,caption\nz/b.png,one\ny/b.png,two\n", "b.png": None}, "'z/b.png' and 'y/b.png'"),
+        ({"captions.txt": "a.png,one\n", "a.png": None}, "no file of .* says more of its pictures .*own_photos"),
+        ({"results.csv": "image_name| n| comment\na.png| 0 one\n", "a.png": None}, "line 2: 2 fields, but .* 3"),
+        (
+            {"photos.json": [{"image": "a.png", "text": ["a"]}, {"image": "a.png", "text": "b"}]},
+            "photos.json looks",
+        ),
+        (
+            {"captions_all.json": COCO | {"annotations": [{"image_id": 5, "caption": "one"}]}, "a.png": None},
+            "has a caption of the image 5, which is none of its images",
+        ),
         ({"captions.txt": "image,caption,id\na.png,one\n", "a.png": None}, "line 2: 2 fields, but the first .* 3"),
         ({"captions.txt": "image,caption\n", "a.png": None}, "captions.txt has no row"),
         (
@@ -350,3 +419,27 @@ def test_rows_are_left_out_where_that_is_asked(tmp_path: Path, caplog: pytest.Lo
     with pytest.raises(ValueError, match="No row is left|None of the pictures"):
         (tmp_path / "b.png").unlink()
         load_captioned_splits(name, skip_missing=True, drop_uncaptioned=True)
+
+
+def test_folders_before_names_count_for_all_or_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = "image,caption\ncats/1.png,one\ncats/2.png,two\n"
+    with pytest.raises(ValueError, match=r"1 of 2 rows name a picture that is not there: 'cats/2\.png'"):
+        load_captioned_splits(write(tmp_path / "some", {"captions.csv": table, **pictures("cats/1.png", "2.png")}))
+    assert "without the folders" not in caplog.text
+    load_captioned_splits(write(tmp_path / "none", {"captions.csv": table, **pictures("dogs/1.png", "dogs/2.png")}))
+    assert "dogs without the folders that are before their names" in caplog.text
+
+
+def test_folders_of_texts_are_found_in_any_letters(tmp_path: Path) -> None:
+    files = {"ANNOTATIONS/Captions_Train2017.JSON": json.dumps(COCO), **pictures("a.png", "b.png")}
+    assert captions_of(load_captioned_splits(write(tmp_path / "coco", files))) == {"train": TWO}
+    files = {"questions_train.json": QUESTIONS, "Annotations/annotations_train.json": ANNOTATIONS}
+    picture = Path(write(tmp_path / "vqa", files)) / "COCO_val2014_000000000042.jpg"
+    Image.new("RGB", (4, 4)).save(picture)
+    found = load_image_splits(str(tmp_path / "vqa"), columns=("question", "answer"))
+    assert found["train"]["answer"][:] == [["net"], ["2", "two"]]
+
+
+def test_a_table_without_captions_is_read(tmp_path: Path) -> None:
+    found = load_image_splits(write(tmp_path, {"photos.csv": "image\na.png\n", "a.png": None}))
+    assert found["train"].column_names == ["image"] and len(found["train"]) == 1

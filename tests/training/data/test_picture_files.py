@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ class Handler(BaseHTTPRequestHandler):
         Image.new("RGB", (4, 4), (200, 0, 0)).save(content, "PNG")
         self.send_response(200)
         self.end_headers()
+        if self.path == "/large.png":
+            content = io.BytesIO()
+            Image.new("RGB", (4, 4)).save(content, "BMP")
+            content.getbuffer()[18:26] = struct.pack("<2i", 20000, 20000)  # what its head says of width and height
         self.wfile.write(b"<html>" if self.path == "/page.png" else content.getvalue())
 
     def log_message(self, *args: object) -> None:
@@ -62,17 +67,22 @@ def table(folder: Path, *names: str) -> str:
 
 def test_addresses_are_fetched_once(web: str, tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (0, 0, 99)).save(tmp_path / "own.png")
-    name = table(tmp_path, f"{web}/a.png", "own.png", f"{web}/b.png?size=2", f"{web}/a.png")
+    name = table(tmp_path, f"{web}/a.png", "own.png", f"{web}/b.png?size=2", f"{web}/a.png", f"{web}/%C3%A9 ü.png")
     for _ in range(2):
         rows = load_captioned_splits(name)["train"]
-        assert rows["captions"][:] == [["caption 0", "caption 3"], ["caption 1"], ["caption 2"]]
-        assert [image.getpixel((0, 0)) for image in rows["image"]] == [(200, 0, 0), (0, 0, 99), (200, 0, 0)]
-    assert sorted(Handler.asked) == ["/a.png", "/b.png?size=2"]
+        assert rows["captions"][:] == [["caption 0", "caption 3"], ["caption 1"], ["caption 2"], ["caption 4"]]
+        assert [image.getpixel((0, 0)) for image in rows["image"]] == [(200, 0, 0), (0, 0, 99), *[(200, 0, 0)] * 2]
+    assert sorted(Handler.asked) == ["/%C3%A9%20%C3%BC.png", "/a.png", "/b.png?size=2"]
 
 
 @pytest.mark.parametrize(
     ("picture", "reason"),
-    [("absent.png", "HTTPError: .*404"), ("slow.png", "timed out"), ("page.png", "cannot identify image")],
+    [
+        ("absent.png", "HTTPError: .*404"),
+        ("slow.png", "timed out"),
+        ("page.png", "cannot identify image"),
+        ("large.png", "400000000 pixels"),
+    ],
 )
 def test_an_address_that_fails_is_named(
     web: str, picture: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

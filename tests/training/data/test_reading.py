@@ -34,7 +34,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
         check_images(dataset, "text")
     with pytest.raises(ValueError, match="Row 1 of the column 'text'"):
         text_lists(dataset, "text", "captions_column")
-    with pytest.raises(ValueError, match=r"row 1 .*broken\.png.* cannot be decoded"):
+    with pytest.raises(ValueError, match=r"row 1 .*broken\.png.* cannot be decoded: .*`skip_bad_images` leaves"):
         read_image(dataset, 1, "picture")
     assert read_image(dataset, 0, "picture").size == (4, 4)
     splits = DatasetDict(train=dataset, test=dataset.select([]))
@@ -49,6 +49,27 @@ def test_texts_are_a_list_or_one_string() -> None:
     several = Dataset.from_dict({"text": [["a dog", " ", "a cat "]]})
     assert text_lists(one, "text", "captions_column") == [["a dog"]]
     assert text_lists(several, "text", "captions_column") == [["a dog", "a cat"]]
+
+
+@pytest.mark.parametrize(
+    ("cell", "texts"),
+    [
+        ('["a dog", "a \\u00e9"]', ["a dog", "a é"]),
+        ("['a dog', \"a cat's\"]", ["a dog", "a cat's"]),
+        ("[{'answer': 'net', 'answer_id': 1}, {'answer': 'a net'}]", ["net", "a net"]),
+        ('[sic] "a dog"', ['[sic] "a dog"']),
+        ("[a dog]", ["[a dog]"]),
+        (['["a dog", "two"]', "three"], ["a dog", "two", "three"]),
+    ],
+)
+def test_a_cell_of_a_table_may_be_a_list(cell: str | list[str], texts: list[str]) -> None:
+    assert text_lists(Dataset.from_dict({"text": [cell]}), "text", "captions_column") == [texts]
+
+
+@pytest.mark.parametrize("cell", ["['a dog' 'two']", '["a dog", two"]'])
+def test_a_cell_that_is_a_broken_list_is_named(cell: str) -> None:
+    with pytest.raises(ValueError, match="whose row 0 is .*: a list, but neither as JSON nor as Python writes it"):
+        text_lists(Dataset.from_dict({"text": [cell]}), "text", "captions_column")
 
 
 def test_rows_without_text_are_left_out_where_that_is_asked(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ GLOVE = "".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in LIN
 
 
 def write(path: Path, text: str) -> Path:
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix.lower() == ".gz" else text.encode())
     return path
 
 
@@ -35,9 +35,12 @@ def write(path: Path, text: str) -> Path:
         ("glove.txt", GLOVE),
         ("wiki.vec", "6 3\n" + GLOVE.replace("\n", " \n")),
         ("glove.txt.gz", GLOVE),
+        ("glove.txt.GZ", GLOVE),
         ("glove.txt", GLOVE + ". . . 5 5 5\nthe third 1 2 3\n"),
+        ("glove.txt", ". . . 5 5 5\n" + GLOVE),
+        ("glove.txt", "\ufeff" + GLOVE.replace(" ", "\t").replace("\n", "\r\n\r\n")),
     ],
-    ids=["GloVe", "fastText", "packed", "words with spaces"],
+    ids=["GloVe", "fastText", "packed", "packed, in capitals", "words with spaces", "one first", "tabs"],
 )
 def test_only_the_words_asked_for_are_read(name: str, text: str, tmp_path: Path) -> None:
     found = read_word_vectors(write(tmp_path / name, text), ["the", "dog", "cat", "DOG", "paris", "."], 3)
@@ -87,7 +90,9 @@ def test_of_pieces_whole_words_have_one(tmp_path: Path, caplog: pytest.LogCaptur
         ("the 1 2\n", "have 2 numbers, the embeddings 3. `embedding_size` 2 takes them"),
         ("3 2\nthe 1 2\n", "have 2 numbers, the embeddings 3"),
         ("", "is empty"),
+        ("PK\3\4 glove.txt", "is no text of words with their numbers; only .gz is unpacked"),
         ("a 1 2 3\ndog 1 2\n", "has no 3 numbers behind 'dog'"),
+        ("a 1 2 3\ndog 1 2 3 4\n", "has no 3 numbers behind 'dog'"),
         ("a 1 2 3\ndog 1 x 3\n", "has no 3 numbers behind 'dog'"),
         ("a 1 2 3\ndog 1 nan 3\n", "has no 3 numbers behind 'dog'"),
         ("a 1 2 3\n", "has none of the tokenizer's 2 words"),
@@ -99,3 +104,11 @@ def test_what_is_wrong_is_named(text: str, message: str, tmp_path: Path) -> None
         load_word_vectors(
             nn.Embedding(len(tokenizer), 3), write(tmp_path / "vectors.txt", text), tokenizer, ["the dog"]
         )
+
+
+def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "glove.txt.gz", GLOVE)
+    for content in (path.read_bytes()[:-9], GLOVE.encode()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="glove.txt.gz cannot be unpacked: "):
+            read_word_vectors(path, ["dog"], 3)
