@@ -45,7 +45,7 @@ _CARD = """---
 
 ## Scores
 
-On drawings and sentences that it has not seen (`hf_attention/training/shipping/measures.py`):
+On drawings and sentences that it has not seen, by `python scripts/make_checkpoints.py --measure --only {name}`:
 
 | | |
 |---|---|
@@ -142,6 +142,7 @@ def make_card(name: str, recipe: Recipe, scores: dict[str, float]) -> ModelCard:
     return ModelCard(
         _CARD.format(
             metadata=metadata.to_yaml(),
+            name=name,
             title=recipe.title,
             about=fill(f"{recipe.about} It is shipped with hf_attention.", LINE),
             example=recipe.example,

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 from common.scripts import SCRIPTS, run_script
 
+from hf_attention.shipped import checkpoint
 from hf_attention.training.shipping import main
 from hf_attention.training.shipping.recipes import RECIPES
 
@@ -66,3 +68,17 @@ def test_a_run_of_no_one_model_is_refused(packaged: list, tmp_path: Path, capsys
         run_script("make_checkpoints", from_run=tmp_path, output_dir=tmp_path)
     assert "--from_run needs --only" in capsys.readouterr().err
     assert not packaged
+
+
+def test_what_is_shipped_is_measured_without_packaging(
+    packaged: list, commands: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    measured = []
+    recipe = dataclasses.replace(
+        RECIPES["toy-translator"], measure=lambda folder: measured.append(folder) or {"alignment_error": 0.25}
+    )
+    monkeypatch.setitem(RECIPES, "toy-translator", recipe)
+    run_script("make_checkpoints", "--measure", only="toy-translator")
+    assert measured == [checkpoint("toy-translator")]
+    assert capsys.readouterr().out == "toy-translator alignment_error 0.2500\n"
+    assert not packaged and not commands
