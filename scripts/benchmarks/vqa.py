@@ -23,9 +23,8 @@ QUESTION = "what color is the chair on the left side of the table ?"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that [`run`] reads besides the common ones."""
-    parser.add_argument(
-        "--questions", type=int, default=32, help="questions of a batch, each about an image of its own"
-    )
+    parser.add_argument("--questions", type=int, default=32, help="questions of a batch")
+    parser.add_argument("--questions_an_image", type=int, default=1, help="how many in a row are about the same image")
     parser.add_argument("--answers", type=int, default=3000, help="known answers")
 
 
@@ -33,9 +32,12 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     """The median time of a batch, and of a single question, in milliseconds."""
     tokenizer = train_tokenizer([QUESTION])
     rng = np.random.default_rng(0)
+    images = [
+        Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8))
+        for _ in range(0, args.questions, args.questions_an_image)
+    ]
     pairs = [
-        {"image": Image.fromarray(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)), "question": QUESTION}
-        for _ in range(args.questions)
+        {"image": images[number // args.questions_an_image], "question": QUESTION} for number in range(args.questions)
     ]
 
     def pipeline(model: PreTrainedModel, image_processor) -> VisualQuestionAnsweringPipeline:
