@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 import hf_attention
 
 
 griffe = pytest.importorskip("griffe", reason="the site needs the extra `docs`")
-pytest.importorskip("mkdocs", reason="the site needs the extra `docs`")
+mkdocs = pytest.importorskip("mkdocs.exceptions", reason="the site needs the extra `docs`")
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs" / "site"
@@ -116,6 +117,24 @@ def test_options_say_what_they_are(package):
     assert "`seed` (`int`, *optional*, defaults to `3`)\n:   Of the weights." in shown
 
 
+@pytest.mark.parametrize("metadata", ["{'help': HELP}", "{'help': f'{HELP}.'}", "{'hint': 'How deep.'}"])
+def test_help_that_cannot_be_read_is_named(metadata: str, tmp_path: Path):
+    (tmp_path / "helpless.py").write_text(f"""
+from dataclasses import dataclass, field
+
+HELP = "How deep."
+
+
+@dataclass
+class Options:
+    depth: int = field(default=1, metadata={metadata})
+""")
+    extensions = griffe.load_extensions(str(SITE / "docstrings.py"))
+    message = r"^helpless\.Options\.depth: its `metadata` must have a `help` written out as a text"
+    with pytest.raises(mkdocs.PluginError, match=message):
+        griffe.load("helpless", search_paths=[tmp_path], extensions=extensions)
+
+
 def test_every_public_name_is_on_a_page():
     named = set(re.findall(r"^::: ([\w.]+)$", REFERENCE, re.MULTILINE))
     for module in ("hf_attention", "hf_attention.scenes", "hf_attention.seeing"):
@@ -146,6 +165,15 @@ def test_patterns_in_the_navigation_stand_for_the_pages_that_are_there():
     ]
 
 
+def test_translations_are_named_and_follow_the_english():
+    start, korean, guides, *_ = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert (start, korean) == ({"Start": "README.md"}, {"한국어": "README.ko.md"})
+    hooks = runpy.run_path(str(SITE / "hooks.py"))
+    pages = [path.relative_to(ROOT) for path in sorted(ROOT.glob("docs/*.md"))]
+    [shown] = hooks["_expand"]([guides], pages, hooks["_named"]([guides]))
+    assert shown["Guides"][:2] == ["docs/lecture.md", "docs/lecture.ko.md"]
+
+
 def test_links_to_files_that_are_no_pages_lead_to_github():
     hooks = runpy.run_path(str(SITE / "hooks.py"))
     files = SimpleNamespace(get_file_from_path=lambda path: path if path.endswith(".md") else None)
@@ -162,7 +190,9 @@ def test_links_to_files_that_are_no_pages_lead_to_github():
 def test_equations_are_drawn_without_a_script(package):
     hooks = runpy.run_path(str(SITE / "hooks.py"))
     content = 'x <span class="arithmatex">\\(a &lt; b_1\\)</span> <div class="arithmatex">\\[\ns_t = 1\n\\]</div>'
-    inline, block = re.findall("<math.*?</math>", hooks["on_page_content"](content, None, None, None))
+    shown = hooks["on_page_content"](content, None, None, None)
+    inline, block = re.findall("<math.*?</math>", shown)
+    assert re.findall('<div class="equation">(.*?)</div>', shown) == [block], "a wide one scrolls"
     assert 'display="inline"' in inline and "<mo>&lt;</mo>" in inline.replace("&#x0003C;", "&lt;")
     assert 'display="block"' in block and "<msub><mi>s</mi><mi>t</mi></msub>" in block
     assert r"of \(x_t\)" in package["Parent"]["turn"].docstring.value

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import griffe
+from mkdocs.exceptions import PluginError
 
 
 logger = griffe.get_logger("docstrings")
@@ -69,10 +70,18 @@ def _options(each: griffe.Object) -> str:
         if field.is_attribute and isinstance(field.value, griffe.ExprCall):
             given = {each.name: each.value for each in field.value.arguments if isinstance(each, griffe.ExprKeyword)}
             if "metadata" in given:
-                told = ast.literal_eval(str(given["metadata"]))["help"]
+                told = _help(given["metadata"], f"{each.path}.{name}")
                 default = _default(given.get("default"))
                 entries.append(f"    {name} (`{_plain(field.annotation)}`{default}):\n        {told}")
     return "\n".join(entries)
+
+
+def _help(metadata: griffe.Expr | str, field: str) -> str:
+    try:
+        return ast.literal_eval(str(metadata))["help"]
+    except (KeyError, SyntaxError, TypeError, ValueError):
+        reason = f"{field}: its `metadata` must have a `help` written out as a text, got {metadata}"
+        raise PluginError(reason) from None  # mkdocs then shows the reason alone
 
 
 def _default(value: griffe.Expr | str | None) -> str:

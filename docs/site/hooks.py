@@ -75,9 +75,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Equations as browsers know them, without a script."""
+    """Equations as browsers know them, without a script; those that stand alone in a box that scrolls."""
     return MATH.sub(_equation, content)
 
 
 def _equation(match: re.Match) -> str:
-    return convert(html.unescape(match[3]).strip(), display="inline" if match[2] == "(" else "block")
+    display = "inline" if match[2] == "(" else "block"
+    equation = convert(html.unescape(match[3]).strip(), display=display)
+    return equation if display == "inline" else f'<div class="equation">{equation}</div>'

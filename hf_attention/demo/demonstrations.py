@@ -313,7 +313,7 @@ def _reason_html(reason: str) -> str:
 def _scores_html(answers: list[tuple[str, float]]) -> str:
     rows = "".join(
         f'<span dir="auto">{html.escape(answer)}</span><i style="width: {100 * score:.1f}%"></i>'
-        f"<span>{100 * score:.1f} %</span>"
+        f"<span>{f'{100 * score:.1f} %' if score >= 0.001 else '&lt; 0.1 %'}</span>"
         for answer, score in answers
     )
     return f'<div class="scores">{rows}</div>'

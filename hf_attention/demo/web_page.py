@@ -42,6 +42,12 @@ _STYLE = (
 .note.error { border-color: #dc2626; }
 .missing :is(pre, pre *) { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 .result { padding: 0 !important; }
+/* One below the other, the answer is above the examples, so that a finger on one of them brings it in sight. */
+.sides { display: grid; grid-template-columns: minmax(0, 1fr); }
+@media (min-width: 45rem) {
+  .sides { grid-template: auto 1fr / repeat(2, minmax(0, 1fr)); }
+  .sides > :nth-child(2) { grid-area: 1 / 2 / 3; }
+}
 .placeholder { color: var(--body-text-color-subdued); padding: 3rem 1rem; text-align: center; border-radius: 10px;
   border: 1px dashed var(--border-color-primary); }
 .scores { display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.3rem 0.75rem; align-items: center;
@@ -122,14 +128,15 @@ def _caption_tab(captioner: CaptionDemonstration | None, pictures: Sequence[Imag
     if captioner is None:
         _missing("captioner")
         return
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column():
             picture = _picture_input()
             beams = _beams_input(captioner)
             button = gr.Button("Caption", variant="primary")
+        output = _output("The caption comes here.")
+        with gr.Column():
             rows = [[each] for each in pictures or (scene.draw() for scene in _known_scenes(captioner))]
             shown = _examples(rows, [picture])
-        output = _output("The caption comes here.")
     _connect(captioner, button, [picture, beams], output, shown, "caption")
 
 
@@ -139,7 +146,7 @@ def _answer_tab(answerer: AnswerDemonstration | None, pictures: Sequence[Image.I
         return
     scenes = [] if pictures else _known_scenes(answerer)
     questions = example_questions(scenes)
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column():
             picture = _picture_input()
             question = gr.Textbox(
@@ -151,13 +158,14 @@ def _answer_tab(answerer: AnswerDemonstration | None, pictures: Sequence[Image.I
             if answerer.can_generate:
                 inputs.append(_beams_input(answerer))
             button = gr.Button("Ask", variant="primary")
+        output = _output("The answer comes here.")
+        with gr.Column():
             if scenes:
                 rows = [[scene.draw(), each] for scene, each in zip(scenes, questions, strict=True)]
                 shown = _examples(rows, [picture, question])
             else:
                 _examples([[each] for each in pictures], [picture])
                 shown = None  # there is no question yet
-        output = _output("The answer comes here.")
     _connect(answerer, button, inputs, output, shown, "ask", question)
 
 
@@ -165,13 +173,14 @@ def _translation_tab(translator: TranslationDemonstration | None) -> None:
     if translator is None:
         _missing("translator")
         return
-    with gr.Row():
+    with gr.Row(elem_classes="sides"):
         with gr.Column():
             sentence = gr.Textbox(label="Sentence", lines=3, max_length=MAX_CHARACTERS["sentence"])
             beams = _beams_input(translator)
             button = gr.Button("Translate", variant="primary")
-            shown = _examples([[each] for each in example_captions(_known_scenes(translator))], [sentence])
         output = _output("The translation comes here.")
+        with gr.Column():
+            shown = _examples([[each] for each in example_captions(_known_scenes(translator))], [sentence])
     _connect(translator, button, [sentence, beams], output, shown, "translate", sentence)
 
 

@@ -100,6 +100,7 @@ class View:
         largest (`list[float]`): The largest weight of each word.
         scale (`str`): HTML that says what the shades mean.
         ratio (`float`, *optional*): Width by height, of a picture.
+        unmarked (`str`, *optional*): HTML of a layer without a weight, where the stage alone shows nothing.
     """
 
     stage: str
@@ -107,6 +108,7 @@ class View:
     largest: list[float]
     scale: str
     ratio: float | None = None
+    unmarked: str = ""
 
 
 def picture_view(image: Image.Image, boxes: torch.Tensor, grid: tuple[int, int] | None, weights: torch.Tensor) -> View:
@@ -175,6 +177,7 @@ def sentence_view(words: Sequence[str], weights: torch.Tensor, highest: float = 
         [_sentence(words, row, highest) for row in weights.tolist()],
         weights.amax(1).tolist(),
         _scale(["transparent", "var(--mark)"], f"{100 * highest:.0f} %"),
+        unmarked=_sentence(words, [0.0] * len(words), highest),
     )
 
 
@@ -190,7 +193,7 @@ def look_html(
         marks (`Sequence[bool]`): Which of them are marks, such as that of the end, and no words.
         label (`str`): What the words are, for a screen reader.
         nothing (`str`, *optional*):
-            Name of a choice in front of them, made at first, that lays nothing over. Without it the first word is
+            Name of a choice in front of them, made at first, that marks nothing. Without it the first word is
             chosen.
 
     Returns:
@@ -199,9 +202,10 @@ def look_html(
     name = f"look-{uuid.uuid4().hex}"
     choices = []
     if nothing is not None:
+        layers = "".join(view.unmarked for view in views)
         choices.append(
             f'<label class="mark"><input type="radio" name="{name}" checked><b dir="ltr">{html.escape(nothing)}</b>'
-            "</label>"
+            f"{layers}</label>"
         )
     for number, (word, is_mark) in enumerate(zip(words, marks, strict=True)):
         layers = "".join(view.layers[number] for view in views)

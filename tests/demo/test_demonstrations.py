@@ -1,5 +1,6 @@
 """What the models of the web page do with what a visitor gave."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hf_attention.demo.demonstrations import (
     CaptionDemonstration,
     PageError,
     TranslationDemonstration,
+    _scores_html,
 )
 
 
@@ -40,6 +42,11 @@ def test_an_answer_and_where_the_model_looked(folders: dict[str, str], photo: st
     assert [f"{100 * each['score']:.1f} %" in shown for each in answers] == [True] * 5
     look = Look(shown)
     assert look.words == ["look 1", "look 2"] and len(look.maps) == 2
+
+
+def test_a_score_of_nearly_nothing_is_not_called_nothing():
+    shown = _scores_html([("red", 0.99905), ("blue", 0.00100), ("green", 0.00099), ("white", 0.0)])
+    assert re.findall(r"<span>([^<]*)</span>", shown) == ["99.9 %", "0.1 %", "&lt; 0.1 %", "&lt; 0.1 %"]
 
 
 def test_a_written_answer_and_the_words_of_the_question(folders: dict[str, str], photo: str):

@@ -208,6 +208,8 @@ def test_an_example_is_picked_and_the_page_fits(tab: str, device: dict, browser:
     choose = examples.nth(1).tap if "has_touch" in device else examples.nth(1).click
     choose()
     visitor.tab.locator(".look").wait_for()
+    top = visitor.tab.locator(".block.result").bounding_box()["y"]
+    assert 0 <= top < device["viewport"]["height"] - 100, "the answer is in sight"
     word = visitor.tab.locator(".words b").nth(1)
     word.tap() if "has_touch" in device else word.click()
     assert visitor.lit(".layer" if tab == "Translate" else ".map") == [1]
@@ -252,7 +254,7 @@ def test_one_s_own_pictures_are_examples(browser: "playwright.Browser", folders:
     with serve("--answerer", folders["answerer"], "--examples", str(Path(photo).parent)) as address:
         visitor = Visitor(browser, address, **DESKTOP).open("Ask")
         visitor.tab.locator(".gallery-item").click()
-        visitor.tab.locator("img[src*='/file=']").first.wait_for()
+        visitor.tab.locator("img[src*='/file=']:not(.gallery-item *)").wait_for()
         visitor.tab.get_by_label("Question").first.fill(QUESTION)
         visitor.press("Ask")
         [answer, *_] = pipeline("vqa", model=folders["answerer"])(photo, QUESTION)

@@ -106,16 +106,28 @@ def test_a_picture_is_nearly_in_grey_under_a_word(browser, tmp_path):
 def test_pointing_at_a_word_colours_the_words_of_the_source(browser, tmp_path):
     text = attention_page(WORDS, WEIGHTS, source_tokens=["ein", "roter", "Ring", "."])
     page, errors = open_page(browser, tmp_path / "page.html", text)
-    word(page, "red").hover()
-    page.wait_for_timeout(400)
     layers = page.locator(".words .layer")
-    assert layers.evaluate_all("all => all.map(each => getComputedStyle(each).opacity)") == ["0", "1", "0"]
-    colours = (
-        layers.nth(1).locator("span").evaluate_all("all => all.map(each => getComputedStyle(each).backgroundColor)")
-    )
+
+    def shown() -> list[int]:
+        page.wait_for_timeout(400)
+        opacities = layers.evaluate_all("all => all.map(each => getComputedStyle(each).opacity)")
+        return [number for number, opacity in enumerate(opacities) if opacity == "1"]
+
+    def darkest() -> int:
+        """How dark the darkest place of the source is, as a reader sees it."""
+        seen = page.screenshot(clip=page.locator(".look > .sentence").bounding_box())
+        return int(np.asarray(Image.open(io.BytesIO(seen)).convert("L")).min())
+
+    assert shown() == [0] and darkest() < 60, "the source is read before a word is chosen"
+    word(page, "red").hover()
+    assert shown() == [2] and darkest() < 60
+    layer = layers.nth(2).locator("span")
+    colours = layer.evaluate_all("all => all.map(each => getComputedStyle(each).backgroundColor)")
     opacities = [float(colour.split("/")[1].strip(" )")) if "/" in colour else 1.0 for colour in colours]
     assert opacities == pytest.approx((WEIGHTS[1] / 0.8).tolist(), abs=2e-3)
-    assert layers.nth(1).locator("small").all_inner_texts() == ["80 %", "10 %", "10 %", ""]
+    assert layers.nth(2).locator("small").all_inner_texts() == ["80 %", "10 %", "10 %", ""]
+    page.mouse.move(0, 0)
+    assert shown() == [0]
     assert not errors
 
 
@@ -124,10 +136,10 @@ def test_words_run_as_they_are_read(direction, browser, tmp_path):
     words = ["one", "two", "3"] if direction == 1 else ["\u05d0\u05d7\u05ea", "\u05e9\u05ea\u05d9\u05dd", "3"]
     page, errors = open_page(browser, tmp_path / "page.html", attention_page(words, torch.eye(3), source_tokens=words))
     word(page, words[0]).click()  # a layer that is not shown has no place
-    for places in (".words b", ".look > .sentence span", ".words .layer >> nth=0 >> span"):
+    for places in (".words b", ".look > .sentence span", ".words .layer >> nth=1 >> span"):
         across = [direction * each.bounding_box()["x"] for each in page.locator(places).all()]
         assert len(across) >= 3 and across == sorted(across)
-    layer = page.locator(".words .layer").first
+    layer = page.locator(".words .layer").nth(1)
     for base, each in zip(page.locator(".look > .sentence span").all(), layer.locator("span").all(), strict=True):
         assert base.bounding_box() == pytest.approx(each.bounding_box(), abs=1)
     assert not errors
