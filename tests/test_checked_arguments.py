@@ -41,7 +41,7 @@ def argument_classes() -> list[type]:
 
 CLASSES = argument_classes()
 # What the classes cannot do without.
-NEEDED = {"output_dir": "x", "dataset_name": "x", "model": "x", "backbone": "x"}
+NEEDED = {"output_dir": "x", "dataset_name": "x", "model": "x", "backbone": "x", "page": "x"}
 
 
 def make(arguments: type, **values: Any) -> Any:

@@ -122,6 +122,26 @@ def test_mistakes_of_users(
         assert message in last
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "language-model", "--dataset_name", "x", "--output_dir", "y", "--lerning_rate=3"],
+            "--lerning_rate=3",
+        ),
+        (["train", "language-model"], "the following arguments are required: --output_dir"),
+        (["evaluate", "captions", "--model", "m", "--dataset_name", "x", "--beams=3"], "--beams=3"),
+        (["push", "runs/none", "name"], "runs/none holds no model"),
+    ],
+)
+def test_options_that_are_none(words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    output, errors = capsys.readouterr()
+    assert (stopped.value.code, output, errors.count("\n")) == (2, "", 1)
+    assert message.replace("-", "_") in errors.replace("-", "_") and errors.endswith(" (--help says more)\n")
+
+
 def test_a_script_is_such_a_door(tmp_path: Path) -> None:
     words = ["--output_dir", "run", "--dataset_name", "none", "--segment_length", "0"]
     command = [sys.executable, str(SCRIPTS / "train_lm.py"), *words]

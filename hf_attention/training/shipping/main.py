@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ...arguments import OptionParser
 from ...shipped import FOLDER
 from .packaging import package
 from .recipes import RECIPES
@@ -22,7 +23,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser((), description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="By default all of them.")
     parser.add_argument(
         "--from_run", type=Path, metavar="FOLDER", help="Train nothing: the model that a run left there is packaged."
