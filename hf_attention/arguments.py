@@ -1,12 +1,15 @@
-"""What all classes of command line options have in common: their values are checked as they are read."""
+"""What all classes of command line options have in common: how they are read, and that their values are checked."""
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from transformers import HfArgumentParser
 
 from .models.ranges import Range, check_fields, notes_of_fields
 
@@ -55,6 +58,27 @@ class Expression:
             re.compile(value or "")
         except re.error as error:
             raise ValueError(f"`{name}` must be a regular expression, got {value!r}: {error}.") from error
+
+
+class OptionParser(HfArgumentParser):
+    """Reads a command line, and says in one line what is wrong with it."""
+
+    def read(self, argv: Sequence[str] | None = None) -> list[Any]:
+        """
+        Args:
+            argv (`Sequence[str]`, *optional*):
+                The words, by default those of this process.
+
+        Returns:
+            `list`: An instance of each class of options.
+        """
+        *found, unknown = self.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+        if unknown:
+            self.error(f"unknown: {' '.join(unknown)}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{Path(self.prog).name}: {message} (--help says more)\n")
 
 
 @dataclass

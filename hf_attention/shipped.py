@@ -1,10 +1,12 @@
 """The small trained models that the package ships, each a folder in `checkpoints/`."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 
 FOLDER = Path(__file__).parent / "checkpoints"
+NEAR = 0.8  # a share of the letters
 
 checkpoints: tuple[str, ...] = tuple(sorted(path.parent.name for path in FOLDER.glob("*/config.json")))
 """The names of the models that the package ships."""
@@ -45,5 +47,15 @@ def find_checkpoint(name: str) -> str:
 
     Returns:
         `str`: What `from_pretrained` takes.
+
+    Raises:
+        ValueError: Where it is neither of the two, and nearly the name of a model that the package ships.
     """
-    return checkpoint(name) if name in checkpoints and not os.path.isdir(name) else name
+    if os.path.isdir(name):
+        return name
+    if name in checkpoints:
+        return checkpoint(name)
+    near = get_close_matches(name, checkpoints, n=1, cutoff=NEAR)
+    if near and "/" not in name:
+        raise ValueError(f"There is no model {name!r} here. Did you mean {near[0]}?")
+    return name

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -12,12 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
-from transformers import Pipeline, pipeline, set_seed
+from transformers import AutoConfig, Pipeline, pipeline, set_seed
 from transformers.utils import logging
 
 from hf_attention import checkpoints  # the package also brings the tasks back
 from hf_attention.shipped import find_checkpoint
 
+from .ending import one_line
 from .inputs import STANDARD_INPUT, Input, find_pictures, is_terminal, standard_input, text_lines
 
 
@@ -79,12 +79,21 @@ class Model:
             # Other implementations of attention keep the weights of transformers' models to themselves.
             kwargs["model_kwargs"] = {"attn_implementation": "eager"}
         try:
-            pipe = pipeline(task, model=find_checkpoint(arguments.model), **kwargs)
+            name = find_checkpoint(arguments.model)
+        except ValueError as error:
+            raise Refusal(str(error)) from error
+        try:
+            pipe = pipeline(task, model=name, **kwargs)
         except Exception as error:  # each loader has errors of its own
+            command = _command_of(name)
+            if command not in (None, arguments.command):
+                raise Refusal(
+                    f"the model {arguments.model!r} {KINDS[command]}: `hf-attention {command}` takes it"
+                ) from error
             # A name without a user or a folder is most likely meant to be one of these.
-            known = "" if "/" in arguments.model or os.path.isdir(arguments.model) else ", ".join(checkpoints)
+            known = "" if "/" in arguments.model or os.path.isdir(name) else ", ".join(checkpoints)
             hint = f" (shipped are {known})" if known else ""
-            raise Refusal(f"the model {arguments.model!r} does not load{hint}: {_one_line(error)}") from error
+            raise Refusal(f"the model {arguments.model!r} does not load{hint}: {one_line(error)}") from error
         if arguments.command == "answer":
             generates = pipe.model.can_generate()
             refused = {"top_k"} if generates else {"num_beams", "max_new_tokens"}
@@ -112,7 +121,7 @@ class Model:
             answers = pipe([item.asked for item in items], batch_size=len(items), **self.options)
         except ERRORS as error:
             if len(items) == 1:
-                return [_one_line(error)]
+                return [one_line(error)]
             return [answer for item in items for answer in self([item])]
         return [[answer] if isinstance(answer, dict) else answer for answer in answers]
 
@@ -207,6 +216,34 @@ COMMANDS = {
 }
 
 
+# What a model of each command does, and of which type those of the package are.
+KINDS = {
+    "caption": "describes pictures",
+    "answer": "answers questions about pictures",
+    "translate": "is a translator",
+    "write": "goes on with texts",
+}
+MODEL_TYPES = {
+    "attention_captioner": "caption",
+    "attention_vqa": "answer",
+    "attention_seq2seq": "translate",
+    "recurrent_lm": "write",
+}
+
+
+def _command_of(folder: str) -> str | None:
+    """The command that takes a model of this package."""
+    if not os.path.isdir(folder):
+        return None
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except Exception:  # as the model, which is told
+        return None
+    if config.model_type == "attention_ensemble":
+        config = config.member_configs()[0]
+    return MODEL_TYPES.get(config.model_type)
+
+
 def ask(arguments: argparse.Namespace) -> int:
     """
     Asks a model, and prints the answers in the order of what was asked.
@@ -298,12 +335,3 @@ def _shown(
 
 def _complain(arguments: argparse.Namespace, message: str) -> None:
     print(f"hf-attention {arguments.command}: {message}", file=sys.stderr)
-
-
-def _one_line(error: Exception) -> str:
-    text = str(error)
-    if "Traceback (most recent call last)" in text:  # of all that transformers tried: the last reason is the best
-        text = re.split(r"^[\w.]*(?:Error|Exception): ", text, flags=re.MULTILINE)[-1]
-        text = text.partition("Model type should be one of ")[0]
-    kind = "" if isinstance(error, OSError | TypeError | ValueError) else f"{type(error).__name__}: "
-    return kind + " ".join(text.split())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NamedTuple, NoReturn
 
-from .ending import end_in_one_line
+from .ending import end_in_one_line, run
 
 
 class Door(NamedTuple):
@@ -182,12 +182,7 @@ def _open(door: Door, words: list[str], rest: list[str]) -> int:
         rest = [words.pop(), *rest]
     name = " ".join(["hf-attention", *words])
     sys.argv = [name, *rest]  # a run writes it down as what made it
-    try:
-        importlib.import_module(door.module).main(*[door.help] if door.is_told else [])
-    except ModuleNotFoundError as error:  # an extra
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(importlib.import_module(door.module).main, *[door.help] if door.is_told else [])
 
 
 def start() -> NoReturn:

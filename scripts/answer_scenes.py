@@ -8,8 +8,11 @@ training never shows together, and for the questions of colour and shape how oft
 on the object that the answer depends on, beside how often a cell drawn at random does.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -17,4 +20,4 @@ from hf_attention.training.tasks.answering.scenes import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

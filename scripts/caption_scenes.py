@@ -10,8 +10,11 @@ each word, at an unseen scene of several objects, if it can be one whose objects
 to try next.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -19,4 +22,4 @@ from hf_attention.training.tasks.captioning.scenes import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

@@ -16,8 +16,11 @@ These generate as the checkpoint's own generation settings say, and score as tra
 scores go into a card's `model-index`, as the Hub reads it.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -25,4 +28,4 @@ from hf_attention.training.tasks.scoring import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

@@ -7,8 +7,11 @@ Pushes the folder of a finished run to the Hub, with the token of HF_TOKEN or `h
 Hidden files and folders, such as checkpoints, stay here.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -16,4 +19,4 @@ from hf_attention.training.publish.push import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

@@ -17,8 +17,11 @@ Then, from that model, self-critical training (Rennie et al. 2017):
         --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -26,4 +29,4 @@ from hf_attention.training.tasks.captioning.main import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

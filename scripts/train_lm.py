@@ -8,8 +8,11 @@ At the end `output_dir` holds the model that was best on validation, with its to
 with `--push_to_hub` the Hub has them too.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -17,4 +20,4 @@ from hf_attention.training.tasks.language_modeling.main import main  # noqa: E40
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

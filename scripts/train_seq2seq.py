@@ -10,8 +10,11 @@ At the end `output_dir` holds the model that was best on validation, with its to
 results.json and a model card; with `--push_to_hub` the Hub has them too.
 """
 
+import sys
+
+
 if __name__ == "__main__":  # first of all
-    from hf_attention_command_line.ending import end_in_one_line
+    from hf_attention_command_line.ending import end_in_one_line, run
 
     end_in_one_line()
 
@@ -19,4 +22,4 @@ from hf_attention.training.tasks.translating.main import main  # noqa: E402
 
 
 if __name__ == "__main__":
-    main(__doc__)
+    sys.exit(run(main, __doc__))

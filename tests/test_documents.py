@@ -21,7 +21,6 @@ from PIL import Image
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    HfArgumentParser,
     MobileNetV2Config,
     MobileNetV2Model,
 )
@@ -32,6 +31,7 @@ from hf_attention import (
     RecurrentLMConfig,
     RecurrentLMForCausalLM,
 )
+from hf_attention.arguments import OptionParser
 from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.seeing.document_pictures import blocks_of_python
 from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
@@ -103,7 +103,7 @@ def parse_only(
 
     for parser_class, name in (
         (argparse.ArgumentParser, "parse_args"),
-        (HfArgumentParser, "parse_args_into_dataclasses"),
+        (OptionParser, "read"),
     ):
         monkeypatch.setattr(parser_class, name, parse_and_end(getattr(parser_class, name)))
     try:

@@ -32,6 +32,9 @@ def test_a_folder_goes_before_what_is_shipped(tmp_path: Path, monkeypatch: pytes
         (tmp_path / name).mkdir()
         assert find_checkpoint(name) == name
     assert find_checkpoint("user/model") == "user/model"
+    assert find_checkpoint("user/scenes-captioner") == "user/scenes-captioner"
+    with pytest.raises(ValueError, match="no model 'scene-captioner' here. Did you mean scenes-captioner?"):
+        find_checkpoint("scene-captioner")
 
 
 def test_they_are_small() -> None:

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..arguments import OptionParser
 from ..extras import require_extra
 from .demonstrations import DEMONSTRATIONS, SHIPPED
 from .examples import MOST_PICTURES, read_examples
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv (`Sequence[str]`, *optional*): The words of a command line, by default those of this process.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser((), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captioner", help="Describes pictures: a folder, a shipped model or a name on the Hub.")
     parser.add_argument("--answerer", help="Answers questions about pictures.")
     parser.add_argument("--translator", help="Translates.")

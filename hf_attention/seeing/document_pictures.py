@@ -11,9 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from transformers import HfArgumentParser
 
-from ..arguments import CheckedArguments
+from ..arguments import CheckedArguments, OptionParser
 from ..extras import require_extra
 
 
@@ -32,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv (`list[str]`, *optional*): Its words, by default those of this process.
     """
-    [arguments] = HfArgumentParser(PictureArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    [arguments] = OptionParser(PictureArguments, description=__doc__).read(argv)
     require_extra("visualization")
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from transformers import HfArgumentParser, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-from ..arguments import CheckedArguments
+from ..arguments import CheckedArguments, OptionParser
 from ..models.ranges import notes_of_fields
 
 
@@ -108,9 +108,9 @@ def parse_arguments(groups: type[Groups], defaults: Mapping[str, Any], descripti
     Returns:
         `NamedTuple`: One instance of each dataclass.
     """
-    parser = HfArgumentParser(list(get_type_hints(groups).values()), description=description)
+    parser = OptionParser(list(get_type_hints(groups).values()), description=description)
     parser.set_defaults(**defaults)
-    return groups(*parser.parse_args_into_dataclasses())
+    return groups(*parser.read())
 
 
 def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -> set[str]:

@@ -57,9 +57,35 @@ def test_a_shipped_model_goes_by_its_name(run: Callable, type_in: Callable[[byte
 
 
 def test_an_unknown_name_is_answered_by_those_that_are_shipped(run: Callable) -> None:
-    assert run("caption", "waves.png", model="scenes-captain", code=2) == []
-    expected = "the model 'scenes-captain' does not load (shipped are "
+    assert run("caption", "waves.png", model="my-model", code=2) == []
+    expected = "the model 'my-model' does not load (shipped are "
     assert f"{expected}{', '.join(hf_attention.checkpoints)}): " in run.errors
+
+
+def test_a_name_near_a_shipped_one_is_not_looked_for_on_the_hub(
+    run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_attention_command_line.asking.pipeline", None)
+    assert run("caption", "waves.png", model="scene-captioner", code=2) == []
+    expected = "There is no model 'scene-captioner' here. Did you mean scenes-captioner?"
+    assert run.errors == f"hf-attention caption: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "model", "message"),
+    [
+        ("caption", ["waves.png"], "toy-translator", "is a translator: `hf-attention translate` takes it"),
+        ("caption", ["waves.png"], "language-model", "goes on with texts: `hf-attention write` takes it"),
+        ("translate", ["notes.txt"], "captioner", "describes pictures: `hf-attention caption` takes it"),
+        ("write", ["notes.txt"], "answerer", "answers questions about pictures: `hf-attention answer` takes it"),
+    ],
+)
+def test_a_model_for_another_command(
+    run: Callable, folders: dict[str, str], command: str, words: list[str], model: str, message: str
+) -> None:
+    assert run(command, *words, model=model, code=2) == []
+    last = run.errors.splitlines()[-1]
+    assert last == f"hf-attention {command}: the model {folders.get(model, model)!r} {message}"
 
 
 def test_maps_of_captions(run: Callable, folders: dict[str, str]) -> None:
@@ -99,7 +125,6 @@ def test_the_rest_goes_on(run: Callable, as_json: bool) -> None:
     [
         ("caption", ["a.png"], "captioner", "a.png: there is no such file or folder"),
         ("caption", ["waves.png"], "no/folder/of/mine", "the model 'no/folder/of/mine' does not load: "),
-        ("caption", ["waves.png"], "language-model", "configuration_recurrent_lm.RecurrentLMConfig'> for this kind"),
         ("caption", ["waves.png", "--device", "toaster"], "captioner", "toaster"),
         ("answer", ["waves.png", "--question", "?", "--top_k", "2"], "writer", "answers: leave out --top_k"),
         ("answer", ["waves.png", "--question", "?", "--num_beams", "2"], "answerer", "leave out --num_beams"),

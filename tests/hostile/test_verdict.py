@@ -38,6 +38,7 @@ def test_functions(function, words: tuple[str, ...], outcome: Outcome) -> None:
         ("", Outcome.FINE),
         ("import sys; sys.exit('`name` is wrong')", Outcome.CLEAR),
         ("import sys; sys.exit('no')", Outcome.VAGUE),
+        ("import sys; sys.exit('`name` is wrong (HF_ATTENTION_TRACEBACK=1 tells where)')", Outcome.INSIDE),
         ("{}['name']", Outcome.INSIDE),
         ("import os; os.abort()", Outcome.INSIDE),
     ],

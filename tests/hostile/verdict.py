@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import hf_attention
+from hf_attention_command_line.ending import TRACEBACK
 
 
 class Outcome(Enum):
@@ -125,7 +126,8 @@ def of_process(code: int, stderr: str, words: Sequence[str] = ()) -> Outcome:
     if "MemoryError" in stderr or "not enough memory" in stderr:
         return Outcome.MEMORY
     if "Traceback (most recent call last)" not in stderr:
-        return _in_words(stderr, words) if code > 0 else Outcome.INSIDE
+        # The door hides a traceback that did not end in the package, and says so.
+        return _in_words(stderr, words) if code > 0 and TRACEBACK not in stderr else Outcome.INSIDE
     places = _PLACE.findall(stderr)
     kind = last_line(stderr).partition(":")[0].rpartition(".")[2]
     if not places or not _is_ours(places[-1]) or kind in {accident.__name__ for accident in _ACCIDENTS}:

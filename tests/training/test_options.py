@@ -9,6 +9,7 @@ from common.scripts import load_script
 from transformers import HfArgumentParser
 
 from hf_attention import AttentionCaptionerConfig, AttentionSeq2SeqConfig, AttentionVQAConfig, RecurrentLMConfig
+from hf_attention.arguments import OptionParser
 from hf_attention.models.attention import ATTENTION_CLASSES
 from hf_attention.training.options import changed_options, configuration_options, refuse_options
 from hf_attention.training.tasks.answering.arguments import AnsweringFieldsArguments
@@ -36,11 +37,11 @@ def parser_of(script: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Argument
     """The parser that a script makes."""
     made = []
 
-    def parse(self: HfArgumentParser) -> None:
+    def parse(self: OptionParser) -> None:
         made.append(self)
         raise SystemExit
 
-    monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", parse)
+    monkeypatch.setattr(OptionParser, "read", parse)
     with pytest.raises(SystemExit):
         load_script(script).main("What it does.")
     return made[0]

@@ -21,8 +21,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, HfArgumentParser
+from transformers import AutoConfig
 
+from ...arguments import OptionParser
 from ...shipped import find_checkpoint
 from .answerers import Answers
 from .arguments import EvaluationArguments
@@ -109,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv (`list[str]`, *optional*): Its words, by default those of this process.
     """
-    [arguments] = HfArgumentParser(EvaluationArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    [arguments] = OptionParser(EvaluationArguments, description=__doc__).read(argv)
     folders = {name: find_checkpoint(name) for name in arguments.model}
     measures = {name: measure_of(folder) for name, folder in folders.items()}  # before any of the work
     results = {}

@@ -110,8 +110,8 @@ def _load(
         is_folder = path.is_dir() and not (path / "dataset_dict.json").is_file()
         if is_folder and all({*(rows.column_names or "?")} <= {"image", "label"} for rows in splits.values()):
             raise ValueError(
-                f"{name} has pictures, but nothing is said of them. Put a metadata.csv beside them, with the columns "
-                f"file_name and {' and '.join(columns)}; docs/your_own_photos.md tells what else is read."
+                f"{name} has pictures, but nothing is said of them. Put {_a_file_for(columns)} beside them; "
+                "docs/your_own_photos.md tells what else is read."
             )
         if is_folder and any(column not in (rows.column_names or [column]) for rows in splits.values()):
             names = sorted({each for rows in splits.values() for each in rows.column_names or ()})
@@ -131,6 +131,12 @@ def _load(
     if streaming:
         splits = IterableDatasetDict({split: rows.to_iterable_dataset() for split, rows in splits.items()})
     return splits, found[0].style.lists_all
+
+
+def _a_file_for(columns: Sequence[str]) -> str:
+    """What may say of pictures what is asked for."""
+    table = f"a metadata.csv with the columns file_name and {' and '.join(columns)}"
+    return f"a captions.txt (first line image,caption) or {table}" if len(columns) == 1 else table
 
 
 def _with_images(

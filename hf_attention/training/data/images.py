@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 from torch import nn
-from transformers import BaseImageProcessor
+from transformers import AutoConfig, BaseImageProcessor
 
 from ...models.pictures import layout_of
 from ...models.versions import AutoImageProcessor, pillow_image_processor
@@ -109,12 +109,18 @@ def make_image_processor(backbone: str | None, image_size: int | None) -> BaseIm
 
     Raises:
         ValueError: If neither is given.
+        OSError: If there is no such backbone, or the Hub cannot be reached.
     """
     straight = {}
     if image_size is not None:
         size = {"height": image_size, "width": image_size}
         straight = {"size": size, "crop_size": size, "do_center_crop": False}
     if backbone is not None:
+        try:
+            AutoConfig.from_pretrained(backbone)  # which tells whether there is a network; image processors do not
+        except OSError as error:
+            here = "which" if Path(backbone).is_dir() else "which is no folder here and"
+            raise OSError(f"`backbone` is {backbone!r}, {here} does not load: {error}") from error
         return AutoImageProcessor.from_pretrained(backbone, **straight)
     if image_size is None:
         raise ValueError("A backbone from scratch needs `image_size`.")

@@ -59,6 +59,8 @@ def load_splits(
 
     Raises:
         ValueError: If a folder holds a single split saved without its name, or the data cannot be read.
+        ConnectionError: If there is no such folder, and the Hub cannot be reached.
+        FileNotFoundError: If there is no such folder, and no such data set on the Hub.
     """
     folder = Path(name)
     if (folder / "state.json").is_file():
@@ -70,7 +72,15 @@ def load_splits(
                 return splits
             return IterableDatasetDict({split: rows.to_iterable_dataset() for split, rows in splits.items()})
         return load_dataset(name, config_name, streaming=streaming)
-    except OSError:  # there is no such data set, no network, or no space
+    except (ConnectionError, FileNotFoundError) as error:
+        if folder.exists():
+            raise
+        kind = ConnectionError if isinstance(error, ConnectionError) else FileNotFoundError
+        hub = "cannot be reached" if kind is ConnectionError else "has none that you may read"
+        raise kind(
+            f"`dataset_name` is {name!r}: there is no such folder here, and the Hub {hub} ({error})."
+        ) from error
+    except OSError:  # no space
         raise
     except Exception as error:  # each format has errors of its own
         raise ValueError(f"The data set {name!r} cannot be read: {_first_cause(error)}") from error
@@ -253,7 +263,11 @@ def check_column(dataset: Dataset, column: str, argument: str) -> None:
     """
     if column not in dataset.column_names:
         candidates = usual_columns(dataset, column)
-        hint = f" {' and '.join(map(repr, candidates))} may be meant: say which." if len(candidates) > 1 else ""
+        hint = (
+            f" {' and '.join(map(repr, candidates))} may be meant: `{argument}` says which."
+            if len(candidates) > 1
+            else ""
+        )
         raise ValueError(f"`{argument}` is {column!r}, but the data set's columns are {dataset.column_names}.{hint}")
 
 

@@ -17,6 +17,9 @@ class StopSignals:
     """
     Takes note of SIGTERM and of Ctrl-C, that the loop may end between two steps. The second one acts at once, as it
     would outside, and so does, at the end, one that came too late for the loop.
+
+    An error that comes up in the loop gets the attribute `is_of_training`: it may not come again at once, so nobody
+    should hide where it was.
     """
 
     def __init__(self):
@@ -34,6 +37,8 @@ class StopSignals:
     def __exit__(self, *error: Any) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
+        if error[1] is not None:
+            error[1].is_of_training = True
         if self._last_words is not None:  # below the progress bar, which has ended
             print(self._last_words, file=sys.stderr, flush=True)
         elif self.received and error[0] is None:

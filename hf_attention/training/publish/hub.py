@@ -47,7 +47,7 @@ REFUSALS = {
 _OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
-class HubError(RuntimeError):
+class HubError(OSError):
     """The Hub cannot be written to. The message says why, and what to do."""
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ...arguments import OptionParser
 from .hub import HubError, prepare_repository, push_folder
 
 
@@ -14,7 +15,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser((), description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="Folder of a model, as a training script leaves it.")
     parser.add_argument("name", help="Name on the Hub, with or without the user.")
     parser.add_argument("--private", action="store_true", help="Make a new repository private.")

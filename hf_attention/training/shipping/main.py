@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ...arguments import OptionParser
 from ...shipped import FOLDER
 from .packaging import package
 from .recipes import RECIPES, Recipe
@@ -22,7 +23,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser((), description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), help="By default all of them.")
     without_training = parser.add_mutually_exclusive_group()
     without_training.add_argument(

@@ -16,11 +16,10 @@ from transformers import (
     AutoModelForVisualQuestionAnswering,
     AutoProcessor,
     AutoTokenizer,
-    HfArgumentParser,
     PreTrainedModel,
 )
 
-from ...arguments import COUNT, CheckedArguments, Expression, WritableFile
+from ...arguments import COUNT, CheckedArguments, Expression, OptionParser, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
@@ -287,8 +286,8 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    parser = HfArgumentParser((), description=description)
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=HfArgumentParser)
+    parser = OptionParser((), description=description)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=OptionParser)
     for name, evaluation in EVALUATIONS.items():
         commands.add_parser(name, dataclass_types=evaluation.arguments)
     values = vars(parser.parse_args())

@@ -50,7 +50,7 @@ def test_columns_of_which_several_can_be_meant_are_named() -> None:
     given = splits("path", "url", "caption", "text")["train"]
     with pytest.raises(ValueError, match="`captions_column` is 'captions', but .* 'caption' and 'text' may be meant"):
         check_column(given, "captions", "captions_column")
-    with pytest.raises(ValueError, match="'path' and 'url' may be meant: say which"):
+    with pytest.raises(ValueError, match="'path' and 'url' may be meant: `image_column` says which"):
         check_column(given, "image", "image_column")
 
 

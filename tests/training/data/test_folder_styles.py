@@ -349,7 +349,7 @@ TABLE = "image,caption\na.png,one\nb.png,two\n"
         ({"sub/.gitkeep": ""}, "`dataset_name` is '.*', a folder without a file"),
         (
             pictures("a.png", "b.png"),
-            "has pictures, but nothing is said of them. Put a metadata.csv .*own_photos",
+            "has pictures, but nothing is said of them. Put a captions.txt .* or a metadata.csv .*own_photos",
         ),
         (
             {"metadata.csv": "file_name,text\na.png,one\n", **pictures("a.png", "b.png")},

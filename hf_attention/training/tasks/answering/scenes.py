@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
-from transformers import HfArgumentParser, PreTrainedModel, ResNetConfig
+from transformers import PreTrainedModel, ResNetConfig
 
-from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments
+from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments, OptionParser
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.modeling_attention_vqa import AttentionVQAForQuestionAnswering
 from ....models.processing_attention_vqa import AttentionVQAProcessor
@@ -154,7 +154,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    [arguments] = HfArgumentParser(SceneArguments, description=description).parse_args_into_dataclasses()
+    [arguments] = OptionParser(SceneArguments, description=description).read()
     loop_arguments = LoopArguments(
         output_dir=arguments.output_dir,
         overwrite_output_dir=True,

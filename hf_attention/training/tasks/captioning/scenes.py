@@ -12,10 +12,10 @@ import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import HfArgumentParser, ResNetConfig, pipeline
+from transformers import ResNetConfig, pipeline
 from transformers.utils import logging
 
-from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments
+from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments, OptionParser
 from ....extras import require_extra
 from ....models.alignment import merge_words
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
@@ -197,7 +197,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    [arguments] = HfArgumentParser(DemoArguments, description=description).parse_args_into_dataclasses()
+    [arguments] = OptionParser(DemoArguments, description=description).read()
     require_extra("visualization")
     set_seed(arguments.seed)
     logging.disable_progress_bar()  # of loading and of saving
