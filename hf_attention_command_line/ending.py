@@ -37,7 +37,7 @@ def end_in_one_line() -> None:
                 os.write(2, f"{start}Stopped by {signal.Signals(number).name}.\n".encode())
         os._exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGTERM):  # which Python has no handler for: with it, both are there
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
 
