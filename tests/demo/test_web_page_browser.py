@@ -240,7 +240,9 @@ def test_nothing_given(visitor: Visitor, photo: str):
 def test_a_picture_is_taken(visitor: Visitor, tab: str):
     visitor.open(tab).tab.get_by_role("button", name="Capture from camera").click()
     visitor.tab.get_by_text("Click to Access Webcam").click()
-    with visitor.page.expect_response(lambda response: "/upload" in response.url):
+    # Before it shows something there is nothing to take.
+    visitor.page.wait_for_function("[...document.querySelectorAll('video')].some(each => each.videoWidth > 0)")
+    with visitor.page.expect_response(lambda response: "/upload" in response.url, timeout=20_000):
         visitor.tab.get_by_role("button", name="capture photo").click()
     if tab == "Ask":
         visitor.tab.get_by_label("Question").first.fill(QUESTION)
