@@ -11,17 +11,23 @@ import os
 from collections.abc import Callable, Iterable
 
 from ..models.door import WAYS
+from .activation import tanh
+from .beam_search import search_beams
 from .dropout import dropout_mask
 from .layout import lay_out_pixels
 from .loss import summed_token_loss
+from .packing import apply_linear, fixed_weights
 from .recurrence import layers_by_step, read_padded, run_layers
 
 
 # Each part by its name: the functions of `hf_attention.models` that it replaces.
 PARTS: dict[str, tuple[Callable, ...]] = {
+    "activation": (tanh,),
+    "beam_search": (search_beams,),
     "dropout": (dropout_mask,),
     "layout": (lay_out_pixels,),
     "loss": (summed_token_loss,),
+    "packing": (apply_linear, fixed_weights),
     "reading": (read_padded,),
     "recurrence": (layers_by_step, run_layers),
 }

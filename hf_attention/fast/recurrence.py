@@ -1,14 +1,17 @@
 """Recurrent layers, their products in training summed over the steps."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..models.activation import tanh
 from ..models.padding import take_steps
 from ..models.recurrence import Masks, States, VariationalGRU, VariationalLSTM
 from .lstm import lstm_layer
+from .packing import PackedLinear, packed_linear
 from .reasons import compute_dtype, may_replace, prefers_own_lstm, prefers_single_steps
 from .steps import StepProduct
 
@@ -27,7 +30,8 @@ def layers_by_step(
         return NotImplemented
     dropouts, weights_hh = _dropouts_and_matrices(rnn, inputs)
     layers = [
-        _LayerSteps(rnn, layer, inputs.shape[:2], None if layer else inputs, weights_hh[layer])
+        _PackedLayerSteps.of(rnn, layer, inputs)
+        or _LayerSteps(rnn, layer, inputs.shape[:2], None if layer else inputs, weights_hh[layer])
         for layer in range(rnn.num_layers)
     ]
 
@@ -175,13 +179,60 @@ class _LayerSteps:
         """From what is fed at this step, and the state before it, to the state after it."""
         inputs = [] if fed is None else [fed]
         if self.is_lstm:
-            gates = self.gates(*inputs, hidden)
-            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
-            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-            return (output_gate.sigmoid() * cell.tanh()).to(gates.dtype), cell  # the cell may be the more exact
-        input_reset, input_update, input_new = self.input_gates(*inputs).chunk(3, -1)
-        hidden_reset, hidden_update, hidden_new = self.hidden_gates(hidden).chunk(3, -1)
-        reset = (input_reset + hidden_reset).sigmoid()
-        update = (input_update + hidden_update).sigmoid()
-        new = (input_new + reset * hidden_new).tanh()
-        return new + update * (hidden - new), None
+            return _lstm_step(self.gates(*inputs, hidden), cell)
+        return _gru_step(self.input_gates(*inputs), self.hidden_gates(hidden), hidden), None
+
+
+class _PackedLayerSteps:
+    """
+    As [`_LayerSteps`], with matrices that are packed: all that an LSTM reads at a step goes through one product.
+
+    Args:
+        is_lstm (`bool`): Whether the layer is of an `nn.LSTM`, or of an `nn.GRU`.
+        products (`list[PackedLinear]`): That of an LSTM, or those of a GRU's inputs and of its state.
+        known (`torch.Tensor` of shape `(rows, steps, size)`, *optional*): As of [`_LayerSteps`].
+    """
+
+    def __init__(self, is_lstm: bool, products: list[PackedLinear], known: torch.Tensor | None):
+        self.is_lstm, self.products = is_lstm, products
+        self.known = itertools.repeat(None) if known is None else iter(known.unbind(1))
+
+    @classmethod
+    def of(cls, rnn: nn.LSTM | nn.GRU, layer: int, inputs: torch.Tensor) -> "_PackedLayerSteps | None":
+        """The steps of a layer over these inputs, or `None` where nothing is packed."""
+        if rnn.training:  # dropout on the matrices draws them anew
+            return None
+        is_lstm = rnn.mode == "LSTM"
+
+        def of_lstm():
+            weight_ih, weight_hh, bias, bias_hh = rnn.all_weights[layer]
+            return torch.cat([weight_ih, weight_hh], 1), bias + bias_hh
+
+        makers = [of_lstm] if is_lstm else [lambda: rnn.all_weights[layer][::2], lambda: rnn.all_weights[layer][1::2]]
+        products = [packed_linear(rnn, inputs[:, 0], make, (layer, number)) for number, make in enumerate(makers)]
+        return None if None in products else cls(is_lstm, products, None if layer else inputs)
+
+    def __call__(
+        self, fed: torch.Tensor | None, hidden: torch.Tensor, cell: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As of [`_LayerSteps`]."""
+        inputs = [part for part in (next(self.known), fed) if part is not None]
+        if self.is_lstm:
+            return _lstm_step(self.products[0](torch.cat([*inputs, hidden], -1)), cell)
+        of_input, of_hidden = self.products
+        return _gru_step(of_input(torch.cat(inputs, -1)), of_hidden(hidden), hidden), None
+
+
+def _lstm_step(gates: torch.Tensor, cell: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+    cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * tanh(candidate)
+    return (output_gate.sigmoid() * tanh(cell)).to(gates.dtype), cell  # the cell may be the more exact
+
+
+def _gru_step(of_input: torch.Tensor, of_hidden: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    input_reset, input_update, input_new = of_input.chunk(3, -1)
+    hidden_reset, hidden_update, hidden_new = of_hidden.chunk(3, -1)
+    reset = (input_reset + hidden_reset).sigmoid()
+    update = (input_update + hidden_update).sigmoid()
+    new = tanh(input_new + reset * hidden_new)
+    return new + update * (hidden - new)

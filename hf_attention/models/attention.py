@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from .activation import tanh
+from .linear import apply_linear
 from .memory import ProjectedMemory
 
 
@@ -160,10 +162,10 @@ class AdditiveAttention(Attention, attention_type="additive"):
         return self.key_proj(memory)
 
     def score(self, query: torch.Tensor, keys: torch.Tensor, coverage: torch.Tensor | None = None) -> torch.Tensor:
-        features = keys.unsqueeze(1) + self.query_proj(query).unsqueeze(2)
+        features = keys.unsqueeze(1) + apply_linear(self.query_proj, query).unsqueeze(2)
         if coverage is not None:
             features = features + self.coverage_proj(coverage.unsqueeze(-1).to(keys.dtype))
-        return self.score_proj(features.tanh()).squeeze(-1)
+        return self.score_proj(tanh(features)).squeeze(-1)
 
 
 class DotAttention(Attention, attention_type="dot"):
@@ -225,7 +227,7 @@ class ScaledDotAttention(Attention, attention_type="scaled_dot"):
     def forward(
         self, query: torch.Tensor, memory: ProjectedMemory, coverage: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        query = self.split_heads(self.query_proj(query) * self.scale)
+        query = self.split_heads(apply_linear(self.query_proj, query) * self.scale)
         weights = masked_softmax(torch.matmul(query, self.split_heads(memory.keys).mT), memory.mask)
         context = torch.matmul(weights.to(memory.values.dtype), self.split_heads(memory.values))
-        return self.output_proj(context.transpose(1, 2).flatten(-2)), weights
+        return apply_linear(self.output_proj, context.transpose(1, 2).flatten(-2)), weights

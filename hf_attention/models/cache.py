@@ -217,8 +217,9 @@ class RecurrentCache(LayeredCache):
             self.memory = self.memory.map(function)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
+        rows = self.layers[0].batch_size
         super().batch_select_indices(indices)
-        self._map_memory(lambda tensor: tensor[indices])
+        self._map_memory(lambda tensor: tensor[indices.view(-1, rows // len(tensor))[:, 0] // (rows // len(tensor))])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)

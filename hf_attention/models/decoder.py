@@ -5,9 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from .activation import tanh
 from .attention import ATTENTION_CLASSES
 from .cache import DecoderState, RecurrentCache, check_cache
 from .dropout import Dropout
+from .linear import apply_linear
 from .memory import ProjectedMemory
 from .outputs import AttentionDecoderOutput
 from .recording import is_exporting
@@ -247,9 +249,9 @@ class AttentionDecoder(nn.Module):
             parts.append(context)
         if self.config.readout_embedding:
             parts.append(inputs_embeds)
-        readout = self.readout(torch.cat(parts, -1))
+        readout = apply_linear(self.readout, torch.cat(parts, -1))
         if self.config.readout_activation == "tanh":
-            return readout.tanh()
+            return tanh(readout)
         if self.config.readout_activation == "maxout":
             return readout.unflatten(-1, (-1, 2)).amax(-1)
         return readout
@@ -307,7 +309,7 @@ class AttentionDecoder(nn.Module):
             if self.attends_before:
                 context, weights = look(state.hidden[-1], projected, coverage)
                 if self.context_gate is not None:
-                    context = self.context_gate(state.hidden[-1]).sigmoid() * context
+                    context = apply_linear(self.context_gate, state.hidden[-1]).sigmoid() * context
             fed = context if self.attends_before else readout
             hidden, cell = recurrence(embeds, fed, state.hidden, state.cell)
             if self.attends_after:

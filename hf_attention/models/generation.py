@@ -1,7 +1,7 @@
 """What every generating model of this package adds to `GenerationMixin`."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from transformers.utils import ModelOutput, logging
 from .arguments import check_tensors
 from .cache import RecurrentCache, check_cache
 from .configuration_attention import start_token_id
+from .door import replaceable
+from .linear import fixed_weights
 from .stop_strings import StopAtStrings
 from .versions import (
     ASSISTANTS_ARE_CROPPED_TO_A_LENGTH,
@@ -163,7 +165,7 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs["decoder_input_ids"] = _with_start_in_front(
                 kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens
             )
-        with explaining_untested_versions():
+        with explaining_untested_versions(), fixed_weights():
             kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
             outputs = super().generate(
                 inputs, kwargs.pop("generation_config"), *args, **with_native_cache_name(kwargs)
@@ -177,6 +179,9 @@ class AttentionGenerationMixin(GenerationMixin):
             ends, pads = (_as_ids(special_tokens[name]) for name in ("eos_token_id", "pad_token_id"))
             outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs
+
+    def _beam_search(self, input_ids, **kwargs):
+        return search_beams(self, super()._beam_search, input_ids, **kwargs)
 
     # generate() looks for `inputs_embeds` among these names.
     def prepare_inputs_for_generation(self, input_ids, *args, inputs_embeds=None, **kwargs):
@@ -237,12 +242,34 @@ class AttentionGenerationMixin(GenerationMixin):
         _check_encoder_outputs(model_kwargs["encoder_outputs"])
         return model_kwargs
 
+    def _expand_inputs_for_generation(self, *args, encoder_outputs=None, is_encoder_decoder=False, **kwargs):
+        # All sequences of an item look at one memory: the decoder takes several rows for each.
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(*args, **kwargs)
+        memory = {} if encoder_outputs is None else {"encoder_outputs": encoder_outputs}
+        return input_ids, model_kwargs | memory
+
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
         if outputs.logits[:, -1].sum().isnan():
             raise ValueError(
                 "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
             )
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+
+
+@replaceable
+def search_beams(
+    model: GenerationMixin, plain: Callable[..., Any], input_ids: torch.LongTensor, **kwargs
+) -> ModelOutput | torch.LongTensor:
+    """
+    Beam search.
+
+    Args:
+        model (`GenerationMixin`): The model.
+        plain (`Callable`): Its beam search as transformers has it.
+        input_ids (`torch.LongTensor` of shape `(batch * num_beams, length)`): What the texts begin with.
+        kwargs: What else `GenerationMixin._beam_search` takes.
+    """
+    return plain(input_ids, **kwargs)
 
 
 def _as_ids(tokens: int | Sequence[int] | torch.Tensor | None) -> list[int]:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .linear import apply_linear
 from .loss import summed_token_loss
 
 
@@ -48,7 +49,7 @@ def predict_tokens(
     """
     kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
     if labels is None:
-        return None, lm_head(hidden_states[:, kept])
+        return None, apply_linear(lm_head, hidden_states[:, kept])
     labels = labels.to(hidden_states.device)  # parts of a model may lie on devices of their own
     if training or token_weights is not None:
         logits = None
