@@ -96,19 +96,20 @@ def test_peers_of_others(option: str, package: str, trained: int, tmp_path: Path
     assert len(numbers) == trained + 2 * 4 * (3 if option == "joeynmt" else 2)
 
 
-@pytest.mark.parametrize(("option", "package"), [("joeynmt", "joeynmt"), ("opennmt", "onmt")])
-def test_peers_that_cannot_be_imported(option: str, package: str, tmp_path: Path) -> None:
-    if importlib.util.find_spec(package) is not None:
-        pytest.skip(f"{package} is installed")
+def test_peers_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARK.parent)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    from benchmarks.peer_translators import import_peer
 
-    def refusal() -> str:
-        command = [sys.executable, BENCHMARK, *PEERS, f"--{option}={tmp_path}"]
-        return subprocess.run(command, capture_output=True, text=True).stderr.splitlines()[-1]
-
-    assert refusal() == f"--{option} must name a folder that holds the package `{package}`, got {tmp_path}."
-    (tmp_path / package).mkdir()
-    (tmp_path / package / "__init__.py").write_text("import nothing_of_this_name")
-    assert f"pip install --no-deps --target {tmp_path} nothing_of_this_name" in refusal()
+    with pytest.raises(SystemExit, match=f"--peer must name a folder that holds the package `nmt`, got {tmp_path}"):
+        import_peer("--peer", tmp_path, "nmt.model")
+    (tmp_path / "nmt").mkdir()
+    (tmp_path / "nmt" / "model.py").write_text("import nothing_of_this_name")
+    with pytest.raises(SystemExit, match=f"pip install --no-deps --target {tmp_path} nothing_of_this_name"):
+        import_peer("--peer", tmp_path, "nmt.model")
+    (tmp_path / "json").mkdir()
+    with pytest.raises(SystemExit, match="json/__init__.py is imported in place of"):
+        import_peer("--peer", tmp_path, "json")
 
 
 LM = ["--hidden=8", "--vocabulary=50"]
