@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,31 @@ def test_memory(tmp_path: Path) -> None:
     # The probabilities, and the logits that are kept beside their gradient.
     assert all_logits > 2 * logits
     assert step < 0.7 * all_logits
+
+
+def test_compiled(tmp_path: Path) -> None:
+    sizes = ["--quick", "--batches", "2", "--tokens=4", "--beams=3", "--batch_size=4", "--train_batches=2"]
+    numbers = run(tmp_path / "numbers.json", "compiled", *sizes, "--backend=aot_eager", unit="a second")
+    assert len(numbers) == 2 * 2 + 2
+
+
+GPU = BENCHMARK.with_name("benchmark_gpu.sh")
+
+
+@pytest.mark.slow
+def test_what_a_gpu_is_asked_for_is_rehearsed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [GPU, "--device", "cpu", "--quick", "--json", tmp_path / "gpu.json"]
+    subprocess.run(command, check=True, env=environment)
+    numbers = json.loads((tmp_path / "gpu.json").read_text())
+    assert numbers.keys() == {"device", "torch", "training", "writing", "captions", "compiled"}
+    for part in ("training", "writing", "captions", "compiled"):
+        assert all(value > 0 for value in numbers[part]["a second"].values())
+
+
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    told = subprocess.run([GPU, "--json", tmp_path / "gpu.json"], env=environment, capture_output=True, text=True)
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1 and "no GPU here" in told.stderr
+    assert not list(tmp_path.iterdir())

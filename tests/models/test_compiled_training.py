@@ -69,7 +69,7 @@ def test_the_trainer_compiles(tmp_path) -> None:
     losses = []
     for settings in ({}, {"torch_compile": True, "torch_compile_backend": "aot_eager"}):
         arguments = Seq2SeqTrainingArguments(
-            tmp_path, per_device_train_batch_size=2, num_train_epochs=2, report_to=[], use_cpu=True, **settings
+            tmp_path, per_device_train_batch_size=1, num_train_epochs=2, report_to=[], use_cpu=True, **settings
         )
         model = SEQ2SEQ.make_model()
         trainer = Seq2SeqTrainer(model, arguments, train_dataset=examples, eval_dataset=examples[:2])
