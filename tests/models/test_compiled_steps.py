@@ -120,15 +120,12 @@ def test_outputs_outlive_the_next_step(strategy):
 
     def in_one_place(graph, inputs):
         def run(*inputs):
+            for place in places:  # what an earlier run gave is there no more
+                place.fill_(torch.nan if place.is_floating_point() else 0)
             outputs = graph(*inputs)
             if not places:
                 places.extend(outputs)
-                return outputs
-            # As such a graph, it has read its inputs before.
-            return [
-                place.copy_(new) if isinstance(new, torch.Tensor) and new.shape == place.shape else new
-                for place, new in zip(places, outputs, strict=True)
-            ]
+            return [place.copy_(new) for place, new in zip(places, outputs, strict=True)]
 
         return run
 
