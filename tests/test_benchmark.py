@@ -1,6 +1,8 @@
 """Every benchmark runs; those that compare equal computations check that themselves, and fail if they are not."""
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +75,44 @@ def test_translate(sentences: str, translator: str, tmp_path: Path) -> None:
     assert len(run(tmp_path / "numbers.json", "translate", sentences, translator, *languages, "--batch=3")) == 2
 
 
+PEERS = ["peers", "--quick", "--train_batches=2", "--batch_size=4", "--batches", "2", "1", "--images=2", "--tokens=4"]
+
+
+def test_peers(sentences: str, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    """Without the packages of others, which are said to be left out; every caption and translation has 4 tokens."""
+    languages = ["--source_lang=en", f"--target_lang={TOY_LANGUAGE}"]
+    numbers = run(tmp_path / "numbers.json", *PEERS, sentences, *languages, unit="a second")
+    assert len(numbers) == 2 + 2 * 2 * 4 + 3 * 4  # trained; written, at two sizes; captions
+    assert "JoeyNMT is left out" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "package", "trained"), [("joeynmt", "joeynmt", 4), ("opennmt", "onmt", 6)])
+def test_peers_of_others(option: str, package: str, trained: int, tmp_path: Path) -> None:
+    found = importlib.util.find_spec(package)
+    if found is None:
+        pytest.skip(f"{package} is not installed")
+    folder = f"--{option}={Path(found.origin).parents[1]}"
+    numbers = run(tmp_path / "numbers.json", *PEERS, folder, "--only", "training", "writing", unit="a second")
+    assert sum(name.startswith("training") for name in numbers) == trained
+    assert len(numbers) == trained + 2 * 4 * (3 if option == "joeynmt" else 2)
+
+
+def test_peers_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARK.parent)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    from benchmarks.peer_translators import import_peer
+
+    with pytest.raises(SystemExit, match=f"--peer must name a folder that holds the package `nmt`, got {tmp_path}"):
+        import_peer("--peer", tmp_path, "nmt.model")
+    (tmp_path / "nmt").mkdir()
+    (tmp_path / "nmt" / "model.py").write_text("import nothing_of_this_name")
+    with pytest.raises(SystemExit, match=f"pip install --no-deps --target {tmp_path} nothing_of_this_name"):
+        import_peer("--peer", tmp_path, "nmt.model")
+    (tmp_path / "json").mkdir()
+    with pytest.raises(SystemExit, match="json/__init__.py is imported in place of"):
+        import_peer("--peer", tmp_path, "json")
+
+
 LM = ["--hidden=8", "--vocabulary=50"]
 
 
@@ -104,3 +144,31 @@ def test_memory(tmp_path: Path) -> None:
     # The probabilities, and the logits that are kept beside their gradient.
     assert all_logits > 2 * logits
     assert step < 0.7 * all_logits
+
+
+def test_compiled(tmp_path: Path) -> None:
+    sizes = ["--quick", "--batches", "2", "--tokens=4", "--beams=3", "--batch_size=4", "--train_batches=2"]
+    numbers = run(tmp_path / "numbers.json", "compiled", *sizes, "--backend=aot_eager", unit="a second")
+    assert len(numbers) == 2 * 2 + 2
+
+
+GPU = BENCHMARK.with_name("benchmark_gpu.sh")
+
+
+@pytest.mark.slow
+def test_what_a_gpu_is_asked_for_is_rehearsed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [GPU, "--device", "cpu", "--quick", "--json", tmp_path / "gpu.json"]
+    subprocess.run(command, check=True, env=environment)
+    numbers = json.loads((tmp_path / "gpu.json").read_text())
+    assert numbers.keys() == {"device", "torch", "training", "writing", "captions", "compiled"}
+    for part in ("training", "writing", "captions", "compiled"):
+        assert all(value > 0 for value in numbers[part]["a second"].values())
+
+
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    told = subprocess.run([GPU, "--json", tmp_path / "gpu.json"], env=environment, capture_output=True, text=True)
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1 and "no GPU here" in told.stderr
+    assert not list(tmp_path.iterdir())

@@ -7,12 +7,14 @@ import torch
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import logits_process, stopping_criteria
 
+from ..models.numbers_only import NumbersOnly
 from ..models.stop_strings import StopAtStrings
 from ..models.versions import CACHE_NAME
 
 
 # What treats each row by itself, whichever rows it is given.
 ROW_BY_ROW = (
+    NumbersOnly,
     StopAtStrings,
     *(
         getattr(module, name)

@@ -86,12 +86,13 @@ def prefers_own_lstm(inputs: torch.Tensor) -> bool:
 def prefers_single_steps(inputs: torch.Tensor) -> bool:
     """
     Whether one step by itself is quicker than `nn.LSTM` and `nn.GRU`, which on processors lay out their matrices anew
-    at each call.
+    at each call, and which a compiler does not fuse with what is around them.
 
     Args:
         inputs (`torch.Tensor` of shape `(rows, steps, size)`): What is read.
     """
-    return inputs.device.type == "cpu" and inputs.shape[1] == 1 and not torch.is_grad_enabled()
+    is_preferred = inputs.device.type == "cpu" or torch.compiler.is_compiling()
+    return is_preferred and inputs.shape[1] == 1 and not torch.is_grad_enabled()
 
 
 def first_derivative_only(backward: Callable) -> Callable:

@@ -38,7 +38,9 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
         ValueError: Where `position_ids` begin anew within a row, which is how packed texts are told apart, too.
     """
     positions = arguments.get("position_ids")
-    if positions is not None and (positions[:, :1].eq(0) & positions.diff().lt(0)).any():
+    # Of one token there is nothing to see, and a look would wait for the device at every step of generation.
+    is_long = positions is not None and positions.shape[1] > 1
+    if is_long and (positions[:, :1].eq(0) & positions.diff().lt(0)).any():
         raise ValueError(
             "`position_ids` begin anew within a row: several texts are packed into it, and the state of one would go "
             "on into the next. Give each text a row of its own (`packing=False`)."

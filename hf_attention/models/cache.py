@@ -77,14 +77,20 @@ class RecurrentCacheLayer(CacheLayer):
 
     Generation that takes tokens back (assisted decoding) calls `activate_past_recording`; from then on the state after
     every token is kept until `crop` says how many tokens were refused.
+
+    Args:
+        static (`bool`, *optional*, defaults to `False`):
+            Whether all that changes from step to step is in tensors, so that one compiled program is every step.
     """
 
     supports_early_init = False
 
-    def __init__(self):
+    def __init__(self, static: bool = False):
         super().__init__()
+        self.is_compileable = static
         self.state: DecoderState | None = None
-        self.num_tokens = 0
+        # A number would be a part of what is compiled: every step would be another program.
+        self.num_tokens = torch.tensor(0) if static else 0
         self.record_past = False
         self.zero_keeps_none = False
         self.past_states: list[DecoderState | None] = [None]  # None: before the first token
@@ -108,14 +114,16 @@ class RecurrentCacheLayer(CacheLayer):
         if self.record_past:
             self.past_states.extend(states)
         self.state = states[-1]
-        self.num_tokens += num_tokens
+        if self.is_compileable:
+            self.num_tokens = self.num_tokens.to(self.state.hidden[0].device)
+        self.num_tokens = self.num_tokens + num_tokens
         self.is_initialized = True
 
     def get_seq_length(self) -> int:
-        return self.num_tokens
+        return int(self.num_tokens)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.num_tokens + query_length, 0
+        return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
         return -1
@@ -153,7 +161,7 @@ class RecurrentCacheLayer(CacheLayer):
 
     def reset(self) -> None:
         self.state = None
-        self.num_tokens = 0
+        self.num_tokens = 0 * self.num_tokens
         self.past_states = [None]
         self.is_initialized = False
 
@@ -162,6 +170,12 @@ class RecurrentCacheLayer(CacheLayer):
         self.state, *self.past_states = [
             None if state is None else state.map(function) for state in (self.state, *self.past_states)
         ]
+
+    def copy(self) -> None:
+        """Copies every tensor: what a CUDA graph gives is overwritten when it runs again."""
+        self.map(torch.clone)
+        if self.is_compileable:
+            self.num_tokens = self.num_tokens.clone()
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         self.map(lambda tensor: tensor.index_select(0, beam_idx.to(tensor.device)))
@@ -188,10 +202,13 @@ class RecurrentCache(LayeredCache):
 
     The memory does not change from token to token, and all beams of an item look at the same one: reordering beams
     leaves it alone. A cache belongs to the memory that it was first used with.
+
+    Args:
+        static (`bool`, *optional*, defaults to `False`): As of [`RecurrentCacheLayer`].
     """
 
-    def __init__(self):
-        super().__init__(layers=[RecurrentCacheLayer()])
+    def __init__(self, static: bool = False):
+        super().__init__(layers=[RecurrentCacheLayer(static)])
         self.memory: ProjectedMemory | None = None
 
     @property

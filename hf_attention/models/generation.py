@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, GenerationMixin, StoppingCriteriaList
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
 from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput, logging
 
 from .arguments import check_tensors
 from .cache import RecurrentCache, check_cache
+from .compiled_steps import CompiledSteps, compiling_recurrent_layers, own_outputs
 from .configuration_attention import start_token_id
 from .door import replaceable
 from .linear import fixed_weights
+from .numbers_only import NumbersOnly
 from .stop_strings import StopAtStrings
 from .versions import (
     ASSISTANTS_ARE_CROPPED_TO_A_LENGTH,
@@ -115,14 +117,21 @@ class AttentionGenerationMixin(GenerationMixin):
         values = (getattr(place, name, None) for place in places)
         return next((value for value in values if value is not None), None)
 
-    def make_cache(self) -> RecurrentCache:
-        """The empty cache that generation starts with."""
-        return RecurrentCache()
+    def make_cache(self, static: bool = False) -> RecurrentCache:
+        """
+        The empty cache that generation starts with.
+
+        Args:
+            static (`bool`, *optional*, defaults to `False`):
+                Whether it is one that a compiled step goes on from, as `cache_implementation="static"` asks for.
+        """
+        return RecurrentCache(static)
 
     def generate(
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
         *args,
         **kwargs,
     ) -> ModelOutput | torch.LongTensor:
@@ -130,6 +139,9 @@ class AttentionGenerationMixin(GenerationMixin):
         As [`~transformers.GenerationMixin.generate`]. Padding and unknown words are not generated, as
         `suppressed_tokens` tells. Where attention weights are returned, the output also has `generated_mask`, of shape
         `(sequences, generated tokens)`: False on the padding after a sequence has ended.
+
+        With `cache_implementation="static"` the step is compiled on a GPU, as `compile_config` says, in beam search
+        too.
 
         Raises:
             TypeError: Where an input is no tensor, or of other numbers than it must be.
@@ -165,11 +177,14 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs["decoder_input_ids"] = _with_start_in_front(
                 kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens
             )
-        with explaining_untested_versions(), fixed_weights():
+        numbers = NumbersOnly()
+        processors = LogitsProcessorList([*(logits_processor or ()), numbers])
+        with explaining_untested_versions(), compiling_recurrent_layers(), fixed_weights():
             kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
             outputs = super().generate(
-                inputs, kwargs.pop("generation_config"), *args, **with_native_cache_name(kwargs)
+                inputs, kwargs.pop("generation_config"), processors, *args, **with_native_cache_name(kwargs)
             )
+        numbers.check()
         if not isinstance(outputs, ModelOutput):
             return outputs
         if CACHE_NAME != "cache" and outputs.past_key_values is not None:
@@ -180,36 +195,76 @@ class AttentionGenerationMixin(GenerationMixin):
             outputs["generated_mask"] = _generated_mask(outputs, len(attentions), ends, pads)
         return outputs
 
-    def _beam_search(self, input_ids, **kwargs):
-        return search_beams(self, super()._beam_search, input_ids, **kwargs)
-
     # generate() looks for `inputs_embeds` among these names.
     def prepare_inputs_for_generation(self, input_ids, *args, inputs_embeds=None, **kwargs):
         inputs = super().prepare_inputs_for_generation(input_ids, *args, inputs_embeds=inputs_embeds, **kwargs)
-        # Going on from a returned cache: feed only the tokens that the state has not seen.
-        cache = inputs.get(CACHE_NAME)
-        past_length = 0 if cache is None else cache.get_seq_length()
-        name = "decoder_input_ids" if self.config.is_encoder_decoder else "input_ids"
-        tokens = inputs.get(name)
-        if tokens is not None and 0 < past_length < input_ids.shape[1] == tokens.shape[1]:
-            inputs[name] = tokens[:, past_length:]
+        prefix, cache = "decoder_" * self.config.is_encoder_decoder, inputs.get(CACHE_NAME)
+        tokens = inputs.get(f"{prefix}input_ids")
+        if tokens is not None and cache is not None and tokens.shape[1] == input_ids.shape[1]:
+            # Going on from a returned cache: feed only the tokens that the state has not seen.
+            past_length = cache.get_seq_length()
+            if 0 < past_length < tokens.shape[1]:
+                tokens = inputs[f"{prefix}input_ids"] = tokens[:, past_length:]
+        mask = inputs.get(f"{prefix}attention_mask")
+        if tokens is not None and mask is not None:  # of one shape, and laid out alike, at every step
+            mask = mask[:, -tokens.shape[1] :].clone(memory_format=torch.contiguous_format)
+            inputs[f"{prefix}attention_mask"] = mask
         return inputs
+
+    def create_masks_for_generate(self, attention_mask: torch.Tensor | None, **kwargs) -> torch.Tensor | None:
+        """
+        The mask as it is: transformers would make one of every token for every other.
+
+        Args:
+            attention_mask (`torch.Tensor` of shape `(rows, past + target)`, *optional*): 0 where a token is padding.
+            kwargs: What else transformers tells of the tokens.
+        """
+        return attention_mask
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args, **kwargs):
         cache = model_kwargs.get(CACHE_NAME)
         check_cache(cache)
-        if generation_config.cache_implementation not in (None, "dynamic", "dynamic_full"):
+        implementation = generation_config.cache_implementation
+        if implementation not in (None, "dynamic", "dynamic_full", "static"):
             raise ValueError(
-                f"`cache_implementation={generation_config.cache_implementation!r}` does not apply to a recurrent "
-                "state, whose size is fixed: leave it out."
+                f"`cache_implementation={implementation!r}` does not apply to a recurrent state, whose size is fixed: "
+                'leave it out, or say "static", so that steps are compiled.'
             )
-        if cache is None and generation_config.use_cache:
-            cache = model_kwargs[CACHE_NAME] = self.make_cache()
         takes_back = generation_config.is_assistant or generation_mode is GenerationMode.ASSISTED_GENERATION
+        if implementation == "static":
+            self._check_static(generation_config, cache, takes_back)
+        if cache is None and generation_config.use_cache:
+            cache = model_kwargs[CACHE_NAME] = self.make_cache(implementation == "static")
         if cache is not None and takes_back and not cache.record_past:
             cache.activate_past_recording()
             for layer in cache.layers:
                 layer.zero_keeps_none = generation_config.is_assistant and ASSISTANTS_ARE_CROPPED_TO_A_LENGTH
+
+    def _check_static(
+        self, generation_config: GenerationConfig, cache: RecurrentCache | None, takes_back: bool
+    ) -> None:
+        if takes_back:
+            raise ValueError(
+                '`cache_implementation="static"` keeps no state to go back to, as assisted decoding and prompt lookup '
+                "must: leave one of them out."
+            )
+        if cache is not None and not cache.is_compileable:
+            raise ValueError(
+                '`cache_implementation="static"` is of a new cache, and the one that is passed is another: leave it '
+                "out, or pass what `make_cache(static=True)` gives."
+            )
+        if self.device.type == "cpu" and generation_config.compile_config is None:
+            logger.warning_once(
+                'With `cache_implementation="static"` steps are compiled on a GPU: the model is on the CPU, and they '
+                "are run as they are."
+            )
+
+    def _beam_search(self, input_ids, *, generation_config, **kwargs):
+        if self._valid_auto_compile_criteria(kwargs, generation_config):
+            # transformers compiles the steps of its other loop only.
+            steps = CompiledSteps(self, self.get_compiled_call(generation_config.compile_config))
+            return GenerationMixin._beam_search(steps, input_ids, generation_config=generation_config, **kwargs)
+        return search_beams(self, super()._beam_search, input_ids, generation_config=generation_config, **kwargs)
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         generator = super()._get_candidate_generator(generation_config, *args, **kwargs)
@@ -249,10 +304,9 @@ class AttentionGenerationMixin(GenerationMixin):
         return input_ids, model_kwargs | memory
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
-        if outputs.logits[:, -1].sum().isnan():
-            raise ValueError(
-                "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
-            )
+        cache = outputs.get(CACHE_NAME)
+        if cache is not None and cache.is_compileable:
+            own_outputs(outputs, cache)
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
 
 

@@ -1,17 +1,19 @@
 """What the models of this package have in common."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import CompileConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 from typing_extensions import Self
 
 from .cache import RecurrentCache
+from .compiled_steps import CompiledOrPlain
 from .configuration_attention import AttentionDecoderConfig, check_token_ids, start_token_id
 from .freezing import StartsFrozen
 from .loss import doubly_stochastic_loss
@@ -120,6 +122,17 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
                 init.copy_(parameter, bias)
         else:
             super()._init_weights(module)
+
+    def get_compiled_call(self, compile_config: CompileConfig | None) -> Callable[..., Any]:
+        """
+        As [`~transformers.PreTrainedModel.get_compiled_call`]. Where nothing can be compiled, it is told once, and the
+        model is called as it is.
+        """
+        compiled = super().get_compiled_call(compile_config)
+        if getattr(compiled, "model", None) is not self:  # none so far, or that of the model that this is a copy of
+            del self._compiled_call
+            self._compiled_call = compiled = CompiledOrPlain(super().get_compiled_call(compile_config), self)
+        return compiled
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True

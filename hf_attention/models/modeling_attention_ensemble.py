@@ -152,10 +152,11 @@ class EnsembleCache(LayeredCache):
 
     Args:
         num_members (`int`): The number of members.
+        static (`bool`, *optional*, defaults to `False`): As of [`RecurrentCache`].
     """
 
-    def __init__(self, num_members: int):
-        self.members = [RecurrentCache() for _ in range(num_members)]
+    def __init__(self, num_members: int, static: bool = False):
+        self.members = [RecurrentCache(static) for _ in range(num_members)]
         super().__init__(layers=[layer for member in self.members for layer in member.layers])
 
     @property
@@ -287,8 +288,8 @@ class AttentionEnsembleForConditionalGeneration(
         self.config.take_members([member.config.to_dict() for member in self.members])
         return tables
 
-    def make_cache(self) -> EnsembleCache:
-        return EnsembleCache(len(self.members))
+    def make_cache(self, static: bool = False) -> EnsembleCache:
+        return EnsembleCache(len(self.members), static)
 
     # What generate() may be given, and which of it is the input, is told by a member.
     def _validate_model_kwargs(self, model_kwargs):

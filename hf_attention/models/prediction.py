@@ -1,11 +1,14 @@
 """From the states of a decoder to logits, or to the loss of its labels."""
 
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .linear import apply_linear
 from .loss import summed_token_loss
+from .recording import left_out
 
 
 def predict_tokens(
@@ -54,7 +57,8 @@ def predict_tokens(
     if training or token_weights is not None:
         logits = None
         smoothing = label_smoothing if training else 0.0
-        loss = summed_token_loss(hidden_states, lm_head, labels, smoothing, token_weights)
+        # How many count is another number each time.
+        loss = left_out(partial(summed_token_loss, hidden_states, lm_head, labels, smoothing, token_weights))
     else:
         all_logits = lm_head(hidden_states)
         exact = all_logits.to(torch.promote_types(all_logits.dtype, torch.float32))

@@ -410,6 +410,6 @@ def test_caches_of_another_kind_are_refused(factory):
     with pytest.raises(ValueError, match="past_key_values"):
         model.generate(**inputs, past_key_values=DynamicCache())
     with pytest.raises(ValueError, match="cache_implementation"):
-        model.generate(**inputs, cache_implementation="static")
+        model.generate(**inputs, cache_implementation="quantized")
     with pytest.raises(ValueError, match="past_key_values"):
         model(**inputs, **(make_prefix(1) if factory.has_encoder else {}), past_key_values=DynamicCache())
