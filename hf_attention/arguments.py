@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from transformers import HfArgumentParser
 
-from .models.ranges import Range, check_fields, notes_of_fields
+from .models.ranges import Range, notes_of_fields
 
 
 COUNT = Range(1)  # of what there must be some
@@ -92,11 +92,29 @@ class CheckedArguments:
     """
 
     def __post_init__(self) -> None:
-        for name, (kind, _) in notes_of_fields(type(self)).items():
-            value = getattr(self, name)
-            if not _fits(value, kind):
-                raise ValueError(f"`{name}` must be {_in_words(kind)}, got {value!r}.")
-        check_fields(self)
+        for name, (kind, notes) in notes_of_fields(type(self)).items():
+            check_option(name, getattr(self, name), kind, notes)
+
+
+def check_option(name: str, value: Any, kind: Any, notes: Sequence[Any] = ()) -> None:
+    """
+    Args:
+        name (`str`):
+            An option.
+        value (`Any`):
+            Its value.
+        kind (`Any`):
+            Of which type it must be.
+        notes (`Sequence`):
+            What else is said beside it: a [`Range`], or whatever has a method `check`.
+
+    Raises:
+        ValueError: Where it is none that is allowed; the message names the option.
+    """
+    if not _fits(value, kind):
+        raise ValueError(f"`{name}` must be {_in_words(kind)}, got {value!r}.")
+    for note in notes:
+        note.check(name, value)
 
 
 # What is taken for a value of a type, and how it is called.

@@ -35,7 +35,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("answerer", Arguments, DEFAULTS, description)
     data = arguments.data
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")

@@ -13,6 +13,7 @@ from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
+from ...recipes import RecipeArguments
 from ..backbone import BackboneArguments
 
 
@@ -169,3 +170,4 @@ class Arguments(NamedTuple):
     decoder: CaptionDecoderArguments
     self_critical: SelfCriticalArguments
     hub: HubArguments
+    recipe: RecipeArguments

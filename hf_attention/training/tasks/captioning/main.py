@@ -65,7 +65,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("captioner", Arguments, DEFAULTS, description)
     check_arguments(arguments)
     data = arguments.data
     run = Run(arguments.loop, arguments.hub)
