@@ -42,6 +42,44 @@ class WritableFile:
             raise ValueError(f"`{name}` must be a file that can be written, got {value!r}.")
 
 
+class SumOf:
+    """
+    One of some names, or a sum of them: `"cider"`, `"cider+bleu_4"`.
+
+    Args:
+        names (`Sequence[str]`): The names.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+
+    def check(self, name: str, value: str | None) -> None:
+        """
+        Args:
+            name (`str`): The field.
+            value (`str`, *optional*): The sum.
+
+        Raises:
+            ValueError: Where there is something else in it; the message names that.
+        """
+        if value is None:
+            return
+        if unknown := set(summands(value)) - set(self.names):
+            words = ", ".join(repr(each) for each in sorted(unknown))
+            raise ValueError(f"`{name}` must be one of {', '.join(self.names)}, or a sum as a+b, got {words}.")
+
+
+def summands(metric: str) -> list[str]:
+    """
+    Args:
+        metric (`str`): A sum of names, see [`SumOf`].
+
+    Returns:
+        `list[str]`: The names.
+    """
+    return metric.split("+")
+
+
 class Expression:
     """A regular expression."""
 
