@@ -40,6 +40,7 @@ def main(description: str | None = None) -> None:
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     arguments.loop.check_metric(METRICS)
+    arguments.model.check_image_size(data.image_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)  # this file's alone: Accelerate tells of each file that it saves
     run = Run(arguments.loop, arguments.hub)

@@ -131,6 +131,7 @@ def check_arguments(arguments: Arguments) -> None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     if not self_critical and (given := changed_options(arguments.self_critical)):
         raise ValueError(f"{', '.join(f'`{name}`' for name in sorted(given))}: only with `self_critical`.")
+    arguments.model.check_image_size(arguments.data.image_size)
 
 
 def read_splits(
