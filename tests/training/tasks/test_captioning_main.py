@@ -286,7 +286,7 @@ def test_a_single_beam(folder: Path, captioner: Path, train_captioner: Callable,
         ({"backbone_config": "x"}, "either `backbone`"),
         (
             {"tuning_metric": "cider+bleu"},
-            "`tuning_metric` must be one of cider, .*rouge_l, or .*, got 'bleu'$",
+            "`tuning_metric` must be one of cider, .*rouge_l, or .*, got 'bleu'.",
         ),
         ({"reward": "rouge_l+cider"}, r"`reward` must be one of cider, bleu_4, or a sum as a\+b, got 'rouge_l'"),
         ({"reward": "cider+bleu_4"}, "`reward`: only with `self_critical`"),
