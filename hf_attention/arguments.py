@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from transformers import HfArgumentParser
 
-from .models.ranges import Range, check_fields, notes_of_fields
+from .models.ranges import Range, notes_of_fields
 
 
 COUNT = Range(1)  # of what there must be some
@@ -40,6 +40,44 @@ class WritableFile:
             raise ValueError(f"`{name}` must be a file in a folder that there is, got {value!r}.")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise ValueError(f"`{name}` must be a file that can be written, got {value!r}.")
+
+
+class SumOf:
+    """
+    One of some names, or a sum of them: `"cider"`, `"cider+bleu_4"`.
+
+    Args:
+        names (`Sequence[str]`): The names.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+
+    def check(self, name: str, value: str | None) -> None:
+        """
+        Args:
+            name (`str`): The field.
+            value (`str`, *optional*): The sum.
+
+        Raises:
+            ValueError: Where there is something else in it; the message names that.
+        """
+        if value is None:
+            return
+        if unknown := set(summands(value)) - set(self.names):
+            words = ", ".join(repr(each) for each in sorted(unknown))
+            raise ValueError(f"`{name}` must be one of {', '.join(self.names)}, or a sum as a+b, got {words}.")
+
+
+def summands(metric: str) -> list[str]:
+    """
+    Args:
+        metric (`str`): A sum of names, see [`SumOf`].
+
+    Returns:
+        `list[str]`: The names.
+    """
+    return metric.split("+")
 
 
 class Expression:
@@ -92,11 +130,29 @@ class CheckedArguments:
     """
 
     def __post_init__(self) -> None:
-        for name, (kind, _) in notes_of_fields(type(self)).items():
-            value = getattr(self, name)
-            if not _fits(value, kind):
-                raise ValueError(f"`{name}` must be {_in_words(kind)}, got {value!r}.")
-        check_fields(self)
+        for name, (kind, notes) in notes_of_fields(type(self)).items():
+            check_option(name, getattr(self, name), kind, notes)
+
+
+def check_option(name: str, value: Any, kind: Any, notes: Sequence[Any] = ()) -> None:
+    """
+    Args:
+        name (`str`):
+            An option.
+        value (`Any`):
+            Its value.
+        kind (`Any`):
+            Of which type it must be.
+        notes (`Sequence`):
+            What else is said beside it: a [`Range`], or whatever has a method `check`.
+
+    Raises:
+        ValueError: Where it is none that is allowed; the message names the option.
+    """
+    if not _fits(value, kind):
+        raise ValueError(f"`{name}` must be {_in_words(kind)}, got {value!r}.")
+    for note in notes:
+        note.check(name, value)
 
 
 # What is taken for a value of a type, and how it is called.

@@ -1,9 +1,8 @@
 """
 Trains an image captioner on pictures with captions.
 
-    accelerate launch scripts/train_captioner.py --dataset_name $HF_ATTENTION_DATA/data/flickr8k \\
-        --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --image_size 224 --mirror \\
-        --output_dir runs/flickr8k --mixed_precision bf16 --tune_generation --do_test
+    accelerate launch scripts/train_captioner.py --recipe flickr8k --dataset_name $HF_ATTENTION_DATA/data/flickr8k \\
+        --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --output_dir runs/flickr8k
 
 With a frozen backbone, its features are computed once and stored. Data larger than the disk are read as they come with
 `--streaming --max_steps 100000`; then a frozen backbone sees the training images anew each time. At the end
@@ -11,10 +10,9 @@ With a frozen backbone, its features are computed once and stored. Data larger t
 
 Then, from that model, self-critical training (Rennie et al. 2017):
 
-    accelerate launch scripts/train_captioner.py --dataset_name $HF_ATTENTION_DATA/data/flickr8k \\
-        --model_name_or_path runs/flickr8k --mirror --output_dir runs/flickr8k-self-critical --mixed_precision bf16 \\
-        --self_critical --learning_rate 5e-5 --lr_scheduler_type linear --warmup_steps 0 --weight_decay 0 \\
-        --num_train_epochs 2 --validation_num_beams 3 --tune_generation --do_test
+    accelerate launch scripts/train_captioner.py --recipe flickr8k-self-critical \\
+        --dataset_name $HF_ATTENTION_DATA/data/flickr8k --model_name_or_path runs/flickr8k \\
+        --output_dir runs/flickr8k-self-critical
 """
 
 import sys

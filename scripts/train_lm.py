@@ -1,8 +1,8 @@
 """
 Trains a recurrent language model on running text.
 
-    accelerate launch scripts/train_lm.py --dataset_name $HF_ATTENTION_DATA/data/ptb --output_dir runs/ptb \\
-        --mixed_precision bf16 --do_test
+    accelerate launch scripts/train_lm.py --recipe ptb --dataset_name $HF_ATTENTION_DATA/data/ptb \\
+        --output_dir runs/ptb
 
 At the end `output_dir` holds the model that was best on validation, with its tokenizer, results.json and a model card;
 with `--push_to_hub` the Hub has them too.

@@ -1,8 +1,8 @@
 """
 Trains a sequence-to-sequence model with attention on pairs of sentences: translation, or chat.
 
-    accelerate launch scripts/train_seq2seq.py --dataset_name $HF_ATTENTION_DATA/data/multi30k \\
-        --source_lang en --target_lang de --output_dir runs/en-de --mixed_precision bf16 --do_test
+    accelerate launch scripts/train_seq2seq.py --recipe multi30k-en-de \\
+        --dataset_name $HF_ATTENTION_DATA/data/multi30k --output_dir runs/en-de
 
 Data larger than the disk are read as they come with `--streaming --max_steps 100000`.
 

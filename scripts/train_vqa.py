@@ -1,10 +1,8 @@
 """
 Trains a model that answers questions about pictures.
 
-    accelerate launch scripts/train_vqa.py --dataset_name $HF_ATTENTION_DATA/data/daquar --image_id_column image_id \\
-        --question_pattern '\\s*\\b(in|on|of)?\\s*(the|this)?\\s*image\\d+' \\
-        --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --image_size 224 --mirror \\
-        --output_dir runs/daquar --mixed_precision bf16 --do_test
+    accelerate launch scripts/train_vqa.py --recipe daquar --dataset_name $HF_ATTENTION_DATA/data/daquar \\
+        --backbone $HF_ATTENTION_DATA/models/mobilenet_v2_1.0_224 --output_dir runs/daquar
 
 With a frozen backbone, the features of each image are computed once and stored, however many questions there are. At
 the end `output_dir` holds the model that was best on validation, with its processor, and results.json.

@@ -78,6 +78,7 @@ def patch_size(config: PreTrainedConfig) -> tuple[int, int] | None:
     size = getattr(config, "patch_size", None)
     if size is None:
         return None
+    size = getattr(config, "patch_stride", size)  # Hiera's patches overlap
     height, width = (size, size) if isinstance(size, int) else size
     merges = 2 ** (len(getattr(config, "depths", [1])) - 1)  # hierarchical transformers halve the grid between stages
     return height * merges, width * merges
@@ -127,9 +128,14 @@ def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
     Raises:
         ValueError: Where the model makes no grid of regions of pixel values.
     """
-    image_size = getattr(backbone_config, "image_size", None) or 224
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = usual_image_size(backbone_config)
     return tuple(flatten_grid(infer_features(backbone_config, size), backbone_config, size).shape[1:])
+
+
+def usual_image_size(backbone_config: PreTrainedConfig) -> tuple[int, int]:
+    """Height and width that a vision model is configured for, or 224 pixels."""
+    image_size = getattr(backbone_config, "image_size", None) or 224
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
 
 
 def infer_features(backbone_config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.utils import ModelOutput
 
 from .arguments import refuse_unknown
 from .backbones import (
@@ -12,9 +13,11 @@ from .backbones import (
     infer_region_shape,
     lay_out_pixels,
     make_backbone,
+    usual_image_size,
     weights_dtype,
 )
 from .freezing import StartsFrozen
+from .image_sizes import check_image_size, check_padding
 from .outputs import EncoderOutput
 from .recording import is_recording
 
@@ -40,6 +43,7 @@ class ImageEncoder(StartsFrozen):
                 config.region_size = infer_region_shape(config.backbone_config)[1]
                 config.check_region_size()
             self.backbone = make_backbone(config.backbone_config)
+            self.sizes_taken = {usual_image_size(config.backbone_config)}
         self.region_dropout = nn.Dropout(config.region_dropout)
         if config.project_regions:
             self.projection = nn.Sequential(
@@ -67,7 +71,8 @@ class ImageEncoder(StartsFrozen):
             `torch.Tensor` of shape `(batch, regions, region_size)`: The grid, row by row.
 
         Raises:
-            ValueError: Where the model has no backbone, or its features are no grid, or not of `region_size`.
+            ValueError: Where the model has no backbone, or this does not take images of that size, or its features
+                are no grid, or not of `region_size`.
         """
         return self._extract(pixel_values)[0]
 
@@ -100,10 +105,7 @@ class ImageEncoder(StartsFrozen):
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
-        outputs = self.backbone(
-            pixel_values=lay_out_pixels(pixel_values.to(weights_dtype(self.backbone))),
-            **({"output_hidden_states": True} if output_hidden_states else {}),
-        )
+        outputs = self._look(pixel_values, **({"output_hidden_states": True} if output_hidden_states else {}))
         features = outputs.last_hidden_state
         backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
         regions = flatten_grid(features, backbone_config, image_size)
@@ -113,6 +115,23 @@ class ImageEncoder(StartsFrozen):
                 f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
             )
         return regions, grid_shape(features, backbone_config, image_size), outputs.get("hidden_states")
+
+    def _look(self, pixel_values: torch.Tensor, **kwargs) -> ModelOutput:
+        """What the backbone makes of images; a size that it does not take is named."""
+        pixels = lay_out_pixels(pixel_values.to(weights_dtype(self.backbone)))
+        if is_recording():
+            return self.backbone(pixel_values=pixels, **kwargs)
+        backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
+        check_padding("pixel_values", backbone_config, image_size)
+        if hasattr(backbone_config, "window_size") and image_size not in self.sizes_taken:
+            # Swin does not recover from an image that is smaller than its windows.
+            check_image_size("pixel_values", backbone_config, image_size)
+            self.sizes_taken.add(image_size)
+        try:
+            return self.backbone(pixel_values=pixels, **kwargs)
+        except (RuntimeError, ValueError):
+            check_image_size("pixel_values", backbone_config, image_size)
+            raise
 
     def forward(
         self,

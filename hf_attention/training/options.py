@@ -1,5 +1,6 @@
 """The command line of a task: its groups of options, some of which are fields of a model's configuration."""
 
+import argparse
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from ..arguments import CheckedArguments, OptionParser
 from ..models.ranges import notes_of_fields
+from .recipes import RecipeArguments, check_recipe
 
 
 Groups = TypeVar("Groups", bound=tuple)
@@ -93,11 +95,57 @@ def _documented_fields(config_class: type) -> dict[str, str]:
     return found
 
 
-def parse_arguments(groups: type[Groups], defaults: Mapping[str, Any], description: str | None) -> Groups:
+class TaskParser(OptionParser):
+    """
+    Reads the command line of a task, and the recipe that it names.
+
+    Args:
+        task (`str`):
+            What is trained, as `hf-attention train` calls it.
+        groups (`Sequence[type]`):
+            Dataclasses of options, [`~hf_attention.training.recipes.RecipeArguments`] among them.
+        kwargs:
+            What `argparse.ArgumentParser` takes.
+    """
+
+    def __init__(self, task: str, groups: Sequence[type], **kwargs):
+        super().__init__(list(groups), **kwargs)
+        self.task = task
+        self.recipe: str | None = None
+        groups = (group for group in groups if group is not RecipeArguments)  # a recipe names no other
+        self.options = {name: entry for group in groups for name, entry in notes_of_fields(group).items()}
+
+    def read(self, argv: Sequence[str] | None = None) -> list[Any]:
+        try:
+            return super().read(argv)
+        except ValueError as error:
+            if self.recipe is None:
+                raise
+            raise ValueError(f"{error} (Some options are those of the recipe {self.recipe!r}.)") from error
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As every parser does; what the recipe says takes the place of the defaults."""
+        required = [action for action in self._actions if action.required]
+        for action in required:
+            action.required = False
+        recipe = super().parse_known_args(args)[0].recipe
+        values = {} if recipe is None else check_recipe(recipe, self.task, self.options)
+        self.set_defaults(**values)
+        self.recipe = recipe
+        for action in required:
+            action.required = action.dest not in values
+        return super().parse_known_args(args, namespace)
+
+
+def parse_arguments(task: str, groups: type[Groups], defaults: Mapping[str, Any], description: str | None) -> Groups:
     """
     Reads the command line.
 
     Args:
+        task (`str`):
+            What is trained, as `hf-attention train` calls it.
         groups (`type`):
             A `NamedTuple` whose fields are dataclasses of options.
         defaults (`Mapping[str, Any]`):
@@ -107,8 +155,11 @@ def parse_arguments(groups: type[Groups], defaults: Mapping[str, Any], descripti
 
     Returns:
         `NamedTuple`: One instance of each dataclass.
+
+    Raises:
+        ValueError: Where a value is none that is allowed, or the recipe is no such.
     """
-    parser = OptionParser(list(get_type_hints(groups).values()), description=description)
+    parser = TaskParser(task, list(get_type_hints(groups).values()), description=description)
     parser.set_defaults(**defaults)
     return groups(*parser.read())
 

@@ -35,6 +35,7 @@ from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.seeing import plot_alignment
 from hf_attention.training.data.tokenization import for_running_text, train_tokenizer
+from hf_attention.training.recipes import read_recipe, recipe_names
 
 
 SENTENCES = ["a small red circle", "a large blue square", "what colour is the circle ?", "red"]
@@ -157,6 +158,7 @@ def train_a_step(name: str, model: PreTrainedModel, processor: PreTrainedTokeniz
 def main(folder: Path) -> None:
     for module in pkgutil.walk_packages(hf_attention.__path__, "hf_attention."):
         importlib.import_module(module.name)
+    assert all(read_recipe(name) for name in recipe_names()) and "flickr8k" in recipe_names()
     for extra, modules in EXTRAS.items():
         assert all(importlib.util.find_spec(name) is None for name in modules), f"the extra {extra!r} is installed"
     calls: dict[str, Callable[[], object]] = {

@@ -37,7 +37,7 @@ def parser_of(script: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Argument
     """The parser that a script makes."""
     made = []
 
-    def parse(self: OptionParser) -> None:
+    def parse(self: OptionParser, argv: None) -> None:
         made.append(self)
         raise SystemExit
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from huggingface_hub.constants import HF_HOME
 from torch import nn
-from transformers import AutoConfig, BaseImageProcessor
+from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
 
 from ...models.pictures import layout_of
 from ...models.versions import AutoImageProcessor, pillow_image_processor
@@ -97,6 +97,24 @@ class PixelsInMemory:
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
 
+def load_backbone_config(backbone: str) -> PreTrainedConfig:
+    """
+    The configuration of a pretrained vision model, or of the vision tower of what has one.
+
+    Args:
+        backbone (`str`): Its name or folder.
+
+    Raises:
+        OSError: If there is none, or the Hub cannot be reached.
+    """
+    try:
+        config = AutoConfig.from_pretrained(backbone)
+    except OSError as error:
+        here = "which" if Path(backbone).is_dir() else "which is no folder here and"
+        raise OSError(f"`backbone` is {backbone!r}, {here} does not load: {error}") from error
+    return getattr(config, "vision_config", config)
+
+
 def make_image_processor(backbone: str | None, image_size: int | None) -> BaseImageProcessor:
     """
     The image processor of a pretrained backbone, or a plain one for a backbone from scratch.
@@ -116,11 +134,7 @@ def make_image_processor(backbone: str | None, image_size: int | None) -> BaseIm
         size = {"height": image_size, "width": image_size}
         straight = {"size": size, "crop_size": size, "do_center_crop": False}
     if backbone is not None:
-        try:
-            AutoConfig.from_pretrained(backbone)  # which tells whether there is a network; image processors do not
-        except OSError as error:
-            here = "which" if Path(backbone).is_dir() else "which is no folder here and"
-            raise OSError(f"`backbone` is {backbone!r}, {here} does not load: {error}") from error
+        load_backbone_config(backbone)  # which tells whether there is a network; image processors do not
         return AutoImageProcessor.from_pretrained(backbone, **straight)
     if image_size is None:
         raise ValueError("A backbone from scratch needs `image_size`.")

@@ -9,6 +9,8 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from ...arguments import SumOf, summands
+
 
 def texts_of_rows(
     rows: Sequence[int],
@@ -92,7 +94,6 @@ def tune_generation(
         if settings not in grid:
             grid.append(settings)
     scored = [(settings, evaluator(model, **settings)) for settings in grid]
-    if unknown := set(metric.split("+")) - scored[0][1].keys():
-        raise ValueError(f"`metric` must be of {', '.join(scored[0][1])}, got {', '.join(sorted(unknown))}.")
+    SumOf([*scored[0][1]]).check("metric", metric)
     best = max if greater_is_better else min
-    return best(scored, key=lambda pair: sum(pair[1][name] for name in metric.split("+")))
+    return best(scored, key=lambda pair: sum(pair[1][name] for name in summands(metric)))

@@ -18,6 +18,7 @@ from ..publish.card_picture import PICTURE_FILE, save_picture
 from ..publish.hub import HubPublisher
 from ..publish.model_card import write_model_card
 from ..publish.results import print_scores, write_results
+from ..recipes import RecipeArguments
 from .arguments import LoopArguments
 from .checkpoints import prepare_output_dir
 from .train import TrainingResult, make_accelerator
@@ -165,6 +166,9 @@ class Run:
         """Writes all that a run leaves into a folder; the card comes last, and once more with its picture."""
         replace_files(folder, partial(_save, processor, model))
         facts = {"seed": self.loop_args.seed, "trained_parameters": model.num_parameters(only_trainable=True)}
+        for group in arguments:
+            if isinstance(group, RecipeArguments) and group.recipe is not None:
+                facts["recipe"] = group.contents
         write_results(folder, facts | results)
         (folder / PICTURE_FILE).unlink(missing_ok=True)  # an earlier run's
         card = write_model_card(folder, task, arguments, self._hub.name)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData
 from huggingface_hub.constants import REPOCARD_NAME
 from huggingface_hub.errors import HFValidationError, HTTPError
@@ -207,6 +208,8 @@ def write_model_card(
         generation=", ".join(f"{key} {value}" for key, value in results.get("generation", {}).items()),
         signatures=_signature_lines(results),
         command=results.get("command", ""),
+        recipe=values.get("recipe"),
+        options=yaml.safe_dump(results.get("recipe", {}), sort_keys=False, allow_unicode=True, width=1000).strip(),
         facts=_facts(results),
         arguments=_shown(values),
     )
@@ -257,7 +260,7 @@ def _signature_lines(results: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(results: Mapping[str, Any]) -> dict[str, Any]:
-    told = {"command", "generation", "signatures", "metric_tokenizer", "versions", *SPLITS}
+    told = {"command", "recipe", "generation", "signatures", "metric_tokenizer", "versions", *SPLITS}
     facts = {key.replace("_", " "): value for key, value in results.items() if key not in told and value is not None}
     return facts | results.get("versions", {})
 

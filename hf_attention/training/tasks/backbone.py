@@ -8,6 +8,8 @@ from torch import nn
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
 
 from ...arguments import NOT_NEGATIVE, CheckedArguments
+from ...models.image_sizes import check_image_size
+from ..data.images import load_backbone_config
 
 
 @dataclass
@@ -50,6 +52,18 @@ class BackboneArguments(CheckedArguments):
     def new_config(self) -> PreTrainedConfig | None:
         """The configuration of a backbone trained from scratch."""
         return None if self.backbone_config is None else AutoConfig.from_pretrained(self.backbone_config)
+
+    def check_image_size(self, image_size: int | None) -> None:
+        """
+        Args:
+            image_size (`int`, *optional*): To which images are to be resized.
+
+        Raises:
+            ValueError: Where a new model's backbone does not take such images.
+        """
+        if image_size is not None and self.model_name_or_path is None:
+            config = self.new_config() or load_backbone_config(self.backbone)
+            check_image_size("image_size", config, (image_size, image_size))
 
     def freezing(self) -> dict[str, bool]:
         """What of the backbone stays as it is, as fields of a model's configuration."""

@@ -20,7 +20,7 @@ def test_generation_is_tuned_by_one_score_or_the_sum_of_several() -> None:
         "num_beams": 5,
         "length_penalty": 1.0,
     }
-    with pytest.raises(ValueError, match="must be of cider, bleu_4, got meteor"):
+    with pytest.raises(ValueError, match="`metric` must be one of cider, bleu_4, or a sum as a.b, got 'meteor'"):
         chosen("cider+meteor")
 
 

@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
+    EfficientNetConfig,
     ResNetConfig,
     ResNetModel,
+    ViTConfig,
     pipeline,
 )
 
@@ -282,7 +284,13 @@ def test_a_single_beam(folder: Path, captioner: Path, train_captioner: Callable,
         ({"attention_type": "none", "context_gate": True}, "`context_gate` needs attention"),
         ({"backbone_learning_rate": 1e-4}, "needs `train_backbone`"),
         ({"backbone_config": "x"}, "either `backbone`"),
-        ({"tuning_metric": "cider+bleu"}, "`tuning_metric` must be of cider, .*bleu_4, rouge_l, got bleu"),
+        (
+            {"tuning_metric": "cider+bleu"},
+            "`tuning_metric` must be one of cider, .*rouge_l, or .*, got 'bleu'.",
+        ),
+        ({"reward": "rouge_l+cider"}, r"`reward` must be one of cider, bleu_4, or a sum as a\+b, got 'rouge_l'"),
+        ({"reward": "cider+bleu_4"}, "`reward`: only with `self_critical`"),
+        ({"image_size": 0}, "`image_size` must be at least 1, got 0"),
         ({"self_critical": True}, "`self_critical` goes on from a trained captioner"),
         ({"self_critical": True, "consensus_weights": True}, "`consensus_weights` needs all captions at once"),
     ],
@@ -351,3 +359,17 @@ def test_a_data_set_as_others_have_it(
         assert said in caplog.text
     options = {"dataset_name": tmp_path / "others", "split": "train", "drop_uncaptioned": True}
     assert "cider" in evaluate_model("captions", tmp_path / "run", **options)
+
+
+@pytest.mark.parametrize("script", ["train_captioner", "train_vqa"])
+def test_a_size_that_the_backbone_does_not_take_is_named_before_data_are_read(script: str, tmp_path: Path) -> None:
+    ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=32, patch_size=8).save_pretrained(
+        tmp_path
+    )
+    EfficientNetConfig(image_size=260).save_pretrained(tmp_path / "other")
+    for backbone, size, nearest in ((tmp_path, 48, "is 32x32"), (tmp_path / "other", 300, "are 288x288 and 320x320")):
+        for option in ("backbone", "backbone_config"):
+            options = {option: backbone, "image_size": size, "dataset_name": "no/such", "output_dir": tmp_path / "run"}
+            with pytest.raises(ValueError, match=f"`image_size` must .* got {size}x{size} .* {nearest}"):
+                run_script(script, **options)
+    assert not (tmp_path / "run").exists()

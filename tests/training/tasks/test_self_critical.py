@@ -12,6 +12,7 @@ from hf_attention.metrics.captioning.captioning import caption_metrics
 from hf_attention.metrics.words import metric_words
 from hf_attention.training.data.images import RegionSource
 from hf_attention.training.tasks.captioning.arguments import CaptionDataArguments, SelfCriticalArguments
+from hf_attention.training.tasks.captioning.bleu import BleuScorer
 from hf_attention.training.tasks.captioning.cider import CiderScorer
 from hf_attention.training.tasks.captioning.self_critical import SelfCriticalObjective, image_dataloader, tempered
 
@@ -74,6 +75,22 @@ def test_an_end_is_rewarded() -> None:
     assert with_end > 1.2 * without_end
     equal = make_objective(reward_end=False).rewards([2], tokens)[0]
     assert equal[0] == equal[1]
+
+
+def test_a_sum_of_rewards() -> None:
+    texts = ["a green square left of a star", "a red circle", "a small red circle", "blue star"]
+    tokens = make_tokenizer()(texts, padding=True, return_tensors="pt")["input_ids"]
+    tokens = torch.cat([torch.full((4, 1), START), tokens], 1)
+    cider, bleu, both, twice = (
+        make_objective(reward=reward).rewards([0, 1], tokens)
+        for reward in ("cider", "bleu_4", "cider+bleu_4", "bleu_4+bleu_4")
+    )
+    assert both.shape == (2, 2) and len(both.unique()) == 4
+    assert_close(both, cider + bleu)
+    assert_close(twice, 2 * bleu)
+    assert torch.equal(cider, make_objective().rewards([0, 1], tokens))
+    scorer = BleuScorer([[[*metric_words(text), "</s>"] for text in texts] for texts in REFERENCES])
+    assert_close(bleu[1], torch.tensor(scorer(1, [[*text.split(), "</s>"] for text in texts[2:]])))
 
 
 # The gradient
@@ -220,6 +237,9 @@ def test_batches_hold_every_image_once() -> None:
         ({"samples_per_image": 1}, "`samples_per_image` must be at least 2 with `baseline` 'others', got 1"),
         ({"samples_per_image": 0, "baseline": "greedy"}, "at least 1"),
         ({"temperature": 0.0}, "`temperature` must be above 0, got 0.0"),
+        ({"reward": "bleu_4+rouge_l+meteor"}, "`reward` must be one of cider, bleu_4, or .*, got 'meteor', 'rouge_l'"),
+        ({"reward": ""}, "`reward` must be .*, got ''"),
+        ({"reward": "cider bleu_4"}, "`reward` must be .*, got 'cider bleu_4'"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:

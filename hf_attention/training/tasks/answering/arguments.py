@@ -11,6 +11,7 @@ from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
+from ...recipes import RecipeArguments
 from ..backbone import BackboneArguments
 
 
@@ -139,3 +140,4 @@ class Arguments(NamedTuple):
     word_vectors: WordVectorArguments
     fields: AnsweringFieldsArguments
     hub: HubArguments
+    recipe: RecipeArguments

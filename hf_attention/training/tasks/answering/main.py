@@ -35,11 +35,12 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("answerer", Arguments, DEFAULTS, description)
     data = arguments.data
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     arguments.loop.check_metric(METRICS)
+    arguments.model.check_image_size(data.image_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)  # this file's alone: Accelerate tells of each file that it saves
     run = Run(arguments.loop, arguments.hub)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, LENGTH_PENALTY, NOT_NEGATIVE, CheckedArguments
+from ....arguments import COUNT, LENGTH_PENALTY, NOT_NEGATIVE, CheckedArguments, SumOf
 from ....metrics.captioning.captioning import METRICS
 from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.ranges import Range
@@ -13,11 +13,17 @@ from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
+from ...recipes import RecipeArguments
 from ..backbone import BackboneArguments
+from .bleu import BleuScorer
+from .cider import CiderScorer
 
 
 # The workers and the buffer are for images, which wait for the disk, and of which a buffer holds fewer than of texts.
 DEFAULTS = {"learning_rate": 2e-3, "dataloader_num_workers": 1, "shuffle_buffer": 1000, "tokenizer_rows": 10000}
+
+# The scores that can be told of a caption by itself.
+REWARDS = {"cider": CiderScorer, "bleu_4": BleuScorer}
 
 # A recipe that works on Flickr8k.
 CaptionDecoderArguments = configuration_options(
@@ -103,7 +109,7 @@ class CaptionDataArguments(CheckedArguments):
     tune_generation: bool = field(
         default=False, metadata={"help": "At the end, choose beams and length penalty on the validation split."}
     )
-    tuning_metric: str | None = field(
+    tuning_metric: Annotated[str | None, SumOf(METRICS)] = field(
         default=None,
         metadata={"help": "By which score, or sum of scores, as cider+bleu_4. Default: metric_for_best_model."},
     )
@@ -119,12 +125,6 @@ class CaptionDataArguments(CheckedArguments):
     )
     do_test: bool = field(default=False, metadata={"help": "At the end, score the test split, once."})
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # A wrong name would be found out after the training.
-        if self.tuning_metric and (unknown := set(self.tuning_metric.split("+")) - set(METRICS)):
-            raise ValueError(f"`tuning_metric` must be of {', '.join(METRICS)}, got {', '.join(sorted(unknown))}.")
-
 
 @dataclass
 class SelfCriticalArguments(CheckedArguments):
@@ -132,7 +132,11 @@ class SelfCriticalArguments(CheckedArguments):
 
     self_critical: bool = field(
         default=False,
-        metadata={"help": "Train by the CIDEr of sampled captions instead of the captions themselves."},
+        metadata={"help": "Train by the scores of sampled captions instead of the captions themselves."},
+    )
+    reward: Annotated[str, SumOf([*REWARDS])] = field(
+        default="cider",
+        metadata={"help": "By which score, cider or bleu_4, or by their sum, cider+bleu_4: a point of each is one."},
     )
     samples_per_image: Annotated[int, COUNT] = field(default=5, metadata={"help": "Captions sampled for each image."})
     temperature: Annotated[float, Range(0, brackets="()")] = field(
@@ -169,3 +173,4 @@ class Arguments(NamedTuple):
     decoder: CaptionDecoderArguments
     self_critical: SelfCriticalArguments
     hub: HubArguments
+    recipe: RecipeArguments

@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from ....metrics.words import ngrams
 
 
 class CiderScorer:
@@ -25,7 +27,7 @@ class CiderScorer:
         self.references = references
         images_with = Counter()
         for texts in references:
-            images_with.update({ngram for words in texts for ngram in self._ngrams(words)})
+            images_with.update({ngram for words in texts for ngram in ngrams(words, self.max_order)})
         self.unseen_weight = math.log(len(references))
         self.weights = {ngram: self.unseen_weight - math.log(count) for ngram, count in images_with.items()}
 
@@ -59,12 +61,8 @@ class CiderScorer:
             for vector in vectors
         ]
 
-    def _ngrams(self, words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-        for order in range(1, self.max_order + 1):
-            yield from zip(*(words[start:] for start in range(order)), strict=False)
-
     def _vector(self, words: Sequence[str]) -> "_NgramVector":
-        counts = Counter(self._ngrams(words))
+        counts = Counter(ngrams(words, self.max_order))
         values = {ngram: count * self.weights.get(ngram, self.unseen_weight) for ngram, count in counts.items()}
         squares = [0.0] * self.max_order
         for ngram, value in values.items():

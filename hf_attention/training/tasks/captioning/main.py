@@ -32,7 +32,7 @@ from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.objective import Objective
 from ...loop.run import Run
 from ...loop.train import train
-from ...options import parse_arguments
+from ...options import changed_options, parse_arguments
 from .arguments import DEFAULTS, Arguments, CaptionDataArguments
 from .cider import consensus_weights
 from .evaluation import CaptionEvaluator
@@ -65,7 +65,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("captioner", Arguments, DEFAULTS, description)
     check_arguments(arguments)
     data = arguments.data
     run = Run(arguments.loop, arguments.hub)
@@ -129,6 +129,9 @@ def check_arguments(arguments: Arguments) -> None:
         raise ValueError("`consensus_weights` needs all captions at once: leave out `streaming` and `self_critical`.")
     if self_critical and arguments.model.model_name_or_path is None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
+    if not self_critical and (given := changed_options(arguments.self_critical)):
+        raise ValueError(f"{', '.join(f'`{name}`' for name in sorted(given))}: only with `self_critical`.")
+    arguments.model.check_image_size(arguments.data.image_size)
 
 
 def read_splits(

@@ -11,6 +11,7 @@ from ...data.word_vectors import WordVectorArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
+from ...recipes import RecipeArguments
 
 
 # For some million words, where it differs from the arguments' own defaults.
@@ -114,3 +115,4 @@ class Arguments(NamedTuple):
     model: LanguageModelArguments
     optimizer: OptimizerArguments
     hub: HubArguments
+    recipe: RecipeArguments

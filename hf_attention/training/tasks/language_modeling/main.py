@@ -30,7 +30,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("language-model", Arguments, DEFAULTS, description)
     check_arguments(arguments)
     loop, data = arguments.loop, arguments.data
     logging.basicConfig(level=logging.WARNING)

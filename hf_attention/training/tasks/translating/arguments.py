@@ -11,6 +11,7 @@ from ...data.held_out import HeldOutArguments
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
+from ...recipes import RecipeArguments
 
 
 # For some 30,000 pairs of sentences, where it differs from the arguments' own defaults.
@@ -150,3 +151,4 @@ class Arguments(NamedTuple):
     word_vectors: PairedWordVectorArguments
     model: Seq2SeqModelArguments
     hub: HubArguments
+    recipe: RecipeArguments

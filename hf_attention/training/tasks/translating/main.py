@@ -35,7 +35,7 @@ def main(description: str | None = None) -> None:
         description (`str`, *optional*):
             What `--help` begins with.
     """
-    arguments = parse_arguments(Arguments, DEFAULTS, description)
+    arguments = parse_arguments("translator", Arguments, DEFAULTS, description)
     check_arguments(arguments)
     data = arguments.data
     if data.task == "chat":
