@@ -45,6 +45,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         "RecurrentQuestionEncoder",
         "StackedAttention",
         "GlimpseAttention",
+        "BilinearAttention",
         "TopDownAttention",
         "NoAttention",
     ]
