@@ -11,7 +11,7 @@ from .ranges import check_fields
 from .versions import PreTrainedConfig, strict
 
 
-ATTENTION_FORMS = ("stacked", "glimpses", "top_down", None)
+ATTENTION_FORMS = ("stacked", "glimpses", "bilinear", "top_down", None)
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification")
 
 
@@ -28,9 +28,11 @@ class AttentionVQAConfig(ImageMemoryConfig):
     Args:
         attention_form (`str`, *optional*, defaults to `"glimpses"`):
             How the question looks at the regions: `"stacked"`, in hops, each of which adds what it saw to the question
-            (Yang et al. 2016); `"glimpses"`, several times at once (Kazemi & Elqursh 2017); `"top_down"`, once, with
-            gated layers (Anderson et al. 2018); or `None`: it meets the regions' mean (the CNN+LSTM of Antol et al.
-            2015). The decoder's own attention is `attention_type`, as in all models; both compare in `attention_size`.
+            (Yang et al. 2016); `"glimpses"`, several times at once (Kazemi & Elqursh 2017); `"bilinear"`, the same,
+            and what is seen is multiplied with the question (Kim et al. 2017), which learns soonest whether the two
+            agree; `"top_down"`, once, with gated layers (Anderson et al. 2018); or `None`: it meets the regions' mean
+            (the CNN+LSTM of Antol et al. 2015). The decoder's own attention is `attention_type`, as in all models;
+            both compare in `attention_size`.
         num_glimpses (`int`, *optional*):
             Number of hops or glimpses, each of which has a map. Defaults to 2; `"top_down"` has 1.
         joint_size (`int`, *optional*):

@@ -47,6 +47,7 @@ class AttentionPreTrainedModel(BasePreTrainedModel):
         "RecurrentQuestionEncoder",
         "StackedAttention",
         "GlimpseAttention",
+        "BilinearAttention",
         "TopDownAttention",
         "NoAttention",
     ]

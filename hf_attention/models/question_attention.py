@@ -89,7 +89,35 @@ class StackedAttention(QuestionAttention):
         return joint, tuple(maps)
 
 
-class GlimpseAttention(QuestionAttention):
+class Glimpses(QuestionAttention):
+    """Base of the forms that look several times at once. Subclasses say what comes of it (`join`)."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.region_proj = nn.Linear(config.memory_size, config.attention_size, bias=False)
+        self.question_proj = nn.Linear(config.question_size, config.attention_size)
+        self.score = nn.Linear(config.attention_size, config.num_glimpses, bias=False)
+
+    def look(self, question, regions, mask):
+        regions = self.dropout(regions)
+        hidden = (self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2)).relu()
+        maps = _attend(self.score(self.dropout(hidden)), mask)
+        seen = torch.cat([_sum_regions(weights, regions) for weights in maps], -1)
+        return self.join(seen, question), maps
+
+    def join(self, seen: torch.Tensor, question: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            seen (`torch.Tensor` of shape `(images, questions, num_glimpses * memory_size)`): What the glimpses saw.
+            question (`torch.Tensor` of shape `(images, questions, question_size)`): The questions' vectors.
+
+        Returns:
+            `torch.Tensor` of shape `(images, questions, joint_size)`: The joint vectors.
+        """
+        raise NotImplementedError
+
+
+class GlimpseAttention(Glimpses):
     r"""
     Glimpses (Kazemi & Elqursh 2017, section 3.3): with the question's state s and the regions \\( \phi_l \\),
 
@@ -99,17 +127,32 @@ class GlimpseAttention(QuestionAttention):
 
     def __init__(self, config):
         super().__init__(config)
-        self.region_proj = nn.Linear(config.memory_size, config.attention_size, bias=False)
-        self.question_proj = nn.Linear(config.question_size, config.attention_size)
-        self.score = nn.Linear(config.attention_size, config.num_glimpses, bias=False)
         self.joint = nn.Linear(config.num_glimpses * config.memory_size + config.question_size, config.joint_size)
 
-    def look(self, question, regions, mask):
-        regions = self.dropout(regions)
-        hidden = (self.region_proj(regions).unsqueeze(1) + self.question_proj(question).unsqueeze(2)).relu()
-        maps = _attend(self.score(self.dropout(hidden)), mask)
-        seen = [_sum_regions(weights, regions) for weights in maps]
-        return self.joint(self.dropout(torch.cat([*seen, question], -1))).relu(), maps
+    def join(self, seen, question):
+        return self.joint(self.dropout(torch.cat([seen, question], -1))).relu()
+
+
+class BilinearAttention(Glimpses):
+    r"""
+    The same glimpses, whose sights \\( x = [x_1; \dots; x_C] \\) are multiplied with the question: low-rank bilinear
+    pooling (Kim et al. 2017, section 3.2), whose last matrix is the classifier's. The joint vector is
+
+    \\( \mathrm{LayerNorm}(\tanh(U x + b_U) \circ \tanh(V s + b_V)) \\).
+
+    Whether the two agree, which answers "is it red?", is a sum of such products; of \\( [x; s] \\) they would have to
+    be made of sums first. The norm, for which Yu et al. 2017 take powers and the length, keeps the products from being
+    too small to learn from.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.seen = nn.Linear(config.num_glimpses * config.memory_size, config.joint_size)
+        self.question = nn.Linear(config.question_size, config.joint_size)
+        self.norm = nn.LayerNorm(config.joint_size)
+
+    def join(self, seen, question):
+        return self.norm(self.seen(seen).tanh() * self.question(question).tanh())
 
 
 class TopDownAttention(QuestionAttention):
@@ -176,6 +219,7 @@ def _sum_regions(weights: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
 QUESTION_ATTENTION_CLASSES = {
     "stacked": StackedAttention,
     "glimpses": GlimpseAttention,
+    "bilinear": BilinearAttention,
     "top_down": TopDownAttention,
     None: NoAttention,
 }

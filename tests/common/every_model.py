@@ -74,6 +74,7 @@ MODELS: dict[str, Callable[[], Example]] = {
     "vqa_vit": partial(of_pictures, tiny_vqa),
     "vqa_stacked": partial(of_answers, attention_form="stacked", joint_size=6),
     "vqa_glimpses": partial(of_answers, attention_form="glimpses"),
+    "vqa_bilinear": partial(of_answers, attention_form="bilinear"),
     "vqa_top_down": partial(of_answers, attention_form="top_down"),
     "vqa_without_attention": partial(of_answers, attention_form=None),
     "recurrent_lm": partial(of_factory, "recurrent_lm"),

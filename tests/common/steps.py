@@ -67,7 +67,7 @@ STEPS: dict[str, Callable[[], Step]] = {
     "captioner_vit": partial(of_pictures, num_regions=16, box_positions=True),
     "captioner_resnet": partial(of_pictures, backbone="resnet"),
     "captioner_mobilenet": partial(of_pictures, backbone="mobilenet_v2"),
-    **{f"vqa_{form}": partial(of_questions, form) for form in ("stacked", "glimpses", "top_down", None)},
+    **{f"vqa_{form}": partial(of_questions, form) for form in ("stacked", "glimpses", "bilinear", "top_down", None)},
     "vqa_bert": partial(of_questions_about_pictures, generating=False),
     "vqa_bert_generating": partial(of_questions_about_pictures, generating=True),
 }

@@ -268,7 +268,7 @@ def test_the_gradient_of_a_map_is_that_of_its_definition(attention_type: str) ->
     assert_close((results[1] - results[0]) / 2, (weights.grad * step).sum(), rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["stacked", "glimpses", "top_down"])
+@pytest.mark.parametrize("form", ["stacked", "glimpses", "bilinear", "top_down"])
 def test_gradients_reach_the_maps_of_a_question(form: str) -> None:
     model, inputs = of_answers(attention_form=form, joint_size=6)
     outputs = model(**inputs, output_attentions=True, output_hidden_states=True)

@@ -25,7 +25,7 @@ from hf_attention import (
 )
 
 
-FORMS = ("stacked", "glimpses", "top_down", None)
+FORMS = ("stacked", "glimpses", "bilinear", "top_down", None)
 HEADS = (AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration)
 over_forms = pytest.mark.parametrize("form", FORMS)
 over_heads = pytest.mark.parametrize("head", HEADS)

@@ -56,7 +56,7 @@ class Reference:
             u = u + sum(p * region for p, region in zip(maps[-1], regions, strict=True))
         return u, maps
 
-    def glimpses(self, question: torch.Tensor, regions: list[torch.Tensor], glimpses: int) -> tuple:
+    def look(self, question: torch.Tensor, regions: list[torch.Tensor], glimpses: int) -> tuple:
         maps, seen = [], []
         for glimpse in range(glimpses):
             scores = []
@@ -65,7 +65,18 @@ class Reference:
                 scores.append(self.weights["score.weight"][glimpse] @ h.clamp(min=0))
             maps.append(softmax(torch.stack(scores)))
             seen.append(sum(a * region for a, region in zip(maps[-1], regions, strict=True)))
-        return self.linear("joint", torch.cat([*seen, question])).clamp(min=0), maps
+        return torch.cat(seen), maps
+
+    def glimpses(self, question: torch.Tensor, regions: list[torch.Tensor], glimpses: int) -> tuple:
+        seen, maps = self.look(question, regions, glimpses)
+        return self.linear("joint", torch.cat([seen, question])).clamp(min=0), maps
+
+    def bilinear(self, question: torch.Tensor, regions: list[torch.Tensor], glimpses: int) -> tuple:
+        seen, maps = self.look(question, regions, glimpses)
+        product = torch.tanh(self.linear("seen", seen)) * torch.tanh(self.linear("question", question))
+        centred = product - product.sum() / len(product)
+        scaled = centred / torch.sqrt((centred**2).sum() / len(product) + 1e-5)
+        return scaled * self.weights["norm.weight"] + self.weights["norm.bias"], maps
 
     def top_down(self, question: torch.Tensor, regions: list[torch.Tensor], glimpses: int) -> tuple:
         scores = []
@@ -87,7 +98,16 @@ class Reference:
 @pytest.mark.parametrize("ragged", [False, True], ids=["", "ragged"])
 @pytest.mark.parametrize(
     ("form", "glimpses"),
-    [("stacked", 1), ("stacked", 3), ("glimpses", 1), ("glimpses", 3), ("top_down", 1), (None, 2)],
+    [
+        ("stacked", 1),
+        ("stacked", 3),
+        ("glimpses", 1),
+        ("glimpses", 3),
+        ("bilinear", 1),
+        ("bilinear", 3),
+        ("top_down", 1),
+        (None, 2),
+    ],
 )
 def test_equals_the_equations(form: str | None, glimpses: int, ragged: bool) -> None:
     module = make(form, num_glimpses=glimpses)
@@ -135,7 +155,7 @@ def test_dropout_is_for_training(form: str | None) -> None:
 
 
 def test_weights_stay_float32_in_bfloat16() -> None:
-    for form in ("stacked", "glimpses", "top_down"):
+    for form in ("stacked", "glimpses", "bilinear", "top_down"):
         question, regions, mask = make_inputs(ragged=True)
         _, maps = make(form).bfloat16()(question.bfloat16(), regions.bfloat16(), mask)
         for weights in maps:

@@ -1,0 +1,87 @@
+"""With the options that `scripts/train_vqa.py` has when none are given, a model learns to compare."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hf_attention import AttentionVQAConfig, AttentionVQAForQuestionAnswering
+from hf_attention.training.tasks.answering.arguments import AnsweringFieldsArguments
+
+
+KINDS, REGIONS, STEPS = 6, 4, 500
+WHAT_COLOUR, WHAT_SHAPE, IS_IT = 1, 2, 3
+FIRST_COLOUR, FIRST_SHAPE, VOCABULARY = 4, 4 + KINDS, 4 + 2 * KINDS
+NO, YES, ANSWERS = 2 * KINDS, 2 * KINDS + 1, 2 * KINDS + 2
+SIZES = dict.fromkeys(("memory_size", "encoder_hidden_size", "encoder_embedding_size", "attention_size"), 64)
+
+
+class Asked(NamedTuple):
+    """Questions about pictures of one object: the colour, the shape, or "is it a red circle ?"."""
+
+    inputs: dict[str, torch.Tensor]
+    answers: torch.Tensor
+    compares: torch.Tensor
+
+
+def ask(count: int, generator: torch.Generator) -> Asked:
+    def draw(number: int) -> torch.Tensor:
+        return torch.randint(number, (count,), generator=generator)
+
+    colour, shape = draw(KINDS), draw(KINDS)
+    regions = 0.5 * torch.randn(count, REGIONS, 2 * KINDS, generator=generator)
+    regions[torch.arange(count), draw(REGIONS)] += 2 * torch.cat(
+        [F.one_hot(each, KINDS) for each in (colour, shape)], 1
+    )
+    # Every second one asks for what is there, the others for another colour or another shape.
+    wrong, others = draw(4), 1 + draw(KINDS - 1)
+    named_colour = torch.where(wrong == 0, (colour + others) % KINDS, colour)
+    named_shape = torch.where(wrong == 1, (shape + others) % KINDS, shape)
+    words = torch.stack([torch.full((count,), IS_IT), FIRST_COLOUR + named_colour, FIRST_SHAPE + named_shape], 1)
+    answers = torch.where(wrong < 2, NO, YES)
+    kind = draw(4)
+    for number, word, answer in ((0, WHAT_COLOUR, colour), (1, WHAT_SHAPE, KINDS + shape)):
+        words[kind == number] = word
+        answers = torch.where(kind == number, answer, answers)
+    return Asked({"input_ids": words, "region_features": regions}, answers, kind > 1)
+
+
+def right_answers(**settings) -> tuple[float, float]:
+    """After a short training: the share of right answers about unseen pictures, to other questions and to these."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    recipe = {**AnsweringFieldsArguments().config_kwargs(), **SIZES, **settings}
+    config = AttentionVQAConfig(vocab_size=VOCABULARY, region_size=2 * KINDS, num_labels=ANSWERS, **recipe)
+    model = AttentionVQAForQuestionAnswering(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, STEPS)
+    for _ in range(STEPS):
+        asked = ask(128, generator)
+        loss = model(**asked.inputs, labels=asked.answers).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        schedule.step()
+    asked = ask(2000, generator)
+    with torch.no_grad():
+        right = model.eval()(**asked.inputs).logits.argmax(-1) == asked.answers
+    return right[~asked.compares].float().mean().item(), right[asked.compares].float().mean().item()
+
+
+def test_the_recipe_learns_to_compare() -> None:
+    named, compared = right_answers()
+    assert named > 0.95 and compared > 0.9
+
+
+def test_glimpses_beside_the_question_do_not() -> None:
+    """Of a layer over both, side by side: it names what it sees, and compares nothing in this time."""
+    named, compared = right_answers(attention_form="glimpses")
+    assert named > 0.95 and compared < 0.7
+
+
+@pytest.mark.slow
+def test_heavy_dropout_takes_away_what_is_compared() -> None:
+    _, compared = right_answers(joint_dropout=0.5, question_dropout=0.5)
+    assert compared < 0.8
