@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
@@ -143,3 +144,11 @@ def test_memory(tmp_path: Path) -> None:
     # The probabilities, and the logits that are kept beside their gradient.
     assert all_logits > 2 * logits
     assert step < 0.7 * all_logits
+
+
+def test_growth(tmp_path: Path) -> None:
+    picture = tmp_path / "growth.png"
+    chosen = ["--axes", "target", "regions", "--models", "captioner", "--modes", "training", f"--picture={picture}"]
+    found = run(tmp_path / "numbers.json", "growth", "--quick", *chosen, unit="exponent")
+    assert {"target tokens, captioner, training: time", "regions, captioner, training: time"} <= found.keys()
+    assert Image.open(picture).width > 400
