@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
@@ -172,3 +173,11 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     assert told.returncode == 1
     assert told.stderr.count("\n") == 1 and "no GPU here" in told.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_growth(tmp_path: Path) -> None:
+    picture = tmp_path / "growth.png"
+    chosen = ["--axes", "target", "regions", "--models", "captioner", "--modes", "training", f"--picture={picture}"]
+    found = run(tmp_path / "numbers.json", "growth", "--quick", *chosen, unit="exponent")
+    assert {"target tokens, captioner, training: time", "regions, captioner, training: time"} <= found.keys()
+    assert Image.open(picture).width > 400

@@ -1,11 +1,6 @@
 """What a training step adds to the memory of its process, beside a step that keeps the logits of every position."""
 
 import argparse
-import json
-import resource
-import subprocess
-import sys
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +9,7 @@ from hf_attention.models.modeling_attention_captioner import AttentionCaptionerF
 from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.train import create_optimizer
 
+from .peaks import added_peak, in_own_process
 from .random_captioner import add_size_arguments, make_captioner
 from .timing import Targets
 
@@ -56,24 +52,11 @@ def added_memory(way: str, args: argparse.Namespace) -> float:
         optimizer.zero_grad(set_to_none=False)
 
     step(1, 2)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    before = pages * resource.getpagesize()
-    step(args.batch, args.target)
-    return (1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    return added_peak(lambda: step(args.batch, args.target))
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets, str]:
     """MiB, each measured in a process of its own."""
-    settings = {name: value for name, value in vars(args).items() if isinstance(value, int)}
-    # Read by the last lines of this file.
-    command = [sys.executable, "-m", "benchmarks.memory", json.dumps(settings)]
-    folder = Path(__file__).parents[1]
-    added = {
-        way: float(subprocess.run([*command, way], cwd=folder, check=True, capture_output=True, text=True).stdout)
-        for way in (STEP, ALL_LOGITS)
-    }
+    settings = argparse.Namespace(**{name: value for name, value in vars(args).items() if isinstance(value, int)})
+    added = {way: in_own_process(added_memory, way, settings) for way in (STEP, ALL_LOGITS)}
     return added, {f"{STEP} / {ALL_LOGITS}": (None, 0.5)}, "MiB"
-
-
-if __name__ == "__main__":
-    print(added_memory(sys.argv[2], argparse.Namespace(**json.loads(sys.argv[1]))))

@@ -163,7 +163,7 @@ def compared(
     peers: tuple[str, ...],
 ) -> tuple[Cases, Targets]:
     """
-    Greedy and beam search in float32 and bfloat16, and ours beside each peer's float32.
+    Greedy and beam search in float32 and bfloat16, and ours beside each peer's float32 and its bfloat16.
 
     Args:
         makers (`dict`): By name, what makes of a dtype what makes of a number of beams a case.
@@ -185,6 +185,11 @@ def compared(
         for peer in peers:
             name = f"{search}, {dtype_name}, {what}: {OURS} / {search}, float32, {what}: {peer}"
             targets[name] = (aim if peer == peers[0] else None, None)
+            if dtype_name != "float32":
+                targets[f"{search}, {dtype_name}, {what}: {OURS} / {search}, {dtype_name}, {what}: {peer}"] = (
+                    None,
+                    None,
+                )
     return cases, targets
 
 
