@@ -1,7 +1,7 @@
 """Beam search that reads the vocabulary's scores in pieces, and leaves out what has ended."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
@@ -54,65 +54,61 @@ def search_beams(
     """
     As [`~hf_attention.models.generation.search_beams`], on processors, where only the sequences are asked for.
     """
-    settings = generation_config
+    settings, cache = generation_config, model_kwargs.get(CACHE_NAME)
     knows_rows = all(type(part) in ROW_BY_ROW for part in (*logits_processor, *stopping_criteria))
     asks_for_more = settings.return_dict_in_generate or settings.do_sample or settings.low_memory or synced_gpus
-    if input_ids.device.type != "cpu" or asks_for_more or not knows_rows or not model_kwargs.get("use_cache"):
+    may_shrink = cache is not None and not cache.is_compileable  # what is compiled has rows of a fixed number
+    if input_ids.device.type != "cpu" or asks_for_more or not (knows_rows and may_shrink):
         return NotImplemented
-    beams, length = settings.num_beams, input_ids.shape[1]
-    prompt, batch = length, len(input_ids) // beams
-    num_ends = 0 if settings._eos_token_tensor is None else len(settings._eos_token_tensor)
-    num_kept = max(2, 1 + num_ends) * beams
-    fill = -1 if num_ends == 0 else settings._pad_token_tensor or settings._eos_token_tensor[0]
+    num_beams, length = settings.num_beams, input_ids.shape[1]
+    prompt, batch = length, len(input_ids) // num_beams
+    ends, pad = settings._eos_token_tensor, settings._pad_token_tensor
+    num_ends = 0 if ends is None else len(ends)
+    num_kept = max(2, 1 + num_ends) * num_beams
     rules = {"early_stopping": settings.early_stopping, "length_penalty": settings.length_penalty}
-    is_first = torch.arange(num_kept) < beams
+    is_first = torch.arange(num_kept) < num_beams
 
-    # Of the items that go on; `decided` keeps what has been found for the others.
-    running = input_ids.new_full((batch, beams, settings.max_length), fill)
-    running[..., :length] = input_ids.unflatten(0, (batch, beams))
-    found = running.clone()
-    running_origins = torch.full((batch, beams, settings.max_length - length), -1, dtype=torch.int32)
-    origins = running_origins.clone()
-    running_scores, scores = torch.full((batch, beams), -1e9), torch.full((batch, beams), -1e9)
-    running_scores[:, 0] = 0  # all beams start alike: the first step goes on from one
-    is_found = torch.zeros(batch, beams, dtype=torch.bool)
-    may_improve = torch.ones(batch, 1, dtype=torch.bool)
-    items, decided = torch.arange(batch), (found.clone(), origins.clone())
+    fill = -1 if ends is None else pad or ends[0]
+    sequences = input_ids.new_full((batch, num_beams, settings.max_length), fill)
+    sequences[..., :length] = input_ids.unflatten(0, (batch, num_beams))
+    origins = torch.full((batch, num_beams, settings.max_length - length), -1, dtype=torch.int32)
+    decided = (sequences.clone(), origins.clone())  # what has been found for all items
+    items, beams = torch.arange(batch), _Beams.at_start(sequences, origins)
 
     outputs = model._prefill(input_ids, settings, model_kwargs)
     while True:
         model_kwargs = model._update_model_kwargs_for_generation(
             outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
         )
-        ids = running[..., :length].flatten(0, 1)
+        ids = beams.running[..., :length].flatten(0, 1)
         log_probs = logits_processor(ids, outputs.logits[:, -1].float().log_softmax(-1))
-        totals = (log_probs + running_scores.view(-1, 1)).view(len(running), -1)
+        totals = (log_probs + beams.running_scores.view(-1, 1)).view(len(items), -1)
         kept_scores, indices = totals.topk(num_kept)
         parents, tokens = indices // log_probs.shape[1], indices % log_probs.shape[1]
-        kept = running.take_along_dim(parents.unsqueeze(-1), 1)
+        kept = beams.running.take_along_dim(parents.unsqueeze(-1), 1)
         kept[..., length] = tokens
-        kept_origins = running_origins.take_along_dim(parents.unsqueeze(-1), 1)
-        kept_origins[..., length - prompt] = parents + beams * torch.arange(len(kept)).unsqueeze(1)
-        ends = stopping_criteria(kept[..., : length + 1].flatten(0, 1), None).unflatten(0, (-1, num_kept))
+        kept_origins = beams.running_origins.take_along_dim(parents.unsqueeze(-1), 1)
+        kept_origins[..., length - prompt] = parents + num_beams * torch.arange(len(items)).unsqueeze(1)
+        has_ended = stopping_criteria(kept[..., : length + 1].flatten(0, 1), None).unflatten(0, (-1, num_kept))
         running, running_scores, running_origins = model._get_running_beams_for_next_iteration(
             topk_log_probs=kept_scores,
             topk_running_sequences=kept,
             topk_running_beam_indices=kept_origins,
-            next_token_hits_stopping_criteria=ends,
-            num_beams=beams,
+            next_token_hits_stopping_criteria=has_ended,
+            num_beams=num_beams,
         )
         found, scores, origins, is_found = model._update_finished_beams(
-            sequences=found,
+            sequences=beams.found,
             topk_running_sequences=kept,
-            beam_scores=scores,
+            beam_scores=beams.scores,
             topk_log_probs=kept_scores,
-            beam_indices=origins,
+            beam_indices=beams.origins,
             topk_running_beam_indices=kept_origins,
-            is_early_stop_heuristic_unsatisfied=may_improve,
-            is_sent_finished=is_found,
-            next_token_hits_stopping_criteria=ends,
+            is_early_stop_heuristic_unsatisfied=beams.may_improve,
+            is_sent_finished=beams.is_found,
+            next_token_hits_stopping_criteria=has_ended,
             top_num_beam_mask=is_first,
-            num_beams=beams,
+            num_beams=num_beams,
             cur_len=length,
             decoder_prompt_len=prompt,
             **rules,
@@ -120,7 +116,7 @@ def search_beams(
         rows = running_origins[..., length - prompt].long()
         length += 1
         may_improve = model._check_early_stop_heuristic(
-            is_early_stop_heuristic_unsatisfied=may_improve,
+            is_early_stop_heuristic_unsatisfied=beams.may_improve,
             running_beam_scores=running_scores,
             beam_scores=scores,
             is_sent_finished=is_found,
@@ -129,43 +125,51 @@ def search_beams(
             decoder_prompt_len=prompt,
             **rules,
         )
-        for all_items, of_items in zip(decided, (found, origins), strict=True):
-            all_items[items] = of_items
+        for of_all, of_items in zip(decided, (found, origins), strict=True):
+            of_all[items] = of_items
         goes_on = may_improve.squeeze(1) & ~(is_found.all(1) & (settings.early_stopping is True))
-        if ends.all() or not goes_on.any():
+        if has_ended.all() or not goes_on.any():
             break
-        cache = model_kwargs[CACHE_NAME]
+        beams = _Beams(running, running_scores, running_origins, found, scores, origins, is_found, may_improve)
         if goes_on.all():
             cache.reorder_cache(rows.flatten())
         else:
-            running, running_scores, running_origins, found, scores, origins, is_found, may_improve, items, rows = (
-                tensor[goes_on]
-                for tensor in (
-                    running,
-                    running_scores,
-                    running_origins,
-                    found,
-                    scores,
-                    origins,
-                    is_found,
-                    may_improve,
-                    items,
-                    rows,
-                )
+            items, rows, beams = items[goes_on], rows[goes_on].flatten(), _Beams(*(part[goes_on] for part in beams))
+            cache.batch_select_indices(rows)
+            memory = _select_rows(
+                {"encoder_outputs": model_kwargs.pop("encoder_outputs", None)}, goes_on, len(goes_on)
             )
-            cache.batch_select_indices(rows.flatten())
-            memory = model_kwargs.pop("encoder_outputs", None)
-            model_kwargs = _select_rows(model_kwargs, rows.flatten(), len(outputs.logits))
-            if memory is not None:
-                model_kwargs["encoder_outputs"] = _select_rows(memory, goes_on, len(goes_on))
-        ids = running[..., :length].flatten(0, 1)
+            model_kwargs = _select_rows(model_kwargs, rows, len(outputs.logits)) | memory
+        ids = beams.running[..., :length].flatten(0, 1)
         outputs = model(**model.prepare_inputs_for_generation(ids, **model_kwargs), return_dict=True)
 
-    found, origins = (tensor[:, : settings.num_return_sequences].flatten(0, 1) for tensor in decided)
-    return found[:, : prompt + int((origins != -1).sum(1).max())]
+    sequences, origins = (part[:, : settings.num_return_sequences].flatten(0, 1) for part in decided)
+    return sequences[:, : prompt + int((origins != -1).sum(1).max())]
 
 
-def _select_rows(value: Any, rows: torch.LongTensor, num_rows: int) -> Any:
+class _Beams(NamedTuple):
+    """Of the items that go on: what runs, and what has been found."""
+
+    running: torch.LongTensor
+    running_scores: torch.Tensor
+    running_origins: torch.Tensor
+    found: torch.LongTensor
+    scores: torch.Tensor
+    origins: torch.Tensor
+    is_found: torch.Tensor
+    may_improve: torch.Tensor
+
+    @classmethod
+    def at_start(cls, sequences: torch.LongTensor, origins: torch.Tensor) -> "_Beams":
+        scores = torch.full(sequences.shape[:2], -1e9)
+        running_scores = scores.clone()
+        running_scores[:, 0] = 0  # all beams start alike: the first step goes on from one
+        is_found = torch.zeros(sequences.shape[:2], dtype=torch.bool)
+        may_improve = torch.ones(len(sequences), 1, dtype=torch.bool)
+        return cls(sequences, running_scores, origins, sequences, scores, origins, is_found, may_improve)
+
+
+def _select_rows(value: Any, rows: torch.Tensor, num_rows: int) -> Any:
     """What `generate()` hands to the model at each step, of these of its rows. The cache is left alone."""
     if isinstance(value, torch.Tensor):
         return value[rows] if value.ndim and len(value) == num_rows else value

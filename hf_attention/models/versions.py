@@ -12,6 +12,9 @@ The private names, each overridden or called because nothing public does the sam
   modeling_attention.py): beam search compiles nothing by itself, and what cannot be compiled would end in an error.
 - `GenerationMixin._get_candidate_generator`, `_assisted_decoding` (generation.py, modeling_recurrent_lm.py): attention
   weights of assisted decoding, which transformers counts from the wrong end of the prompt.
+- `GenerationMixin._expand_inputs_for_generation` (generation.py): all sequences of an item look at one memory.
+- `GenerationMixin._prefill`, `_get_running_beams_for_next_iteration`, `_update_finished_beams`,
+  `_check_early_stop_heuristic` (fast/beam_search.py): the rules of beam search, which are left to transformers.
 - `GenerationMixin._maybe_initialize_input_ids_for_generation` (modeling_attention_seq2seq.py,
   modeling_attention_vqa.py): generation without a source would go on from a made-up one.
 - `GenerationMixin._prepare_model_inputs`, `_validate_model_kwargs` (modeling_attention_captioner.py,

@@ -1,4 +1,4 @@
-"""What each part of hf_attention.fast is worth: a training step, and a step of greedy search, with each part off."""
+"""What each part of hf_attention.fast is worth: a training step, and the writing of 20 tokens, with each part off."""
 
 import argparse
 from collections.abc import Callable
@@ -26,7 +26,8 @@ Step = Callable[[], None]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=tuple(MAKERS), default="captioner", help="which model is trained")
     parser.add_argument("--float32", action="store_true", help="train in float32; default: bfloat16")
-    parser.add_argument("--generate", action="store_true", help="time greedy search, in float32, in place of training")
+    parser.add_argument("--generate", action="store_true", help="time writing, in float32, in place of training")
+    parser.add_argument("--beams", type=int, default=1, help="beams of the search, with --generate")
     parser.add_argument("--batch", type=int, default=80, help="sequences of a batch")
 
 
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
         model.zero_grad()
 
     def generate() -> None:
-        model.generate(**prompt, num_beams=1, do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
+        model.generate(**prompt, num_beams=args.beams, do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
 
     def without(*parts: str) -> Step:
         def step() -> None:

@@ -75,6 +75,7 @@ def test_every_part_is_taken(monkeypatch):
             loss_and_gradients(factory, model, inputs)
             with torch.autocast("cpu", torch.bfloat16):
                 loss_and_gradients(factory, model, inputs)
+            model.eval().generate(**generation_inputs(model, inputs, None, None), num_beams=2, max_new_tokens=20)
         make_captioner(backbone="resnet").get_encoder().extract_regions(torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE))
     assert taken == {way.__name__ for ways in fast.PARTS.values() for way in ways}
 
