@@ -151,7 +151,7 @@ def test_the_switch():
         assert not door.WAYS
         fast.enable()
         assert set(door.WAYS) == {way.__name__ for ways in fast.PARTS.values() for way in ways}
-        with pytest.raises(ValueError, match="must be of dropout, .* got speed"):
+        with pytest.raises(ValueError, match="must be of activation, .* got speed"):
             fast.disable("speed")
     finally:
         door.WAYS.clear()
