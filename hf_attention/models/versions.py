@@ -8,6 +8,7 @@ The private names, each overridden or called because nothing public does the sam
 - `GenerationMixin._prepare_encoder_decoder_kwargs_for_generation`, since 5.18
   `_maybe_prepare_encoder_kwargs_for_generation` (generation.py): the memory is checked once, when it has been encoded.
 - `GenerationMixin._update_model_kwargs_for_generation` (generation.py): each step's logits are checked.
+- `GenerationMixin._expand_inputs_for_generation` (generation.py): the memory would be copied for each beam.
 - `GenerationMixin._get_candidate_generator`, `_assisted_decoding` (generation.py, modeling_recurrent_lm.py): attention
   weights of assisted decoding, which transformers counts from the wrong end of the prompt.
 - `GenerationMixin._maybe_initialize_input_ids_for_generation` (modeling_attention_seq2seq.py,
