@@ -136,10 +136,8 @@ def search_beams(
         else:
             items, rows, beams = items[goes_on], rows[goes_on].flatten(), _Beams(*(part[goes_on] for part in beams))
             cache.batch_select_indices(rows)
-            memory = _select_rows(
-                {"encoder_outputs": model_kwargs.pop("encoder_outputs", None)}, goes_on, len(goes_on)
-            )
-            model_kwargs = _select_rows(model_kwargs, rows, len(outputs.logits)) | memory
+            # Beams may share the memory of an item, or have one each.
+            model_kwargs = _select(model_kwargs, {len(outputs.logits): rows, len(goes_on): goes_on})
         ids = beams.running[..., :length].flatten(0, 1)
         outputs = model(**model.prepare_inputs_for_generation(ids, **model_kwargs), return_dict=True)
 
@@ -169,13 +167,13 @@ class _Beams(NamedTuple):
         return cls(sequences, running_scores, origins, sequences, scores, origins, is_found, may_improve)
 
 
-def _select_rows(value: Any, rows: torch.Tensor, num_rows: int) -> Any:
-    """What `generate()` hands to the model at each step, of these of its rows. The cache is left alone."""
+def _select(value: Any, chosen: dict[int, torch.Tensor]) -> Any:
+    """What `generate()` hands to the model at each step, of those that are chosen among so many. The cache is left."""
     if isinstance(value, torch.Tensor):
-        return value[rows] if value.ndim and len(value) == num_rows else value
+        return value[chosen[len(value)]] if value.ndim and len(value) in chosen else value
     if isinstance(value, dict):
-        chosen = {name: _select_rows(part, rows, num_rows) for name, part in value.items()}
-        return chosen if type(value) is dict else type(value)(**chosen)
+        parts = {name: _select(part, chosen) for name, part in value.items()}
+        return parts if type(value) is dict else type(value)(**parts)
     if type(value) in (tuple, list):
-        return type(value)(_select_rows(part, rows, num_rows) for part in value)
+        return type(value)(_select(part, chosen) for part in value)
     return value

@@ -236,7 +236,14 @@ class RecurrentCache(LayeredCache):
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         rows = self.layers[0].batch_size
         super().batch_select_indices(indices)
-        self._map_memory(lambda tensor: tensor[indices.view(-1, rows // len(tensor))[:, 0] // (rows // len(tensor))])
+        if self.memory is not None:
+            sharing = rows // len(self.memory.keys)
+            items = indices // sharing
+            if len(items) % sharing == 0:
+                together = items.view(-1, sharing)
+                if (together == together[:, :1]).all():  # they go on sharing it
+                    items = together[:, 0]
+            self._map_memory(lambda tensor: tensor[items])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)

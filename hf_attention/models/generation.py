@@ -297,11 +297,14 @@ class AttentionGenerationMixin(GenerationMixin):
         _check_encoder_outputs(model_kwargs["encoder_outputs"])
         return model_kwargs
 
-    def _expand_inputs_for_generation(self, *args, encoder_outputs=None, is_encoder_decoder=False, **kwargs):
-        # All sequences of an item look at one memory: the decoder takes several rows for each.
-        input_ids, model_kwargs = super()._expand_inputs_for_generation(*args, **kwargs)
-        memory = {} if encoder_outputs is None else {"encoder_outputs": encoder_outputs}
-        return input_ids, model_kwargs | memory
+    def _expand_inputs_for_generation(self, *args, **kwargs):
+        memory = kwargs.get("encoder_outputs")
+        # Another's encoder output has no mask of its own: it is copied as the mask beside it is.
+        if memory is None or (memory.get("memory_mask") is None and kwargs.get("attention_mask") is not None):
+            return super()._expand_inputs_for_generation(*args, **kwargs)
+        # All beams of an item look at one memory: it is not copied for each.
+        input_ids, kwargs = super()._expand_inputs_for_generation(*args, **{**kwargs, "encoder_outputs": {}})
+        return input_ids, {**kwargs, "encoder_outputs": memory}
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
         cache = outputs.get(CACHE_NAME)

@@ -84,6 +84,15 @@ def test_linear_in_the_beams(factory: ModelFactory) -> None:
     assert_linear(growth(model, generate, 2))
 
 
+@over_encoder_decoders
+@pytest.mark.parametrize("several", [{"num_beams": 4}, {"do_sample": True, "num_return_sequences": 4}])
+def test_the_memory_is_not_copied_for_each_beam(factory: ModelFactory, several: dict) -> None:
+    model, inputs = factory.make_model(), factory.make_inputs(3)
+    outputs = model.generate(**inputs, max_new_tokens=4, return_dict_in_generate=True, **several)
+    assert outputs.past_key_values.state.hidden[0].shape[0] == 12
+    assert all(part is None or part.shape[0] == 3 for part in outputs.past_key_values.memory)
+
+
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.name)
 def test_linear_in_the_vocabulary(factory: ModelFactory) -> None:
     """Of a training step, and of greedy search."""
