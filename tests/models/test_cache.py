@@ -4,6 +4,7 @@ from common.factories import (
     FACTORIES,
     make_tokens,
     over_configurations,
+    over_encoder_decoders,
     over_models,
     prompt_length,
     read,
@@ -124,6 +125,21 @@ def test_rows_of_a_cache_move(factory, settings, recorded):
     cache.reorder_cache(order)
     expected = step(model, shared, None, torch.cat([tokens[order, :4], new], 1))
     assert_close(step(model, shared, cache, new), expected[:, -1:], **CLOSE)
+
+
+@over_encoder_decoders
+@pytest.mark.parametrize("chosen", [[5, 3, 4], [0, 4], [1, 1, 5], [2, 0, 1, 5, 5, 4]])
+def test_rows_that_share_a_memory_are_chosen(factory, chosen):
+    """Those of an item that stay together go on sharing it; others get one each."""
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(2))
+    tokens, cache = make_tokens(rows=6, length=5), model.make_cache()
+    step(model, inputs, cache, tokens[:, :4])
+    cache.batch_select_indices(torch.tensor(chosen))
+    items, new = [row // 3 for row in chosen], tokens[chosen, 4:]
+    expected = step(model, take(inputs, *items), None, torch.cat([tokens[chosen, :4], new], 1))[:, -1:]
+    assert_close(step(model, take(inputs, *items), cache, new), expected, **CLOSE)
+    are_together = all(len(set(items[start : start + 3])) == 1 for start in range(0, len(items), 3))
+    assert len(cache.memory.keys) == (len(chosen) // 3 if are_together and len(chosen) % 3 == 0 else len(chosen))
 
 
 @over_models
