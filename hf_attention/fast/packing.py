@@ -64,7 +64,7 @@ def fixed_weights() -> Iterator[None]:
 
 def apply_linear(layer: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """As [`~hf_attention.models.linear.apply_linear`]."""
-    if type(layer) is not nn.Linear:
+    if is_recording() or type(layer) is not nn.Linear:
         return NotImplemented
     packed = packed_linear(layer, inputs, lambda: (layer.weight, layer.bias))
     return NotImplemented if packed is None else packed(inputs)
@@ -88,8 +88,10 @@ def packed_linear(
     Returns:
         [`PackedLinear`] or `None`: `None` outside of [`fixed_weights`], or where it does not pay.
     """
+    if is_recording() or torch.is_grad_enabled():
+        return None
     store = _STORE.get()
-    if store is None or is_recording() or torch.is_grad_enabled():
+    if store is None:
         return None
     matrix = store.get((id(owner), part))
     if matrix is None:

@@ -1,7 +1,6 @@
 """`scripts/train_vqa.py`."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from common.scores import check_card_picture, evaluate_model
-from common.scripts import SCRIPTS, logged, run_script
+from common.scripts import logged, run_script
 from datasets import DatasetDict
 from tokenizers import processors
 from transformers import ResNetConfig, ResNetModel, pipeline
@@ -18,6 +17,7 @@ from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scene_questions
 from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.recipes import read_recipe
 from hf_attention.training.tasks.answering.questions import read_questions
 
 
@@ -167,12 +167,11 @@ def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_
 
 
 def test_daquar(hf_attention_data: Path) -> None:
-    """Every question names its file; the pattern of the script's example strips it."""
+    """Every question names its file; the pattern of the recipe strips it."""
     from datasets import load_dataset
 
     dataset = load_dataset(str(hf_attention_data / "data" / "daquar"))["train"]
-    script = (SCRIPTS / "train_vqa.py").read_text()
-    pattern = re.search(r"--question_pattern '([^']+)'", script).group(1).replace("\\\\", "\\")
+    pattern = read_recipe("daquar")["question_pattern"]
     questions = read_questions(dataset, "image", "question", "answer", "image_id", pattern)
     assert len(questions.images) == 794
     assert not any("image" in text for text in questions.texts)
