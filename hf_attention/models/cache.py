@@ -55,19 +55,28 @@ class DecoderState(NamedTuple):
         )
 
 
-def check_cache(cache: Cache | None) -> None:
+def check_cache(cache: Cache | None, rows: int | None = None) -> None:
     """
     Args:
         cache (`Cache`, *optional*): What a caller passes as `cache`.
+        rows (`int`, *optional*): The number of sequences that are to go on from it, where that is known.
 
     Raises:
-        ValueError: Where it is another cache than a [`RecurrentCache`].
+        ValueError: Where it is another cache than a [`RecurrentCache`], or of another number of sequences.
     """
     # Not by its class: a checkpoint's own code has another of the same name.
     if cache is not None and not hasattr(cache, "record_past"):
         raise ValueError(
             f"`cache` (`past_key_values`) must be a `RecurrentCache`, got {type(cache).__name__}: the state of a "
             "recurrent decoder is no list of keys and values."
+        )
+    if cache is None or rows is None or cache.state is None:
+        return
+    cached = cache.state.hidden[0].shape[0]
+    if cached != rows:
+        raise ValueError(
+            f"The cache is of {cached} sequences, and the tokens are of {rows}: for several beams or sequences of "
+            "each, call the cache's `batch_repeat_interleave` before."
         )
 
 
@@ -201,7 +210,7 @@ class RecurrentCache(LayeredCache):
     The cache of an attentive decoder: one [`RecurrentCacheLayer`], and the projected memory beside it.
 
     The memory does not change from token to token, and all beams of an item look at the same one: reordering beams
-    leaves it alone. A cache belongs to the memory that it was first used with.
+    leaves it alone, and so does repeating rows. A cache belongs to the memory that it was first used with.
 
     Args:
         static (`bool`, *optional*, defaults to `False`): As of [`RecurrentCacheLayer`].
@@ -229,25 +238,19 @@ class RecurrentCache(LayeredCache):
         """Lets no gradient go back beyond the state."""
         self.layers[0].map(torch.Tensor.detach)
 
-    def _map_memory(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        if self.memory is not None:
-            self.memory = self.memory.map(function)
-
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        rows = self.layers[0].batch_size
+        num_rows = self.layers[0].batch_size
+        rows = torch.arange(num_rows, device=indices.device)[indices]
         super().batch_select_indices(indices)
-        if self.memory is not None:
-            sharing = rows // len(self.memory.keys)
-            items = indices // sharing
-            if len(items) % sharing == 0:
-                together = items.view(-1, sharing)
-                if (together == together[:, :1]).all():  # they go on sharing it
-                    items = together[:, 0]
-            self._map_memory(lambda tensor: tensor[items])
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self._map_memory(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+        if self.memory is None:
+            return
+        shared = num_rows // len(self.memory.keys)
+        memories = rows // shared
+        if len(memories) % shared == 0:
+            groups = memories.view(-1, shared)
+            if (groups == groups[:, :1]).all():  # what shared a memory has stayed together, and goes on sharing it
+                memories = groups[:, 0]
+        self.memory = self.memory.map(lambda tensor: tensor[memories])
 
     def reset(self) -> None:
         super().reset()

@@ -182,7 +182,7 @@ class AttentionDecoder(nn.Module):
 
         Raises:
             ValueError: Where not exactly one of `input_ids` and `inputs_embeds` is given, `rows` is no multiple of
-                `batch`, a mask is of another shape, or the cache of another kind.
+                `batch`, a mask is of another shape, or the cache of another kind or number of rows.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of `input_ids` and `inputs_embeds` to the decoder.")
@@ -203,7 +203,7 @@ class AttentionDecoder(nn.Module):
                 f"The target's `attention_mask` must have shape ({rows}, {length}), or more columns for the past, got "
                 f"{tuple(attention_mask.shape)}."
             )
-        check_cache(cache)
+        check_cache(cache, None if is_exporting() else rows)  # what is exported takes any number of rows
         inputs_embeds = self.embedding_dropout(inputs_embeds)
         if cache is None or cache.state is None:
             memory = None if memory is None else self.memory_dropout(memory)

@@ -147,7 +147,8 @@ class AttentionGenerationMixin(GenerationMixin):
             TypeError: Where an input is no tensor, or of other numbers than it must be.
             ValueError:
                 Where an input has not its number of dimensions, `num_beams` is below 1, `decoder_input_ids` begin with
-                padding that no `decoder_attention_mask` covers, or the memory or the logits are not finite.
+                padding that no `decoder_attention_mask` covers, `cache_implementation` or the cache is of a kind that
+                does not apply, the memory is not finite, or the logits are no numbers.
         """
         num_beams = kwargs.get("num_beams")
         if isinstance(num_beams, int) and num_beams < 1:  # transformers divides by it

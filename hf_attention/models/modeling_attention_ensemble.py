@@ -18,6 +18,7 @@ from .configuration_attention import check_token_ids
 from .configuration_attention_ensemble import AttentionEnsembleConfig
 from .declaration import DECLARATIONS, declare
 from .generation import AttentionGenerationMixin
+from .linear import apply_linear
 from .modeling_attention import AttentionConditionalGenerationModel
 from .modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from .modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
@@ -140,7 +141,8 @@ class EnsembleHead(nn.Module):
         Returns:
             `torch.Tensor` of shape `(..., vocab_size)`, at least float32.
         """
-        logits = [head(part) for head, part in zip(self.heads, hidden_states.split(self.sizes, -1), strict=True)]
+        parts = hidden_states.split(self.sizes, -1)
+        logits = [apply_linear(head, part) for head, part in zip(self.heads, parts, strict=True)]
         dtype = torch.promote_types(logits[0].dtype, torch.float32)
         log_probs = torch.stack([each.to(logits[0].device, dtype).log_softmax(-1) for each in logits])
         return log_probs.logsumexp(0) - math.log(len(logits))
@@ -167,10 +169,6 @@ class EnsembleCache(LayeredCache):
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         for member in self.members:
             member.batch_select_indices(indices)
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        for member in self.members:
-            member.batch_repeat_interleave(repeats)
 
     def reset(self) -> None:
         for member in self.members:

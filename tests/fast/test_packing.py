@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from hf_attention import fast
 from hf_attention.fast import packing
 from hf_attention.models.linear import apply_linear, fixed_weights
+from hf_attention.models.modeling_attention_ensemble import EnsembleHead
 from hf_attention.models.recurrence import layers_by_step
 
 
@@ -86,6 +87,15 @@ def test_a_block_within_a_block_is_part_of_it(packed):
             apply_linear(layer, inputs)
         apply_linear(layer, inputs)
     assert len(packed) == 1
+
+
+def test_the_outputs_of_an_ensemble_are_packed(packed):
+    heads = [nn.Linear(3, 7), nn.Linear(5, 7)]
+    head, states = EnsembleHead(heads, [3, 5]), torch.randn(ROWS, 1, 8)
+    expected = head(states)
+    with fixed_weights():
+        assert_close(apply_linear(head, states), expected)
+    assert len(packed) == 2
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])

@@ -2,6 +2,7 @@ import pytest
 import torch
 from common.factories import (
     FACTORIES,
+    generation_inputs,
     make_tokens,
     over_configurations,
     over_encoder_decoders,
@@ -118,6 +119,19 @@ def test_rows_of_a_cache_move(factory, settings, recorded):
     expected = step(model, repeat(inputs, 2), None, torch.cat([tokens[:, :length].repeat_interleave(2, 0), six], 1))
     assert_close(step(model, repeat(inputs, 2), cache, six), expected[:, -1:], **CLOSE)
 
+    # Of rows that share a memory, any may be chosen, by number or by a mask.
+    for chosen in (torch.tensor([4, 5, 0, 1]), torch.tensor([5, 1, 2, -2]), torch.tensor([3]), six[:, 0] == six[0, 0]):
+        cache = cached()
+        cache.batch_repeat_interleave(2)
+        cache.batch_select_indices(chosen)
+        of_items = torch.arange(3).repeat_interleave(2)[chosen]
+        new_tokens = six[: len(of_items)]
+        expected = step(
+            model, take(inputs, *of_items.tolist()), None, torch.cat([tokens[of_items, :length], new_tokens], 1)
+        )
+        found = step(model, take(inputs, *of_items.tolist()), cache, new_tokens)
+        assert_close(found, expected[:, -1:], **CLOSE)
+
     # Beams of one item change places, and their memory is the same.
     shared, cache = take(inputs, 1), model.make_cache()
     step(model, shared, cache, tokens[:, :4])
@@ -142,6 +156,28 @@ def test_rows_that_share_a_memory_are_chosen(factory, chosen):
     share = are_together and len(chosen) % 3 == 0
     for of_member in getattr(cache, "members", [cache]):  # an ensemble has a cache a member
         assert len(of_member.memory.keys) == (len(chosen) // 3 if share else len(chosen))
+
+
+@over_models
+@pytest.mark.parametrize("rows", [1, 3, 6])
+def test_a_cache_of_other_rows_is_named(factory, rows):
+    model, inputs = factory.make_model(), factory.make_inputs(rows)
+    cache = model.make_cache()
+    step(model, factory.make_inputs(2), cache, make_tokens(rows=2, length=2))
+    with pytest.raises(ValueError, match=f"2 sequences, and the tokens are of {rows}.*batch_repeat_interleave"):
+        step(model, inputs, cache, make_tokens(rows=rows, length=1))
+
+
+@over_models
+def test_beams_go_on_from_a_repeated_cache(factory):
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(2))
+    tokens, cache = make_tokens(rows=2, length=4), model.make_cache()
+    given = generation_inputs(model, inputs, tokens)
+    settings = {"num_beams": 3, "max_new_tokens": 6}
+    expected = model.generate(**given, **settings)
+    step(model, inputs, cache, tokens[:, :3])
+    cache.batch_repeat_interleave(3)
+    assert torch.equal(model.generate(**given, past_key_values=cache, **settings), expected)
 
 
 @over_models
