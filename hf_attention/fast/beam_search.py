@@ -4,7 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation import logits_process, stopping_criteria
 
 from ..models.numbers_only import NumbersOnly
@@ -55,7 +62,7 @@ def search_beams(
     As [`~hf_attention.models.generation.search_beams`], on processors, where only the sequences are asked for.
     """
     settings, cache = generation_config, model_kwargs.get(CACHE_NAME)
-    knows_rows = all(type(part) in ROW_BY_ROW for part in (*logits_processor, *stopping_criteria))
+    knows_rows = all(_is_row_by_row(part) for part in (*logits_processor, *stopping_criteria))
     asks_for_more = settings.return_dict_in_generate or settings.do_sample or settings.low_memory or synced_gpus
     may_shrink = cache is not None and not cache.is_compileable  # what is compiled has rows of a fixed number
     if input_ids.device.type != "cpu" or asks_for_more or not (knows_rows and may_shrink):
@@ -138,8 +145,9 @@ def search_beams(
             cache.batch_select_indices(rows)
             # Beams may share the memory of an item, or have one each.
             model_kwargs = _select(model_kwargs, {len(outputs.logits): rows, len(goes_on): goes_on})
-        ids = beams.running[..., :length].flatten(0, 1)
-        outputs = model(**model.prepare_inputs_for_generation(ids, **model_kwargs), return_dict=True)
+        # The last tokens alone: how many there were before is not told by the ids, to which a cache may be handed on.
+        last = beams.running[..., length - 1].view(-1, 1)
+        outputs = model(**model.prepare_inputs_for_generation(last, **model_kwargs), return_dict=True)
 
     sequences, origins = (part[:, : settings.num_return_sequences].flatten(0, 1) for part in decided)
     return sequences[:, : prompt + int((origins != -1).sum(1).max())]
@@ -159,12 +167,18 @@ class _Beams(NamedTuple):
 
     @classmethod
     def at_start(cls, sequences: torch.LongTensor, origins: torch.Tensor) -> "_Beams":
-        scores = torch.full(sequences.shape[:2], -1e9)
+        scores = torch.full(sequences.shape[:2], -1e9, dtype=torch.float32)
         running_scores = scores.clone()
         running_scores[:, 0] = 0  # all beams start alike: the first step goes on from one
         is_found = torch.zeros(sequences.shape[:2], dtype=torch.bool)
         may_improve = torch.ones(len(sequences), 1, dtype=torch.bool)
         return cls(sequences, running_scores, origins, sequences, scores, origins, is_found, may_improve)
+
+
+def _is_row_by_row(part: LogitsProcessor | StoppingCriteria) -> bool:
+    # Where prompts are padded, the penalty of what is repeated has a length for each row.
+    has_lengths = isinstance(getattr(part, "prompt_ignore_length", None), torch.Tensor)
+    return type(part) in ROW_BY_ROW and not has_lengths
 
 
 def _select(value: Any, chosen: dict[int, torch.Tensor]) -> Any:

@@ -1,5 +1,8 @@
 """Beam search that leaves out what has ended, held against transformers' own."""
 
+import contextlib
+import copy
+
 import pytest
 import torch
 from common.factories import END, PAD, generation_inputs, over_models
@@ -27,9 +30,9 @@ SETTINGS = [
 ]
 
 
-def both(model, inputs: dict, **settings) -> tuple[torch.Tensor, torch.Tensor]:
+def both(model, inputs: dict, tokens=None, mask=None, **settings) -> tuple[torch.Tensor, torch.Tensor]:
     settings = {"num_beams": 3, "max_new_tokens": 12, **settings}
-    given = generation_inputs(model, inputs, None, None)
+    given = generation_inputs(model, inputs, tokens, mask)
     quick = model.generate(**given, **settings)
     with fast.disable():
         return quick, model.generate(**given, **settings)
@@ -101,16 +104,31 @@ def test_other_wishes_are_left_to_transformers(factory, wish, monkeypatch):
 
 
 @over_models
-def test_prompts_of_several_lengths(factory):
-    """Of which the mask is handed on with the rows that are left."""
-    if not factory.has_encoder:
-        pytest.skip("its prompt is its input")
+@pytest.mark.parametrize("wish", [{}, {"repetition_penalty": 1.3}], ids=lambda wish: next(iter(wish), "default"))
+def test_prompts_of_several_lengths(factory, wish):
+    """Of which the mask is handed on with the rows that are left, and is counted by what looks at the prompt."""
     model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(ITEMS))
     tokens = torch.randint(END + 1, 7, (ITEMS, 3), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(tokens)
     mask[::2, 0] = 0
-    given = generation_inputs(model, inputs, tokens.masked_fill(mask == 0, PAD), mask)
-    settings = {"num_beams": 3, "max_new_tokens": 9}
-    quick = model.generate(**given, **settings)
-    with fast.disable():
-        assert torch.equal(quick, model.generate(**given, **settings))
+    quick, plain = both(model, inputs, tokens.masked_fill(mask == 0, PAD), mask, max_new_tokens=9, **wish)
+    assert torch.equal(quick, plain)
+
+
+@over_models
+def test_goes_on_from_a_cache_and_the_last_token_alone(factory):
+    """How many tokens there were before is told by the cache and the mask, and not by the ids."""
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(ITEMS))
+    first = model.generate(
+        **generation_inputs(model, inputs), max_new_tokens=4, eos_token_id=None, return_dict_in_generate=True
+    )
+    prefix = "decoder_" * factory.has_encoder
+    given = {f"{prefix}attention_mask": torch.ones_like(first.sequences)}
+    sequences = []
+    for way in (contextlib.nullcontext, fast.disable):
+        cache = copy.deepcopy(first.past_key_values)
+        cache.batch_repeat_interleave(3)
+        given |= {**inputs, f"{prefix}input_ids": first.sequences[:, -1:], "past_key_values": cache}
+        with way():
+            sequences.append(model.generate(**given, num_beams=3, max_new_tokens=9))
+    assert torch.equal(*sequences)
