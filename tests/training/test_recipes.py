@@ -81,12 +81,13 @@ def test_what_is_typed_wins() -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     """It may say all that could be typed, also where the data lie; words and numbers are those of YAML 1.2."""
     text = "train: language-model\ndataset_name: d\noutput_dir: r\nmixed_precision: no\nlearning_rate: 5e-4\n"
-    text += "weight_decay: .5\nsave_total_limit: 2 # a remark\nlanguage: [no, de]\ncard_picture: false\n"
-    expected = {"mixed_precision": "no", "learning_rate": 5e-4, "weight_decay": 0.5, "language": ["no", "de"]}
+    text += "weight_decay: .5\nsave_total_limit: 2 # a remark\nlanguage: [no, de, 1:30]\ncard_picture: false\n"
+    expected = {"mixed_precision": "no", "learning_rate": 5e-4, "weight_decay": 0.5, "language": ["no", "de", "1:30"]}
     expected |= {"dataset_name": "d", "output_dir": "r", "save_total_limit": 2, "card_picture": False}
     assert expected.items() <= parse("language-model", "--recipe", written(tmp_path, text)).items()
     assert parse("language-model", f"--recip={tmp_path / 'mine.yaml'}", "--card_picture")["card_picture"] is True
     text = json.dumps({"train": "language-model", **expected, "max_steps": None}, indent="\t")
+    text = "\ufeff" + text  # as Windows writes it
     found = parse("language-model", "--recipe", written(tmp_path, text, "mine.json"), "--output_dir=elsewhere")
     assert (expected | {"output_dir": "elsewhere"}).items() <= found.items() and found["max_steps"] is None
 
@@ -107,6 +108,9 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("attention_type: null", "`attention_type` must be one of .*, got None"),
         ("language: en", "`language` must be a list"),
         ("samples_per_image: 1", "`samples_per_image` must be at least 2 with .*, got 1"),
+        ("seed: 010", "`seed` must be a whole number, got 10.0"),
+        ("seed: 1:30", "`seed` must be a whole number, got '1:30'"),
+        ("language: [2020-01-01]\nseed: 2020-13-45", "`seed` must be a whole number, got '2020-13-45'"),
         ("seed: 1\nseed: 2", "cannot be read: `seed` is there twice"),
         ("seed: [", "cannot be read: "),
     ],
@@ -128,6 +132,8 @@ def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
         ("mine.yaml", "1: 2", "must be lines `name: value`"),
         ("mine.json", '{"train": "captioner", "seed": 1, "seed": 2}', "cannot be read: `seed` is there twice"),
         ("mine.json", "train: captioner", "cannot be read: "),
+        ("mine.json", "[" * 100_000, "cannot be read: "),
+        ("mine.yaml", "[" * 3_000, "cannot be read: "),
         ("mine.txt", "--seed 1", "`recipe` must be a file that ends in one of .json, .yaml, .yml"),
     ],
 )
@@ -142,6 +148,8 @@ def test_names_that_are_no_recipe(tmp_path: Path) -> None:
         parse("captioner", "--recipe", "flikr8k")
     with pytest.raises(ValueError, match=f"ptb.*, got {re.escape(repr(str(tmp_path)))}.$"):
         parse("captioner", "--recipe", str(tmp_path))
+    with pytest.raises(ValueError, match="`recipe` must be a file"):
+        parse("captioner", "--recipe", "a" * 5_000)
     with pytest.raises(ValueError, match="The recipe 'ptb' is to train 'language-model', and here 'captioner'"):
         parse("captioner", "--recipe", "ptb")
 

@@ -1,6 +1,7 @@
 """Recipes: files of a task's options, beside this module those behind the measured models."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ def recipe_file(recipe: str) -> Path:
     if recipe in names:
         return Path(__file__).with_name(f"{recipe}.yaml")
     file = Path(recipe)
-    if not file.is_file():
+    if not os.path.isfile(file):  # `Path.is_file` raises where a name is too long
         raise ValueError(
             f"`recipe` must be a file, or one of {', '.join(names)}, got {recipe!r}.{_did_you_mean(recipe, names)}"
         )
@@ -75,12 +76,12 @@ def read_recipe(recipe: str) -> dict[str, Any]:
     """
     file = recipe_file(recipe)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # Windows puts a mark before it
         if file.suffix.lower() == ".json":
             contents = json.loads(text, object_pairs_hook=_each_once)
         else:
             contents = yaml.load(text, _Loader)
-    except (ValueError, yaml.YAMLError) as error:
+    except (OSError, RecursionError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"The recipe {recipe!r} cannot be read: {error}") from error
     if not isinstance(contents, dict) or not all(isinstance(name, str) for name in contents):
         raise ValueError(f"The recipe {recipe!r} must be lines `name: value`, got {type(contents).__name__}.")
@@ -137,19 +138,23 @@ def _each_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes words and numbers as YAML 1.2 does: `no` is a word, and 5e-4 a number. A name may be there once."""
+    """
+    Takes words and numbers as YAML 1.2 does: `no` and 1:30 are words, and 5e-4 a number. A name may be there once.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         _each_once((key.value, value) for key, value in node.value if isinstance(key, yaml.ScalarNode))
         return super().construct_mapping(node, deep)
 
 
-_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_BOOL, _FLOAT, _INT, _TIME = (f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _FLOAT)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _FLOAT, _INT, _TIME)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+# Without leading zeros, which PyYAML takes for base 8.
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(r"(?:[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
