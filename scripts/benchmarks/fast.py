@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from transformers import MobileNetV2Config
+from datasets import load_dataset
+from transformers import AutoProcessor, MobileNetV2Config
 
 from hf_attention import (
     AttentionCaptionerConfig,
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float32", action="store_true", help="train in float32; default: bfloat16")
     parser.add_argument("--generate", action="store_true", help="time writing, in float32, in place of training")
     parser.add_argument("--beams", type=int, default=1, help="beams of the search, with --generate")
+    parser.add_argument("--checkpoint", help="a trained captioner, whose captions end where they end")
+    parser.add_argument("--dataset_name", help="the images, with --checkpoint: a split `validation`, a column `image`")
     parser.add_argument("--batch", type=int, default=80, help="sequences of a batch")
 
 
@@ -74,6 +77,17 @@ def make_language_model(batch: int) -> tuple[RecurrentLMForCausalLM, dict[str, t
     return RecurrentLMForCausalLM(config), {"input_ids": torch.randint(4, 10000, (batch, TOKENS))}
 
 
+def load_captioner(
+    checkpoint: str, dataset_name: str, batch: int
+) -> tuple[AttentionCaptionerForConditionalGeneration, dict[str, torch.Tensor]]:
+    """A trained one, and the regions of as many images."""
+    model = AttentionCaptionerForConditionalGeneration.from_pretrained(checkpoint)
+    images = load_dataset(dataset_name, split=f"validation[:{batch}]")["image"]
+    pixels = AutoProcessor.from_pretrained(checkpoint)(images=list(images), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        return model, {"region_features": model.get_encoder().extract_regions(pixels)}
+
+
 MAKERS = {
     "captioner": make_captioner,
     "captioner-of-pixels": make_captioner_of_pixels,
@@ -84,7 +98,11 @@ MAKERS = {
 
 def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     """Milliseconds of a step: forward, loss and backward, or the writing of 20 tokens."""
-    model, inputs = MAKERS[args.model](args.batch)
+    ending = {"min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
+    if args.checkpoint is not None:
+        (model, inputs), ending = load_captioner(args.checkpoint, args.dataset_name, args.batch), {}
+    else:
+        model, inputs = MAKERS[args.model](args.batch)
     if args.model == "language-model":
         labels, prompt = inputs["input_ids"], {"input_ids": inputs["input_ids"][:, :1]}
     else:
@@ -97,7 +115,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
         model.zero_grad()
 
     def generate() -> None:
-        model.generate(**prompt, num_beams=args.beams, do_sample=False, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
+        model.generate(**prompt, num_beams=args.beams, do_sample=False, **ending)
 
     def without(*parts: str) -> Step:
         def step() -> None:
