@@ -23,8 +23,9 @@ checkpoints: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow" $(ARGS)
 
-# The models without hf_attention.fast, as those have them who load a checkpoint by its own code; other people's have none.
-OTHERS := text_families picture_answers
+# The models without hf_attention.fast, as those have them who load a checkpoint by its own code; other people's models,
+# sizes of images and what is counted at great length have none.
+OTHERS := text_families picture_answers image_sizes growth
 test-plain: $(INSTALLED)
 	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(OTHERS:%=--ignore=tests/models/test_%.py) $(ARGS)
 

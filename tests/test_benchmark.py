@@ -147,6 +147,7 @@ def test_memory(tmp_path: Path) -> None:
     assert step < 0.7 * all_logits
 
 
+@pytest.mark.slow
 def test_compiled(tmp_path: Path) -> None:
     sizes = ["--quick", "--batches", "2", "--tokens=4", "--beams=3", "--batch_size=4", "--train_batches=2"]
     numbers = run(tmp_path / "numbers.json", "compiled", *sizes, "--backend=aot_eager", unit="a second")

@@ -183,6 +183,7 @@ def test_sizes_between_are_taken(config: PreTrainedConfig) -> None:
         assert is_taken(config, pixels, pixels) and is_taken(config, pixels, 64), pixels
 
 
+@pytest.mark.slow
 def test_swin_sees_no_image_that_is_smaller_than_its_windows() -> None:
     """One would leave it with smaller windows, of which it knows no positions, for good."""
     config = SwinConfig(embed_dim=8, depths=[1] * 4, num_heads=[1] * 4)  # 7x7, on a grid of a 32nd of the pixels
