@@ -49,6 +49,12 @@ FAULTS: list[Fault] = [
     ),
     Fault("5.22", "5.23", r"::test_language_model_is_refused", "a pipeline's second try to load GPT-2 fails"),
     Fault("5.15", "5.16", r"::test_(assisted_|.*assisted-)", "an assistant's cache is cropped too far"),
+    Fault(
+        "5.0",
+        "5.3",
+        r"::test_goes_on_from_a_cache_and_the_last_token",
+        "the last token alone is looked up by its place",
+    ),
     Fault("5.0", "5.3", r"::test_only_a_missing_weight_is_new", "weights at one address are taken for tied"),
     Fault("5.0", "5.15", r"::test_offloaded_to_the_disk", "what is wholly on the disk is not loaded from there"),
     Fault("5.0", "5.4", r"::test_foreign_model_that_attends", "encoder-decoders do not hand on attn_implementation"),
