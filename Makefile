@@ -29,12 +29,13 @@ OTHERS := text_families picture_answers image_sizes growth
 test-plain: $(INSTALLED)
 	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(OTHERS:%=--ignore=tests/models/test_%.py) $(ARGS)
 
-# All quick tests with what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt.
+# All quick tests but those of the benchmarks, with what the package needs as new as pyproject.toml allows; torch alone is
+# that of constraints.txt.
 test-newest: BIN := .venv-newest/bin
 test-newest:
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv-newest
 	$(BIN)/python -m pip install --upgrade --upgrade-strategy eager "$$(grep ^torch== constraints.txt)" -e ".[dev]"
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" --ignore=tests/test_benchmark.py $(ARGS)
 
 # What people install: the wheel in a bare environment, and the sdist.
 test-install: $(INSTALLED)
