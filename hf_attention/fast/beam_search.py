@@ -14,14 +14,12 @@ from transformers import (
 )
 from transformers.generation import logits_process, stopping_criteria
 
-from ..models.numbers_only import NumbersOnly
 from ..models.stop_strings import StopAtStrings
 from ..models.versions import CACHE_NAME
 
 
 # What treats each row by itself, whichever rows it is given.
 ROW_BY_ROW = (
-    NumbersOnly,
     StopAtStrings,
     *(
         getattr(module, name)
@@ -64,7 +62,8 @@ def search_beams(
     settings, cache = generation_config, model_kwargs.get(CACHE_NAME)
     knows_rows = all(_is_row_by_row(part) for part in (*logits_processor, *stopping_criteria))
     asks_for_more = settings.return_dict_in_generate or settings.do_sample or settings.low_memory or synced_gpus
-    may_shrink = cache is not None and not cache.is_compileable  # what is compiled has rows of a fixed number
+    # What is compiled has rows of a fixed number, and who hands a cache in finds all rows in it afterwards.
+    may_shrink = cache is not None and not (cache.is_compileable or cache.is_callers)
     if input_ids.device.type != "cpu" or asks_for_more or not (knows_rows and may_shrink):
         return NotImplemented
     num_beams, length = settings.num_beams, input_ids.shape[1]

@@ -219,6 +219,7 @@ class RecurrentCache(LayeredCache):
     def __init__(self, static: bool = False):
         super().__init__(layers=[RecurrentCacheLayer(static)])
         self.memory: ProjectedMemory | None = None
+        self.is_callers = True  # not what a call of generate() has made for itself
 
     @property
     def state(self) -> DecoderState | None:

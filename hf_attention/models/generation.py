@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteriaList
 from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput, logging
 
@@ -131,7 +131,6 @@ class AttentionGenerationMixin(GenerationMixin):
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
-        logits_processor: LogitsProcessorList | None = None,
         *args,
         **kwargs,
     ) -> ModelOutput | torch.LongTensor:
@@ -178,14 +177,11 @@ class AttentionGenerationMixin(GenerationMixin):
             kwargs["decoder_input_ids"] = _with_start_in_front(
                 kwargs["decoder_input_ids"], kwargs.get("decoder_attention_mask"), special_tokens
             )
-        numbers = NumbersOnly()
-        processors = LogitsProcessorList([*(logits_processor or ()), numbers])
-        with explaining_untested_versions(), compiling_recurrent_layers(), fixed_weights():
+        with explaining_untested_versions(), compiling_recurrent_layers(), fixed_weights(), NumbersOnly():
             kwargs = with_stated_max_length({**kwargs, "generation_config": generation_config}, self.generation_config)
             outputs = super().generate(
-                inputs, kwargs.pop("generation_config"), processors, *args, **with_native_cache_name(kwargs)
+                inputs, kwargs.pop("generation_config"), *args, **with_native_cache_name(kwargs)
             )
-        numbers.check()
         if not isinstance(outputs, ModelOutput):
             return outputs
         if CACHE_NAME != "cache" and outputs.past_key_values is not None:
@@ -234,8 +230,11 @@ class AttentionGenerationMixin(GenerationMixin):
         takes_back = generation_config.is_assistant or generation_mode is GenerationMode.ASSISTED_GENERATION
         if implementation == "static":
             self._check_static(generation_config, cache, takes_back)
-        if cache is None and generation_config.use_cache:
+        makes_one = cache is None and generation_config.use_cache
+        if makes_one:
             cache = model_kwargs[CACHE_NAME] = self.make_cache(implementation == "static")
+        if cache is not None:
+            cache.is_callers = not makes_one
         if cache is not None and takes_back and not cache.record_past:
             cache.activate_past_recording()
             for layer in cache.layers:
@@ -308,6 +307,7 @@ class AttentionGenerationMixin(GenerationMixin):
         return input_ids, {**kwargs, "encoder_outputs": memory}
 
     def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
+        NumbersOnly.look(outputs.logits[:, -1])
         cache = outputs.get(CACHE_NAME)
         if cache is not None and cache.is_compileable:
             own_outputs(outputs, cache)

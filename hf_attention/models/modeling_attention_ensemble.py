@@ -160,6 +160,7 @@ class EnsembleCache(LayeredCache):
     def __init__(self, num_members: int, static: bool = False):
         self.members = [RecurrentCache(static) for _ in range(num_members)]
         super().__init__(layers=[layer for member in self.members for layer in member.layers])
+        self.is_callers = True
 
     @property
     def record_past(self) -> bool:

@@ -1,31 +1,49 @@
 """Whether what tokens are chosen by are numbers."""
 
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+
 import torch
-from transformers import LogitsProcessor
 
 
-class NumbersOnly(LogitsProcessor):
+class NumbersOnly(AbstractContextManager):
     """
-    Changes no scores, and refuses those that are no numbers: at once, or where a look at them would wait for a device,
-    only the first at once, and the others when `check` is called.
+    A `with` block of generation, in which `look` refuses logits that are no numbers: at once, or where a look at them
+    would wait for a device, only the first at once, and the others at the block's end.
+
+    Raises:
+        ValueError: Where they are not.
     """
 
-    def __init__(self):
+    def __enter__(self) -> "NumbersOnly":
         self.has_nan: torch.Tensor | None = None
+        self.token = _BLOCK.set(self)
+        return self
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        is_first, has_nan = self.has_nan is None, scores.amax().isnan()
-        self.has_nan = has_nan if is_first else self.has_nan | has_nan
-        if is_first or scores.device.type == "cpu":
-            self.check()
-        return scores
+    def __exit__(self, kind, *error) -> None:
+        _BLOCK.reset(self.token)
+        if kind is None:
+            self._check()
 
-    def check(self) -> None:
+    @staticmethod
+    def look(logits: torch.Tensor) -> None:
         """
-        Raises:
-            ValueError: Where scores were no numbers.
+        Looks at the logits of a step, within the block that is open.
+
+        Args:
+            logits (`torch.Tensor` of shape `(rows, vocab_size)`): As the model gives them.
         """
+        block, has_nan = _BLOCK.get(), logits.sum().isnan()
+        is_first = block.has_nan is None
+        block.has_nan = has_nan if is_first else block.has_nan | has_nan
+        if is_first or logits.device.type == "cpu":
+            block._check()
+
+    def _check(self) -> None:
         if self.has_nan is not None and self.has_nan:
             raise ValueError(
                 "The model's logits are not a number (NaN): a weight of the checkpoint is NaN, or the dtype overflows."
             )
+
+
+_BLOCK: ContextVar[NumbersOnly] = ContextVar("the generation that looks at its logits")

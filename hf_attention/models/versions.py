@@ -7,7 +7,8 @@ The private names, each overridden or called because nothing public does the sam
 - `GenerationMixin._prepare_cache_for_generation` (generation.py): `generate()` would make a cache of keys and values.
 - `GenerationMixin._prepare_encoder_decoder_kwargs_for_generation`, since 5.18
   `_maybe_prepare_encoder_kwargs_for_generation` (generation.py): the memory is checked once, when it has been encoded.
-- `GenerationMixin._update_model_kwargs_for_generation` (generation.py): what is kept of a compiled step is copied.
+- `GenerationMixin._update_model_kwargs_for_generation` (generation.py): each step's logits are looked at,
+  and what is kept of a compiled step is copied.
 - `GenerationMixin._beam_search`, `_valid_auto_compile_criteria`, `PreTrainedModel._compiled_call` (generation.py,
   modeling_attention.py): beam search compiles nothing by itself, and what cannot be compiled would end in an error.
 - `GenerationMixin._get_candidate_generator`, `_assisted_decoding` (generation.py, modeling_recurrent_lm.py): attention

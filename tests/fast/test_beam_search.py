@@ -70,8 +70,7 @@ def test_what_has_ended_is_not_computed(factory, monkeypatch):
     both(model, inputs)
     steps = len(rows) // 2
     quick, plain = rows[:steps], rows[steps:]
-    if len(set(plain)) > 1 or len(rows) % 2:
-        pytest.fail("transformers' search has steps of all rows, and as many of them")
+    assert len(rows) % 2 == 0 and len(set(plain)) == 1  # transformers takes as many steps, each of all rows
     assert quick == sorted(quick, reverse=True)
     assert quick[0] == plain[0] == 3 * ITEMS and quick[-1] < plain[-1]
 
@@ -132,3 +131,17 @@ def test_goes_on_from_a_cache_and_the_last_token_alone(factory):
         with way():
             sequences.append(model.generate(**given, num_beams=3, max_new_tokens=9))
     assert torch.equal(*sequences)
+
+
+@over_models
+def test_a_cache_that_is_handed_in_has_all_rows_afterwards(factory):
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(ITEMS))
+    given = generation_inputs(model, inputs, None, None)
+    states = []
+    for way in (contextlib.nullcontext, fast.disable):
+        cache = model.make_cache()
+        with way():
+            model.generate(**given, num_beams=3, max_new_tokens=12, past_key_values=cache)
+        states.append([layer.state for layer in cache.layers])
+    assert states[0][0].hidden[0].shape[0] == 3 * ITEMS
+    torch.testing.assert_close(*states)

@@ -385,6 +385,16 @@ def test_a_weight_that_is_no_number_is_reported(factory, strategy):
         generate(factory, model, inputs, strategy)
 
 
+@over_models
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_so_is_the_logit_of_a_token_that_is_never_generated(factory, strategy):
+    """What is suppressed hides it from the choice, and it tells of a broken checkpoint all the same."""
+    model, inputs = factory.make_model(), factory.make_inputs(1)
+    set_bias(model, PAD, torch.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        generate(factory, model, inputs, strategy)
+
+
 @over_encoder_decoders
 def test_an_item_without_any_position_is_refused(factory):
     model, inputs = factory.make_model(), factory.make_inputs(3)
