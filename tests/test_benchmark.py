@@ -176,6 +176,12 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_cores(tmp_path: Path) -> None:
+    arguments = ["cores", "--models", "answerer", "--batch=2", "--share"]
+    numbers = run(tmp_path / "numbers.json", *arguments, unit="sequences/s")
+    assert {name.removeprefix("answerer: ") for name in numbers} == {"one thread", "two threads", "two processes"}
+
+
 def test_growth(tmp_path: Path) -> None:
     picture = tmp_path / "growth.png"
     chosen = ["--axes", "target", "regions", "--models", "captioner", "--modes", "training", f"--picture={picture}"]

@@ -122,9 +122,11 @@ def test_training_and_scoring(
 
 @pytest.mark.slow
 def test_several_processes(settings: dict, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "-m", "hf_attention"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "hf_attention"]
     words = ["train", "language-model", *command_line(**settings, output_dir=tmp_path / "run")]
     result = subprocess.run([*launch, *words], capture_output=True, text=True, env=child_environment(), timeout=300)
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["command"].startswith("hf-attention train language-model ")
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    assert json.loads((checkpoint / "training_state.json").read_text())["state"]["num_processes"] == 2

@@ -26,6 +26,7 @@ from .checkpoints import BEST_FOLDER, LATEST, Checkpoints, TrainingState, find_c
 from .interruption import StopSignals, spare_workers
 from .objective import Objective
 from .streamed_batches import StreamedBatches
+from .threads import mention_idle_processors
 from .tracking import Log, check_tracker
 
 
@@ -79,6 +80,8 @@ def make_accelerator(arguments: LoopArguments) -> Accelerator:
             "FSDP is asked for, but Accelerate shards a model over several accelerators only; here it would train on "
             f"{accelerator.device} without."
         )
+    if accelerator.device.type == "cpu":
+        mention_idle_processors(accelerator.num_processes)
     return accelerator
 
 
