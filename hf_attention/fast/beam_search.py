@@ -91,9 +91,8 @@ def search_beams(
             outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
         )
         ids = beams.running[..., :length].flatten(0, 1)
-        kept_scores, parents, tokens = _best(
-            outputs.logits[:, -1], ids, logits_processor, beams.running_scores, num_kept
-        )
+        logits = outputs.logits[:, -1]
+        kept_scores, parents, tokens = _best(logits, beams.running_scores, ids, logits_processor, num_kept)
         kept = beams.running.take_along_dim(parents.unsqueeze(-1), 1)
         kept[..., length] = tokens
         kept_origins = beams.running_origins.take_along_dim(parents.unsqueeze(-1), 1)
@@ -157,21 +156,22 @@ def search_beams(
 
 def _best(
     logits: torch.Tensor,
+    running_scores: torch.Tensor,
     ids: torch.LongTensor,
     logits_processor: LogitsProcessorList,
-    running_scores: torch.Tensor,
     num_kept: int,
 ) -> tuple[torch.Tensor, torch.LongTensor, torch.LongTensor]:
     """The best ways in which the beams of each item go on: their scores, which beams, and the tokens."""
     num_beams, vocab_size = running_scores.shape[1], logits.shape[1]
+    # New memory of the size of all scores would be asked of the system at each step, which takes longer than they do.
     num_items = max(PIECE_BYTES // (4 * num_beams * vocab_size), 1)
-    rows = num_items * num_beams
+    num_rows = num_items * num_beams
     best = []
-    for before, piece, of_piece in zip(
-        ids.split(rows), logits.split(rows), running_scores.split(num_items), strict=True
+    for piece, of_beams, before in zip(
+        logits.split(num_rows), running_scores.split(num_items), ids.split(num_rows), strict=True
     ):
-        scores = logits_processor(before, piece.float().log_softmax(-1)) + of_piece.reshape(-1, 1)
-        best.append(scores.view(len(of_piece), -1).topk(num_kept))
+        scores = logits_processor(before, piece.float().log_softmax(-1)) + of_beams.reshape(-1, 1)
+        best.append(scores.view(len(of_beams), -1).topk(num_kept))
     kept_scores, indices = (torch.cat(parts) for parts in zip(*best, strict=True))
     return kept_scores, indices // vocab_size, indices % vocab_size
 

@@ -51,5 +51,6 @@ def forbid_tokens(processors: LogitsProcessorList, input_ids: torch.LongTensor) 
         return NotImplemented
     joined = LogitsProcessorList()
     for forbids, group in itertools.groupby(processors, lambda processor: type(processor) in FORBIDDEN):
-        joined += [ForbiddenTokens(list(group))] if forbids else group
+        group = list(group)
+        joined += [ForbiddenTokens(group)] if forbids else group
     return joined
