@@ -14,6 +14,7 @@ from ..models.door import WAYS
 from .activation import tanh
 from .beam_search import search_beams
 from .dropout import dropout_mask
+from .forbidden_tokens import forbid_tokens
 from .layout import lay_out_pixels
 from .loss import summed_token_loss
 from .packing import apply_linear, fixed_weights
@@ -25,6 +26,7 @@ PARTS: dict[str, tuple[Callable, ...]] = {
     "activation": (tanh,),
     "beam_search": (search_beams,),
     "dropout": (dropout_mask,),
+    "forbidden_tokens": (forbid_tokens,),
     "layout": (lay_out_pixels,),
     "loss": (summed_token_loss,),
     "packing": (apply_linear, fixed_weights),

@@ -14,10 +14,13 @@ from transformers import (
 )
 from transformers.generation import logits_process, stopping_criteria
 
+from ..models.forbidden_tokens import forbid_tokens
 from ..models.stop_strings import StopAtStrings
 from ..models.versions import CACHE_NAME
 
 
+# Bytes of scores that are computed at a time: few enough to stay in a processor's cache.
+PIECE_BYTES = 2**19
 # What treats each row by itself, whichever rows it is given.
 ROW_BY_ROW = (
     StopAtStrings,
@@ -68,6 +71,7 @@ def search_beams(
         return NotImplemented
     num_beams, length = settings.num_beams, input_ids.shape[1]
     prompt, batch = length, len(input_ids) // num_beams
+    logits_processor = forbid_tokens(logits_processor, input_ids)
     ends, pad = settings._eos_token_tensor, settings._pad_token_tensor
     num_ends = 0 if ends is None else len(ends)
     num_kept = max(2, 1 + num_ends) * num_beams
@@ -87,10 +91,8 @@ def search_beams(
             outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
         )
         ids = beams.running[..., :length].flatten(0, 1)
-        log_probs = logits_processor(ids, outputs.logits[:, -1].float().log_softmax(-1))
-        totals = (log_probs + beams.running_scores.view(-1, 1)).view(len(items), -1)
-        kept_scores, indices = totals.topk(num_kept)
-        parents, tokens = indices // log_probs.shape[1], indices % log_probs.shape[1]
+        logits = outputs.logits[:, -1]
+        kept_scores, parents, tokens = _best(logits, beams.running_scores, ids, logits_processor, num_kept)
         kept = beams.running.take_along_dim(parents.unsqueeze(-1), 1)
         kept[..., length] = tokens
         kept_origins = beams.running_origins.take_along_dim(parents.unsqueeze(-1), 1)
@@ -150,6 +152,28 @@ def search_beams(
 
     sequences, origins = (part[:, : settings.num_return_sequences].flatten(0, 1) for part in decided)
     return sequences[:, : prompt + int((origins != -1).sum(1).max())]
+
+
+def _best(
+    logits: torch.Tensor,
+    running_scores: torch.Tensor,
+    ids: torch.LongTensor,
+    logits_processor: LogitsProcessorList,
+    num_kept: int,
+) -> tuple[torch.Tensor, torch.LongTensor, torch.LongTensor]:
+    """The best ways in which the beams of each item go on: their scores, which beams, and the tokens."""
+    num_beams, vocab_size = running_scores.shape[1], logits.shape[1]
+    # New memory of the size of all scores would be asked of the system at each step, which takes longer than they do.
+    num_items = max(PIECE_BYTES // (4 * num_beams * vocab_size), 1)
+    num_rows = num_items * num_beams
+    best = []
+    for piece, of_beams, before in zip(
+        logits.split(num_rows), running_scores.split(num_items), ids.split(num_rows), strict=True
+    ):
+        scores = logits_processor(before, piece.float().log_softmax(-1)) + of_beams.reshape(-1, 1)
+        best.append(scores.view(len(of_beams), -1).topk(num_kept))
+    kept_scores, indices = (torch.cat(parts) for parts in zip(*best, strict=True))
+    return kept_scores, indices // vocab_size, indices % vocab_size
 
 
 class _Beams(NamedTuple):

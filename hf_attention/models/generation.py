@@ -14,6 +14,7 @@ from .cache import RecurrentCache, check_cache
 from .compiled_steps import CompiledSteps, compiling_recurrent_layers, own_outputs
 from .configuration_attention import start_token_id
 from .door import replaceable
+from .forbidden_tokens import forbid_tokens
 from .linear import fixed_weights
 from .numbers_only import NumbersOnly
 from .stop_strings import StopAtStrings
@@ -258,6 +259,9 @@ class AttentionGenerationMixin(GenerationMixin):
                 'With `cache_implementation="static"` steps are compiled on a GPU: the model is on the CPU, and they '
                 "are run as they are."
             )
+
+    def _sample(self, input_ids, logits_processor, *args, **kwargs):
+        return super()._sample(input_ids, forbid_tokens(logits_processor, input_ids), *args, **kwargs)
 
     def _beam_search(self, input_ids, *, generation_config, **kwargs):
         if self._valid_auto_compile_criteria(kwargs, generation_config):

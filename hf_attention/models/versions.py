@@ -9,6 +9,7 @@ The private names, each overridden or called because nothing public does the sam
   `_maybe_prepare_encoder_kwargs_for_generation` (generation.py): the memory is checked once, when it has been encoded.
 - `GenerationMixin._update_model_kwargs_for_generation` (generation.py): each step's logits are looked at,
   and what is kept of a compiled step is copied.
+- `GenerationMixin._sample` (generation.py): its processors that only forbid tokens are one.
 - `GenerationMixin._beam_search`, `_valid_auto_compile_criteria`, `PreTrainedModel._compiled_call` (generation.py,
   modeling_attention.py): beam search compiles nothing by itself, and what cannot be compiled would end in an error.
 - `GenerationMixin._get_candidate_generator`, `_assisted_decoding` (generation.py, modeling_recurrent_lm.py): attention

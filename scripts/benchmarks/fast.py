@@ -1,6 +1,7 @@
 """What each part of hf_attention.fast is worth: a training step, and the writing of 20 tokens, with each part off."""
 
 import argparse
+import time
 from collections.abc import Callable
 
 import torch
@@ -28,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=tuple(MAKERS), default="captioner", help="which model is trained")
     parser.add_argument("--float32", action="store_true", help="train in float32; default: bfloat16")
     parser.add_argument("--generate", action="store_true", help="time writing, in float32, in place of training")
+    parser.add_argument("--bfloat16", action="store_true", help="with --generate: the weights in bfloat16")
     parser.add_argument("--beams", type=int, default=1, help="beams of the search, with --generate")
     parser.add_argument("--checkpoint", help="a trained captioner, whose captions end where they end")
     parser.add_argument("--dataset_name", help="the images, with --checkpoint: a split `validation`, a column `image`")
+    parser.add_argument("--cpu_time", action="store_true", help="count this process's time, where others run beside")
     parser.add_argument("--batch", type=int, default=80, help="sequences of a batch")
 
 
@@ -103,6 +106,9 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
         (model, inputs), ending = load_captioner(args.checkpoint, args.dataset_name, args.batch), {}
     else:
         model, inputs = MAKERS[args.model](args.batch)
+    if args.bfloat16:
+        model.bfloat16()
+        inputs = {name: value.bfloat16() if value.is_floating_point() else value for name, value in inputs.items()}
     if args.model == "language-model":
         labels, prompt = inputs["input_ids"], {"input_ids": inputs["input_ids"][:, :1]}
     else:
@@ -127,5 +133,5 @@ def run(args: argparse.Namespace) -> tuple[dict[str, float], Targets]:
     model.train(not args.generate)
     functions = {"all parts": generate if args.generate else train, "no part": without(*fast.PARTS)}
     functions |= {f"without {part}": without(part) for part in fast.PARTS}
-    times = medians(functions, args.repeats)
+    times = medians(functions, args.repeats, time.process_time if args.cpu_time else time.perf_counter)
     return times, {f"{name} / all parts": (None, None) for name in functions if name != "all parts"}

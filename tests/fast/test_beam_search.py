@@ -55,6 +55,16 @@ def test_in_float32_too(factory, rnn_type):
 
 
 @over_models
+@pytest.mark.parametrize("num_bytes", [0, 4 * 4 * 50])
+def test_in_pieces_of_any_size(factory, num_bytes, monkeypatch):
+    """Each of one item, or of some of them, with what looks at the tokens before."""
+    monkeypatch.setattr(beam_search, "PIECE_BYTES", num_bytes)
+    model, inputs = factory.to_double(factory.make_model(), factory.make_inputs(ITEMS))
+    quick, plain = both(model, inputs, num_beams=4, repetition_penalty=1.3, no_repeat_ngram_size=2)
+    assert torch.equal(quick, plain)
+
+
+@over_models
 def test_what_has_ended_is_not_computed(factory, monkeypatch):
     """Each step has the beams of the items that still can improve, and in the end fewer than at first."""
     model, inputs = factory.make_model(), factory.make_inputs(ITEMS)
