@@ -1,25 +1,18 @@
 """Python where this package is not installed: the code that a checkpoint carries must do."""
 
-import functools
 import importlib
-import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import types
 from collections.abc import Mapping
 from pathlib import Path
 
-
-# A process that cannot import this package, and has imported what the sources that it is given need, which takes
-# seconds. To each it gives a copy of itself, so that what one has imported is not there for the next. It reads
-# [source, folder, arguments], and answers with how the copy ended.
-SERVER = """
-import json, os, signal, sys
+from .copies import run_copy
 
 
+REFUSE = """
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "hf_attention":
@@ -27,38 +20,10 @@ class Refuse:
 
 
 sys.meta_path.insert(0, Refuse())
-
-import torch, transformers.generation
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, pipeline
-
-for line in sys.stdin:
-    copy = os.fork()
-    if copy == 0:
-        break
-    print(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]), flush=True)
-else:
-    sys.exit()
-
-source, folder, arguments = json.loads(line)
-os.chdir(folder)
-for descriptor, name in enumerate(("stdout", "stderr"), 1):
-    os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), descriptor)
-signal.alarm(300)
-sys.argv = ["-c", *arguments]
-exec(compile(source, "without the package", "exec"), {"__name__": "__main__", "sys": sys})
+"""
+CHECK = """
 assert not any(name.split(".")[0] == "hf_attention" for name in sys.modules)
 """
-
-
-@functools.cache
-def _server(**settings: str) -> subprocess.Popen:
-    """It ends with this process, which holds the other end of what it reads."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    # Isolated: neither the working folder nor the environment adds to what can be imported.
-    command = [sys.executable, "-I", "-c", SERVER]
-    return subprocess.Popen(
-        command, env=environment | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
 
 
 def import_source(name: str, source: str) -> types.ModuleType:
@@ -92,9 +57,6 @@ def run_without_the_package(
         caches = Path(os.environ["HF_MODULES_CACHE"], "without_the_package")  # removed at the end
         shutil.rmtree(caches, ignore_errors=True)
         settings = {"HF_HOME": str(caches), "HF_MODULES_CACHE": str(caches / "modules")}
-    server = _server(**{"HF_HUB_OFFLINE": "1", **settings})
-    server.stdin.write(json.dumps([source, str(out), list(map(str, arguments))]) + "\n")
-    server.stdin.flush()
-    code = server.stdout.readline()
-    assert code == "0\n", (code, (out / "stderr").read_text())
-    return (out / "stdout").read_text()
+    done = run_copy(source + CHECK, out, *arguments, prepare=REFUSE, **{"HF_HUB_OFFLINE": "1", **settings})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
