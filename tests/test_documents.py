@@ -176,18 +176,24 @@ def test_targets_of_make_are_there(target: str) -> None:
     assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("arguments", commands(r'make test(?:-\w+)? ARGS="([^"]*)"', *PAGES))
-def test_tests_that_are_named_are_there(arguments: str) -> None:
-    if arguments.startswith("-"):
-        script = ROOT / "tests" / "versions" / "run.py"
-        command = [sys.executable, str(script), "--help"]
-        options = {each for each in shlex.split(arguments) if each.startswith("-")}
-    else:
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow", *shlex.split(arguments)]
-        options = {"::"}
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout
-    assert all(option in result.stdout for option in options)
+def test_tests_that_are_named_are_there() -> None:
+    """In one process, as whatever collects tests imports the same libraries."""
+    text = "".join(map(text_of, PAGES))
+    lines = sorted(set(re.findall(r'make test(?:-\w+)? ARGS="([^"]*)"', text)))
+    options = {word for line in lines for word in shlex.split(line) if line.startswith("--") and word.startswith("--")}
+    selections = [shlex.split(line) for line in lines if not line.startswith("--")]
+    assert options and selections
+    script = ROOT / "tests" / "versions" / "run.py"
+    told = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(option in told for option in options)
+    code = f"""
+import pytest
+
+for words in {selections}:
+    print("SELECTED", words, pytest.main(["--collect-only", "-q", "-m", "not slow", *words]) == 0)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert re.findall("^SELECTED (.*)", result.stdout, re.MULTILINE) == [f"{words} True" for words in selections]
 
 
 @pytest.mark.parametrize("extras", commands(r'pip install (?:-e )?"(?:\.|hf_attention)\[([\w,]+)\]"', *PAGES))

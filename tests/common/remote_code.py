@@ -2,18 +2,17 @@
 
 import importlib
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import types
 from collections.abc import Mapping
 from pathlib import Path
 
+from .copies import run_copy
+
 
 REFUSE = """
-import sys
-
-
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "hf_attention":
@@ -46,25 +45,18 @@ def run_without_the_package(
 
     Args:
         source: The code; `sys.argv[1:]` are the arguments.
-        out: The working folder, where also the caches go. It is made.
+        out: The working folder. It is made.
         arguments: For the code.
-        settings: Variables of the environment.
+        settings: Variables of the environment, as the folders of the caches, which are empty by default.
 
     Returns:
         What it printed.
     """
     out.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(out / "home"), "HF_MODULES_CACHE": str(out / "modules")}
-    environment |= settings or {}
-    result = subprocess.run(
-        # Isolated: neither the working folder nor the environment adds to what can be imported.
-        [sys.executable, "-I", "-c", REFUSE + source + CHECK, *map(str, arguments)],
-        cwd=out,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    if settings is None:
+        caches = Path(os.environ["HF_MODULES_CACHE"], "without_the_package")  # removed at the end
+        shutil.rmtree(caches, ignore_errors=True)
+        settings = {"HF_HOME": str(caches), "HF_MODULES_CACHE": str(caches / "modules")}
+    done = run_copy(source + CHECK, out, *arguments, prepare=REFUSE, **{"HF_HUB_OFFLINE": "1", **settings})
+    assert done.returncode == 0, done.stderr
+    return done.stdout

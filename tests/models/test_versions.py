@@ -4,12 +4,12 @@ import importlib
 import json
 import re
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from common.copies import run_with_the_package
 from common.factories import FACTORIES, ModelFactory, generation_inputs, make_tokens, over_models
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -100,8 +100,7 @@ def test_the_decoder_takes_either_name():
 
 def run_as(version: str, code: str) -> subprocess.CompletedProcess:
     """Python where transformers says that it is another version."""
-    pretend = f"import transformers; transformers.__version__ = {version!r}\n"
-    return subprocess.run([sys.executable, "-c", pretend + code], capture_output=True, text=True, timeout=120)
+    return run_with_the_package(f"import transformers; transformers.__version__ = {version!r}\n{code}")
 
 
 def test_an_older_transformers_is_refused_in_words():

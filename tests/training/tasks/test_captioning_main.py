@@ -162,19 +162,14 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     assert weighted != logged(output_dir, "loss")
 
 
-def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path) -> None:
+def test_backbone_from_scratch(
+    scenes: DatasetDict, train_captioner: Callable, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     output_dir = tmp_path / "run"
     options = {"backbone_config": folder / "config", "output_dir": output_dir, "num_train_epochs": 2}
     options |= {"attention_type": "scaled_dot", "attention_order": "after_rnn", "rnn_type": "gru", "memory_size": 24}
     options |= {"tokenizer_type": "bpe", "vocab_size": 300, "num_beams": 2, "mixed_precision": "bf16"}
-    result = subprocess.run(
-        [sys.executable, SCRIPTS / "train_captioner.py", *command_line(**settings(folder, **options))],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
-    )
-    assert result.returncode == 0, result.stderr
+    train_captioner(**options)
     found = logged(output_dir, "loss")
     assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
     processor = AutoProcessor.from_pretrained(output_dir)
@@ -185,7 +180,7 @@ def test_backbone_from_scratch(scenes: DatasetDict, folder: Path, tmp_path: Path
     images = processor(images=scenes["test"]["image"][:2], return_tensors="pt")
     captions = processor.batch_decode(model.generate(**images), skip_special_tokens=True)
     assert all(captions)
-    assert json.loads(result.stdout.splitlines()[-1])["generation"]["num_beams"] == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["generation"]["num_beams"] == 2
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -1,9 +1,9 @@
-"""What several processes score together is what one scores. This file is also the script that they run."""
+"""What several processes score together is what one scores."""
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +91,31 @@ def evaluate(accelerator: Accelerator) -> dict[str, Any]:
     return found
 
 
+def evaluate_shared(process: int, port: int, folder: Path) -> None:
+    """In one of two processes, as a launcher starts them."""
+    os.environ |= {"RANK": str(process), "LOCAL_RANK": str(process), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    accelerator = Accelerator()
+    assert (accelerator.num_processes, accelerator.process_index) == (2, process)
+    (folder / f"{process}.json").write_text(json.dumps(evaluate(accelerator)))
+
+
 def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     alone = evaluate(Accelerator())
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", __file__, str(tmp_path)]
-    tests = Path(__file__).parents[2]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    subprocess.run(command, check=True, timeout=300, env=environment)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Copies of this one, as new ones would import the same libraries, for seconds.
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=evaluate_shared, args=(each, port, tmp_path)) for each in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
     for process in (0, 1):
         shared = json.loads((tmp_path / f"{process}.json").read_text())
         for number, scores in alone.items():
@@ -111,13 +124,3 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
                 assert shared[number][name] == (value if isinstance(value, list) else pytest.approx(value, rel=1e-5))
     for name, least in (("translations", 4), ("captions", 4), ("answers", 2)):
         assert len(set(alone["7"][name])) >= least
-
-
-def main() -> None:
-    accelerator = Accelerator()
-    scores = evaluate(accelerator)
-    (Path(sys.argv[1]) / f"{accelerator.process_index}.json").write_text(json.dumps(scores))
-
-
-if __name__ == "__main__":
-    main()
