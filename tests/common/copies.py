@@ -12,13 +12,14 @@ from pathlib import Path
 # Reads [source, working folder, folder of its output, arguments] and answers with the code that the copy ended with.
 # What one copy imports is not there for the next.
 SERVER = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 
 PREPARE
 
 import torch, transformers.generation
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, pipeline
 
+gc.freeze()  # else a copy looks through all of it as it ends, for a second
 for line in sys.stdin:
     copy = os.fork()
     if copy == 0:
