@@ -60,7 +60,7 @@ RECIPES = {
         commands=(
             r"""python scripts/caption_scenes.py --attention_type additive --grid 16 --variety 12 \
     --train_scenes 24000 --num_train_epochs 4 --captions_per_image 3 --learning_rate 2e-3 \
-    --output_dir runs/scenes-captioner""",
+    --leave_out_absent false --output_dir runs/scenes-captioner""",
         ),
         run="runs/scenes-captioner/best",
         measure=measures.captioner,

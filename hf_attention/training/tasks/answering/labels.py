@@ -1,11 +1,12 @@
 """The answers that a model knows, and how right each is."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from ....metrics.vqa_accuracy.vqa_accuracy import FULL_VOTES
+from ...data.absent import MIN_EXPECTED, absent_pairs
 
 
 def answer_vocabulary(
@@ -75,7 +76,11 @@ def answer_labels(
 
 
 def leave_out_absent_answers(
-    labels: Sequence[int], texts: Sequence[str], kinds: Sequence[str], num_answers: int, min_expected: int = 20
+    labels: Sequence[int],
+    texts: Sequence[str],
+    kinds: Sequence[str],
+    num_answers: int,
+    min_expected: int = MIN_EXPECTED,
 ) -> list[torch.Tensor]:
     """
     Leaves those answers out of a question's labels that it never gets, though others of its kind do.
@@ -99,14 +104,13 @@ def leave_out_absent_answers(
     Returns:
         `list[torch.Tensor]`: For each question 1 at its answer, -100 at those left out and 0 at the others.
     """
-    by_text: dict[tuple[str, str], torch.Tensor] = {}
-    by_kind: dict[str, torch.Tensor] = {}
+    counts: dict[str, dict[str, torch.Tensor]] = defaultdict(lambda: defaultdict(lambda: torch.zeros(num_answers)))
     for label, text, kind in zip(labels, texts, kinds, strict=True):
-        by_text.setdefault((kind, text), torch.zeros(num_answers))[label] += 1
-        by_kind.setdefault(kind, torch.zeros(num_answers))[label] += 1
-    scores = {}
-    for (kind, text), counts in by_text.items():
-        expected = counts.sum() * by_kind[kind] / by_kind[kind].sum()
-        scores[kind, text] = torch.where((counts == 0) & (expected >= min_expected), -100.0, 0.0)
+        counts[kind][text][label] += 1
+    scores = {
+        (kind, text): torch.where(absent, -100.0, 0.0)
+        for kind, by_text in counts.items()
+        for text, absent in zip(by_text, absent_pairs(torch.stack([*by_text.values()]), min_expected), strict=True)
+    }
     rows = zip(labels, texts, kinds, strict=True)
     return [scores[kind, text].index_fill(0, torch.tensor(label), 1.0) for label, text, kind in rows]

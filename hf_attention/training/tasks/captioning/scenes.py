@@ -25,12 +25,14 @@ from ....models.processing_attention_captioner import AttentionCaptionerProcesso
 from ....scenes import make_scenes
 from ....scenes.layout import make_scene
 from ....scenes.scene import HELD_OUT_PAIRS, VARIETIES
-from ....scenes.scores import PairCounts, named_pairs, score_pairs
+from ....scenes.scores import SHAPE_OF_NOUN, PairCounts, named_pairs, score_pairs
 from ....seeing import plot_caption_attention
+from ...data.absent import absent_followers
 from ...data.collators import CaptionCollator
 from ...data.images import PixelsInMemory, make_image_processor
 from ...data.sampling import CaptionBatchSampler
 from ...data.tokenization import train_tokenizer
+from ...loop.absent_words import AbsentWordsObjective
 from ...loop.arguments import LoopArguments, processor_precision
 from ...loop.train import make_accelerator, prepare_output_dir, train
 from .examples import CaptionDataset, caption_labels
@@ -70,6 +72,10 @@ class DemoArguments(CheckedArguments):
     )
     grid: Literal[8, 16] = field(
         default=8, metadata={"help": "Rows and columns of regions: 8, or 16 to see finely where it looks."}
+    )
+    leave_out_absent: bool = field(
+        default=True,
+        metadata={"help": "Leave nouns out of the loss behind a colour that training never shows them in."},
     )
 
 
@@ -136,8 +142,14 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
 
+    accelerator = make_accelerator(loop_arguments)
+    objective = None
+    if arguments.leave_out_absent:
+        vocabulary = tokenizer.get_vocab()
+        nouns = [vocabulary[noun] for noun in SHAPE_OF_NOUN if noun in vocabulary]
+        objective = AbsentWordsObjective(accelerator, absent_followers(labels, nouns, len(tokenizer)))
     started, started_cpu = time.perf_counter(), time.process_time()
-    result = train(model, loop_arguments, dataloader, make_accelerator(loop_arguments), save=save)
+    result = train(model, loop_arguments, dataloader, accelerator, save=save, objective=objective)
     print(
         f"Trained {model.num_parameters():,} weights in {time.perf_counter() - started:.0f} s "
         f"({time.process_time() - started_cpu:.0f} s of processor time, {torch.get_num_threads()} threads): "
