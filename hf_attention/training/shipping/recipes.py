@@ -59,7 +59,7 @@ RECIPES = {
         limits=_DRAWN + "names colours and shapes that are not there. For photographs train one of your own.",
         commands=(
             r"""python scripts/caption_scenes.py --attention_type additive --grid 16 --variety 12 \
-    --train_scenes 24000 --num_train_epochs 4 --captions_per_image 3 --learning_rate 2e-3 \
+    --train_scenes 24000 --num_train_epochs 4 --images_per_batch 24 --captions_per_image 3 --learning_rate 2e-3 \
     --leave_out_absent false --output_dir runs/scenes-captioner""",
         ),
         run="runs/scenes-captioner/best",

@@ -55,10 +55,11 @@ class DemoArguments(CheckedArguments):
         default=500, metadata={"help": "Unseen scenes to score, of either kind."}
     )
     num_train_epochs: Annotated[int, COUNT] = field(
-        default=6, metadata={"help": "Passes over the captions of the training scenes."}
+        default=5, metadata={"help": "Passes over the captions of the training scenes."}
     )
+    images_per_batch: Annotated[int, COUNT] = field(default=48, metadata={"help": "Images of a batch."})
     captions_per_image: Annotated[int, COUNT] = field(
-        default=5, metadata={"help": "Captions that share an image in a batch."}
+        default=2, metadata={"help": "Captions that share an image in a batch."}
     )
     learning_rate: Annotated[float, NOT_NEGATIVE] = field(default=3e-3, metadata={"help": "Highest learning rate."})
     seed: Annotated[int, SEED] = field(
@@ -128,7 +129,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     labels = caption_labels(captions, tokenizer, MAX_TOKENS)
     sampler = CaptionBatchSampler(
         [[len(ids) for ids in texts] for texts in labels],
-        images_per_batch=24,
+        images_per_batch=arguments.images_per_batch,
         captions_per_image=arguments.captions_per_image,
         seed=arguments.seed,
     )
