@@ -1,6 +1,8 @@
 import json
 import re
 import shlex
+import signal
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 import torch
 from common.scripts import run_script
 from PIL import Image
+from torch.optim.lr_scheduler import LambdaLR as LearningRates
 from transformers import pipeline
 
 from hf_attention.demo.start import main as show
@@ -36,6 +39,29 @@ def test_captions_of_scenes(tmp_path: Path, capsys: pytest.CaptureFixture, monke
         with pytest.raises(pytest.fail.Exception, match="it was parsed"):
             show(shlex.split(line)[1:])
     assert shlex.split(trained)[-1] == str(tmp_path / "run" / "best")
+
+
+@pytest.mark.parametrize("script", ["caption_scenes", "answer_scenes"])
+def test_a_run_that_was_stopped_goes_on(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """By the option that its last words name."""
+    begin = LearningRates.step
+    taken = count(1)
+
+    def step(self) -> None:
+        begin(self)
+        if next(taken) == 3:  # the first is before training
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(LearningRates, "step", step)
+    settings = {**TINY, "num_train_epochs": 6, "output_dir": tmp_path / "run"}
+    with pytest.raises(SystemExit):
+        run_script(script, **settings)
+    option, value = re.search(r"`--(\w+) (\w+)`", capsys.readouterr().err).groups()
+    run_script(script, **settings, **{option: value})
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("resumed_from" in line for line in log)
 
 
 def test_the_picture_of_the_demo_is_of_a_scene_that_is_captioned_rightly(

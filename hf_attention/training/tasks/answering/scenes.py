@@ -42,6 +42,9 @@ class SceneArguments(CheckedArguments):
     """The run."""
 
     output_dir: str = field(metadata={"help": "Folder of the model, its checkpoints and results.json."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "A checkpoint folder, or 'latest': the newest whole one of output_dir."}
+    )
     attention_form: Literal[ATTENTION_FORMS] = field(
         default="glimpses", metadata={"help": "How the question looks at the regions."}
     )
@@ -158,6 +161,7 @@ def main(description: str | None = None) -> None:
     loop_arguments = LoopArguments(
         output_dir=arguments.output_dir,
         overwrite_output_dir=True,
+        resume_from_checkpoint=arguments.resume_from_checkpoint,
         seed=arguments.seed,
         num_train_epochs=arguments.num_train_epochs,
         learning_rate=arguments.learning_rate,

@@ -50,6 +50,9 @@ class DemoArguments(CheckedArguments):
     """What can be asked of the demo."""
 
     output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "A checkpoint folder, or 'latest': the newest whole one of output_dir."}
+    )
     train_scenes: Annotated[int, COUNT] = field(default=8000, metadata={"help": "Scenes to train on."})
     test_scenes: Annotated[int, COUNT] = field(
         default=500, metadata={"help": "Unseen scenes to score, of either kind."}
@@ -113,6 +116,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     loop_arguments = LoopArguments(
         output_dir=arguments.output_dir,
         overwrite_output_dir=True,
+        resume_from_checkpoint=arguments.resume_from_checkpoint,
         seed=arguments.seed,
         num_train_epochs=arguments.num_train_epochs,
         learning_rate=arguments.learning_rate,
