@@ -26,21 +26,21 @@ test: $(INSTALLED)
 
 # The models without hf_attention.fast, as those have them who load a checkpoint by its own code. What is left out is
 # other people's models, does without it anyway, runs on both sides of the door by itself, or computes nothing.
-OTHERS := arguments backbones fifth_* growth image_sizes ordinary_processors picture_answers pipeline_* processing_* \
-	ranges remote_code* special_tokens text_families tokenization_* tools versions what_travels
+OTHERS := arguments backbones fifth_* growth image_sizes ordinary_processors picture_answers processing_* ranges \
+	remote_code* text_families tokenization_* tools versions what_travels
 test-plain: $(INSTALLED)
 	HF_ATTENTION_FAST=0 $(PYTEST) -m "not slow" tests/models $(OTHERS:%="--ignore-glob=tests/models/test_%.py") $(ARGS)
 
 # With what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt. Left out is what
 # asks nothing of the libraries that may be newer. What is as new in .venv already is taken from there.
-UNCHANGED := benchmark documents site lecture your_own_photos export
+UNCHANGED := benchmark site lecture
 test-newest: private BIN := .venv-newest/bin
 test-newest: $(INSTALLED)
 	test -x $(BIN)/python || .venv/bin/python -m venv --without-pip .venv-newest
 	.venv/bin/python -c $(SITE) > $$($(BIN)/python -c $(SITE))/parent.pth
 	$(BIN)/python -m pip install --no-compile --upgrade --upgrade-strategy eager \
 		"$$(grep ^torch== constraints.txt)" -e ".[dev]"
-	$(PYTEST) -m "not slow" --ignore=tests/scenes --ignore=tests/seeing $(UNCHANGED:%=--ignore=tests/test_%.py) $(ARGS)
+	$(PYTEST) -m "not slow" --ignore=tests/scenes $(UNCHANGED:%=--ignore=tests/test_%.py) $(ARGS)
 
 # What people install: the wheel in a bare environment, and the sdist.
 test-install: $(INSTALLED)

@@ -37,9 +37,10 @@ class ForbiddenTokens(LogitsProcessor):
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         parts = (FORBIDDEN[type(rule)](rule, input_ids.shape[1]) for rule in self.rules)
-        tokens = [part for part in parts if part is not None]
+        # transformers takes whatever `torch.isin` takes: single numbers, other dtypes, nothing at all.
+        tokens = [part.reshape(-1).long() for part in parts if part is not None]
         if not tokens:
-            return scores
+            return scores.clone()
         tokens = torch.cat(tokens)
         is_known = (tokens >= 0) & (tokens < scores.shape[1])  # transformers takes others, and forbids nothing
         return scores.index_fill(1, tokens[is_known], -math.inf)

@@ -67,6 +67,7 @@ def run_copy(
         server.stdin.write(json.dumps([source, str(folder), output, list(map(str, arguments))]) + "\n")
         server.stdin.flush()
         code = server.stdout.readline()
+        assert code, f"the original ended with {server.wait()}"
         printed = [Path(output, name).read_text() for name in ("stdout", "stderr")]
     return subprocess.CompletedProcess(source, int(code), *printed)
 

@@ -24,6 +24,9 @@ def test_scores_are_those_of_the_processors(length, dtype):
     processors = LogitsProcessorList(
         [
             SuppressTokensLogitsProcessor([0, 0, 5, VOCABULARY, -1]),  # the last two are no tokens
+            SuppressTokensLogitsProcessor([]),
+            MinLengthLogitsProcessor(5, torch.tensor(8)),
+            MinLengthLogitsProcessor(5, torch.tensor([4], dtype=torch.int32)),
             MinLengthLogitsProcessor(4, [3, 7]),
             MinNewTokensLengthLogitsProcessor(3, 2, 2),
             RepetitionPenaltyLogitsProcessor(1.5),
@@ -38,13 +41,23 @@ def test_scores_are_those_of_the_processors(length, dtype):
     assert torch.equal(scores, before)  # which may be returned as the logits
 
 
+SETTINGS = {"min_new_tokens": 3, "max_new_tokens": 6, "suppress_tokens": [END + 1, 10**6]}
+
+
 @over_models
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_generation_returns_what_it_would(factory, num_beams):
+def test_beam_search_finds_what_it_would(factory):
+    model, inputs = factory.make_model(), factory.make_inputs(3)
+    given = {**generation_inputs(model, inputs, None, None), **SETTINGS, "num_beams": 3}
+    quick = model.generate(**given)
+    with fast.disable("forbidden_tokens"):
+        assert torch.equal(quick, model.generate(**given))
+
+
+@over_models
+def test_greedy_search_returns_what_it_would(factory):
     """The scores and the logits, too."""
     model, inputs = factory.make_model(), factory.make_inputs(3)
-    settings = {"num_beams": num_beams, "min_new_tokens": 3, "max_new_tokens": 6, "suppress_tokens": [END + 1, 10**6]}
-    given = {**generation_inputs(model, inputs, None, None), **settings, "return_dict_in_generate": True}
+    given = {**generation_inputs(model, inputs, None, None), **SETTINGS, "return_dict_in_generate": True}
     given |= {"output_scores": True, "output_logits": True}
     quick = model.generate(**given)
     with fast.disable("forbidden_tokens"):

@@ -14,8 +14,8 @@ from .objective import Objective
 
 class AbsentWordsObjective(Objective):
     """
-    The loss per target token where each is chosen among those words only that training ever shows after the word
-    before it.
+    The loss per target token, of models with encoder and decoder, where each is chosen without the words that are left
+    out behind the word before it: those that training never shows there, though it might.
 
     Where no training picture has a yellow cross, a captioner learns that *yellow* is never followed by *cross*, and
     says *a yellow star* of one, whatever it sees. This is a product of experts (Clark et al. 2019) whose other expert
@@ -27,6 +27,9 @@ class AbsentWordsObjective(Objective):
         absent (`torch.BoolTensor` of shape `(vocab_size, vocab_size)`):
             Whether the second word is left out behind the first, such as
             [`~hf_attention.training.data.absent.absent_followers`] gives.
+
+    Raises:
+        ValueError: When it is called with a model or a batch whose loss has other terms.
     """
 
     def __init__(self, accelerator: Accelerator, absent: torch.BoolTensor):
@@ -35,6 +38,9 @@ class AbsentWordsObjective(Objective):
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], num_items: int) -> torch.Tensor:
         unwrapped = self.accelerator.unwrap_model(model)
+        if not unwrapped.config.is_encoder_decoder:
+            kind = type(unwrapped).__name__
+            raise ValueError(f"Words are left out of the loss of models with encoder and decoder only, got a {kind}.")
         for name in ("label_smoothing", "doubly_stochastic_penalty"):
             value = getattr(unwrapped.config, name)
             if value:

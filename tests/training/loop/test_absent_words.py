@@ -53,3 +53,10 @@ def test_weights_of_tokens_are_refused() -> None:
     batch = {**factory.make_inputs(2), "labels": LABELS, "token_weights": torch.ones(LABELS.shape)}
     with pytest.raises(ValueError, match="no `token_weights`"):
         objective(factory.make_model(), batch, 1)
+
+
+def test_a_model_without_an_encoder_is_refused() -> None:
+    [factory] = [factory for factory in FACTORIES if factory.name == "recurrent_lm"]
+    objective = AbsentWordsObjective(Accelerator(cpu=True), torch.zeros(1, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match="encoder and decoder only, got a RecurrentLM"):
+        objective(factory.make_model(), {"labels": LABELS}, 1)

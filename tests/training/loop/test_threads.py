@@ -1,4 +1,4 @@
-"""One thread that nobody chose is told of; one that somebody chose is not."""
+"""One thread where there are more processors is told of, if it may be that only the launcher chose it."""
 
 import logging
 import os

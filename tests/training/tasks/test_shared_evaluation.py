@@ -110,7 +110,7 @@ def test_two_processes_score_what_one_does(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     # Copies of this one, as new ones would import the same libraries, for seconds.
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=evaluate_shared, args=(each, port, tmp_path)) for each in (0, 1)]
+    processes = [context.Process(target=evaluate_shared, args=(each, port, tmp_path), daemon=True) for each in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:

@@ -49,7 +49,9 @@ ATTENTION_TYPES = tuple(filter(None, AttentionCaptionerConfig.choices["attention
 class DemoArguments(CheckedArguments):
     """What can be asked of the demo."""
 
-    output_dir: str = field(default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced."})
+    output_dir: str = field(
+        default="runs/demo", metadata={"help": "Folder of the run; an earlier one is replaced, or resumed."}
+    )
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "A checkpoint folder, or 'latest': the newest whole one of output_dir."}
     )
