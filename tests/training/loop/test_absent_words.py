@@ -5,6 +5,7 @@ import torch
 from accelerate import Accelerator
 from common.factories import END, FACTORIES, START, ModelFactory
 
+from hf_attention import RecurrentLMConfig, RecurrentLMForCausalLM
 from hf_attention.training.loop.absent_words import AbsentWordsObjective
 
 
@@ -56,7 +57,7 @@ def test_weights_of_tokens_are_refused() -> None:
 
 
 def test_a_model_without_an_encoder_is_refused() -> None:
-    [factory] = [factory for factory in FACTORIES if factory.name == "recurrent_lm"]
+    model = RecurrentLMForCausalLM(RecurrentLMConfig(vocab_size=12, embedding_size=4, hidden_size=4))
     objective = AbsentWordsObjective(Accelerator(cpu=True), torch.zeros(1, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match="encoder and decoder only, got a RecurrentLM"):
-        objective(factory.make_model(), {"labels": LABELS}, 1)
+        objective(model, {"labels": LABELS}, 1)
