@@ -231,7 +231,7 @@ def test_a_single_beam(folder: Path, train_seq2seq: Callable, tmp_path: Path, op
 
 
 def test_r_drop_of_equal_passes_is_the_usual_training(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
-    """Without dropout the two passes are one; with it they are not, if only a little in a new model."""
+    """Without dropout the two passes are one; with it, they are not. A new model is even then nearly sure of nothing."""
     for name, dropout, r_drop in (("usual", 0, 0), ("equal", 0, 1e4), ("unlike", 0.3, 1e4), ("other", 0.3, 0)):
         dropouts = {f"{place}_dropout": dropout for place in ("embedding", "hidden", "readout", "memory")}
         options = {**from_dataset(folder), **dropouts, "max_steps": 4, "label_smoothing": 0.1, "logging_steps": 1}
