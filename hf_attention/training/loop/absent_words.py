@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
-from .objective import Objective, target_logits
+from ...models.generation import OF_THE_LOSS
+from .objective import Objective
 
 
 class AbsentWordsObjective(Objective):
@@ -37,10 +38,22 @@ class AbsentWordsObjective(Objective):
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], num_items: int) -> torch.Tensor:
         unwrapped = self.accelerator.unwrap_model(model)
-        if unwrapped.config.label_smoothing:
-            value = unwrapped.config.label_smoothing
-            raise ValueError(f"`label_smoothing` must be 0 where words are left out of the loss, got {value}.")
-        logits, targets, fed = target_logits(model, unwrapped, batch)
+        if not unwrapped.config.is_encoder_decoder:
+            kind = type(unwrapped).__name__
+            raise ValueError(f"Words are left out of the loss of models with encoder and decoder only, got a {kind}.")
+        for name in ("label_smoothing", "doubly_stochastic_penalty"):
+            value = getattr(unwrapped.config, name)
+            if value:
+                raise ValueError(f"`{name}` must be 0 where words are left out of the loss, got {value}.")
+        if "token_weights" in batch:
+            raise ValueError("A batch must have no `token_weights` where words are left out of the loss.")
+        labels = batch["labels"]
+        decoder_input_ids = unwrapped.prepare_decoder_input_ids_from_labels(labels)
+        inputs = {name: value for name, value in batch.items() if name not in OF_THE_LOSS}
+        logits = model(**inputs, decoder_input_ids=decoder_input_ids).logits
+        is_target = labels != -100
+        targets, left_out = labels[is_target], self.absent[decoder_input_ids[is_target]]
         # A text that was not counted may still have one of these.
-        left_out = self.absent[fed].scatter(1, targets.unsqueeze(1), False)
-        return F.cross_entropy(logits.masked_fill(left_out, -torch.inf), targets, reduction="sum") / num_items
+        left_out = left_out.scatter(1, targets.unsqueeze(1), False)
+        logits = logits[is_target].float().masked_fill(left_out, -torch.inf)
+        return F.cross_entropy(logits, targets, reduction="sum") / num_items

@@ -5,9 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
-
-from ...models.generation import OF_THE_LOSS
 
 
 class Objective:
@@ -58,39 +55,3 @@ class Objective:
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Takes over what [`~Objective.state_dict`] gave."""
-
-
-def target_logits(
-    model: nn.Module, unwrapped: PreTrainedModel, batch: Mapping[str, Any]
-) -> tuple[torch.Tensor, torch.LongTensor, torch.LongTensor]:
-    """
-    For losses of their own: what a model with encoder and decoder says where there is a target.
-
-    Args:
-        model (`nn.Module`):
-            As Accelerate prepared it.
-        unwrapped (`PreTrainedModel`):
-            The model within it.
-        batch (`Mapping`):
-            The encoder's inputs and `labels`, of shape `(rows, target)`, -100 where none counts.
-
-    Returns:
-        `tuple`: the logits, float32 of shape `(targets, vocab_size)`, the targets and the tokens that the decoder is
-        fed before them, of shape `(targets,)`.
-
-    Raises:
-        ValueError: Where the model's own loss has terms that are not had from the logits.
-    """
-    if not unwrapped.config.is_encoder_decoder:
-        raise ValueError(f"A model with encoder and decoder is needed, got a {type(unwrapped).__name__}.")
-    if unwrapped.config.doubly_stochastic_penalty:
-        value = unwrapped.config.doubly_stochastic_penalty
-        raise ValueError(f"`doubly_stochastic_penalty` must be 0 with this objective, got {value}.")
-    if "token_weights" in batch:
-        raise ValueError("A batch must have no `token_weights` with this objective.")
-    labels = batch["labels"]
-    decoder_input_ids = unwrapped.prepare_decoder_input_ids_from_labels(labels)
-    inputs = {name: value for name, value in batch.items() if name not in OF_THE_LOSS}
-    logits = model(**inputs, decoder_input_ids=decoder_input_ids).logits
-    is_target = labels != -100
-    return logits[is_target].float(), labels[is_target], decoder_input_ids[is_target]

@@ -59,5 +59,5 @@ def test_weights_of_tokens_are_refused() -> None:
 def test_a_model_without_an_encoder_is_refused() -> None:
     model = RecurrentLMForCausalLM(RecurrentLMConfig(vocab_size=12, embedding_size=4, hidden_size=4))
     objective = AbsentWordsObjective(Accelerator(cpu=True), torch.zeros(1, 1, dtype=torch.bool))
-    with pytest.raises(ValueError, match="encoder and decoder is needed, got a RecurrentLM"):
+    with pytest.raises(ValueError, match="encoder and decoder only, got a RecurrentLM"):
         objective(model, {"labels": LABELS}, 1)

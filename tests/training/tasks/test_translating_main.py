@@ -200,8 +200,6 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
         ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
         ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),
         ({"scheduled_sampling": 2}, r"`scheduled_sampling` must lie in \[0, 1\], got 2"),
-        ({"r_drop": -1}, "`r_drop` must be at least 0, got -1"),
-        ({"r_drop": 5, "scheduled_sampling": 0.5}, "`r_drop` and `scheduled_sampling` do not go together"),
         ({"num_beams": 0}, "`num_beams` must be at least 1, got 0"),
         ({"eval_batch_size": 0}, "`eval_batch_size` must be at least 1, got 0"),
         ({"length_penalty": "nan"}, "`length_penalty` must be a finite number, got nan"),
@@ -228,17 +226,6 @@ def test_a_single_beam(folder: Path, train_seq2seq: Callable, tmp_path: Path, op
         "length_penalty": 1.0,
     }
     assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path).generation_config.num_beams == 1
-
-
-def test_r_drop_of_equal_passes_is_the_usual_training(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
-    """Without dropout the two passes are one; with it, they are not. A new model is even then nearly sure of nothing."""
-    for name, dropout, r_drop in (("usual", 0, 0), ("equal", 0, 1e4), ("unlike", 0.3, 1e4), ("other", 0.3, 0)):
-        dropouts = {f"{place}_dropout": dropout for place in ("embedding", "hidden", "readout", "memory")}
-        options = {**from_dataset(folder), **dropouts, "max_steps": 4, "label_smoothing": 0.1, "logging_steps": 1}
-        train_seq2seq(**options, r_drop=r_drop, output_dir=tmp_path / name)
-    usual, equal, unlike, other = (logged(tmp_path / name, "loss") for name in ("usual", "equal", "unlike", "other"))
-    assert equal == pytest.approx(usual, rel=1e-4)
-    assert unlike[0] > other[0] + 0.02
 
 
 def test_the_rehearsal_changes_nothing(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, LENGTH_PENALTY, NOT_NEGATIVE, PROPORTION, CheckedArguments
+from ....arguments import COUNT, LENGTH_PENALTY, PROPORTION, CheckedArguments
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
@@ -95,10 +95,6 @@ class TextPairArguments(CheckedArguments):
         default=0.0,
         metadata={"help": "Share of its own words that the decoder is fed, rising from 0 to this in the last epoch."},
     )
-    r_drop: Annotated[float, NOT_NEGATIVE] = field(
-        default=0.0,
-        metadata={"help": "Two passes a batch, and this weight on how much they differ: R-Drop, 5 in its paper."},
-    )
     batch_size: Annotated[int, COUNT] = field(default=80, metadata={"help": "Pairs of one batch (and process)."})
     bucket_batches: Annotated[int, COUNT] = field(
         default=20, metadata={"help": "Batches among which pairs are sorted by length; 1: in random order."}
@@ -122,8 +118,6 @@ class TextPairArguments(CheckedArguments):
         super().__post_init__()
         if (self.dataset_name is None) == (self.train_files is None):
             raise ValueError("Give either `dataset_name` or `train_files`.")
-        if self.r_drop and self.scheduled_sampling:
-            raise ValueError("`r_drop` and `scheduled_sampling` do not go together: each has a loss of its own.")
         if self.task == "chat" and self.tune_generation:
             raise ValueError("`tune_generation` chooses by a score of generated texts: `task='chat'` has none.")
         if self.do_test and self.train_files is not None and self.test_files is None:

@@ -16,8 +16,6 @@ from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.batches import SizedBatches
 from ...loop.evaluation import beam_settings, tune_generation
-from ...loop.objective import Objective
-from ...loop.r_drop import RDropObjective
 from ...loop.run import Run
 from ...loop.scheduled_sampling import ScheduledSamplingObjective
 from ...loop.train import train
@@ -197,10 +195,8 @@ def training_batches(
     )
 
 
-def make_objective(arguments: Arguments, dataloader: DataLoader, run: Run) -> Objective | None:
+def make_objective(arguments: Arguments, dataloader: DataLoader, run: Run) -> ScheduledSamplingObjective | None:
     """What is minimised, where that is not the model's own loss."""
-    if arguments.data.r_drop:
-        return RDropObjective(run.accelerator, arguments.data.r_drop)
     loop, probability = arguments.loop, arguments.data.scheduled_sampling
     if not probability:
         return None
