@@ -27,7 +27,12 @@ OPTIONS = {
 # What each script does when no option is given.
 DEFAULTS = {
     "train_captioner": {"learning_rate": 2e-3, "label_smoothing": 0.1, "context_gate": None, "memory_size": 512},
-    "train_vqa": {"attention_form": "bilinear", "problem_type": "single_label_classification", "joint_dropout": 0.0},
+    "train_vqa": {
+        "attention_form": "bilinear",
+        "problem_type": "single_label_classification",
+        "joint_dropout": 0.0,
+        "learning_rate": 3e-4,
+    },
     "train_seq2seq": {"attention_size": 256, "hidden_dropout": 0.3, "memory_dropout": 0.0, "tokenizer_type": "bpe"},
     "train_lm": {"attention_type": "none", "hidden_size": 650, "readout_activation": "none", "weight_decay": 0.0},
 }

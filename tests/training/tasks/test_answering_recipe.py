@@ -1,4 +1,4 @@
-"""With the options that `scripts/train_vqa.py` has when none are given, a model learns to compare."""
+"""With the options of the model that `scripts/train_vqa.py` has when none are given, it learns to compare."""
 
 from typing import NamedTuple
 
@@ -107,7 +107,7 @@ def draw_shapes(count: int, first: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.slow
 def test_a_backbone_from_nothing_learns_shapes_at_the_default_rate() -> None:
-    """Of six kinds, from 3,600 looks at six pictures a step. At three times the rate it stays at chance."""
+    """Of six kinds, from one look at each of 3,600 pictures."""
     torch.manual_seed(0)
     backbone = ResNetConfig(embedding_size=32, hidden_sizes=[32, 64], depths=[1, 1], layer_type="basic")
     fields = AnsweringFieldsArguments().config_kwargs() | {"backbone_config": backbone, "num_regions": 64}
