@@ -20,6 +20,7 @@ from transformers import BaseImageProcessor
 
 from ...models.pictures import layout_of
 from ..files import damage, replace_folder, write_manifest
+from .crops import random_crop
 from .reading import image_files, read_image
 
 
@@ -36,6 +37,7 @@ def stored_region_features(
     image_processor: BaseImageProcessor,
     folder: str | Path,
     mirrored: bool = False,
+    crop: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     batch_size: int = 8,
@@ -61,6 +63,8 @@ def stored_region_features(
             Where the files lie.
         mirrored (`bool`, *optional*, defaults to `False`):
             Whether to mirror each image.
+        crop (`int`, *optional*, defaults to 0):
+            Which random crop of each image, see [`random_crop`]; 0: the whole image.
         dtype (`torch.dtype`, *optional*, defaults to `torch.float32`):
             Precision of the backbone.
         device (`torch.device` or `str`, *optional*, defaults to `"cpu"`):
@@ -76,16 +80,16 @@ def stored_region_features(
     Raises:
         ValueError: If an image cannot be decoded, or its features are not finite in float16.
     """
-    place = Path(folder) / _key(dataset, image_column, encoder.backbone, image_processor, mirrored, dtype)
+    place = Path(folder) / _key(dataset, image_column, encoder.backbone, image_processor, mirrored, crop, dtype)
     if not _is_whole(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
             if not _is_whole(place):  # which another run may have changed meanwhile
-                progress = partial(
-                    tqdm, desc="mirrored features" if mirrored else "features", disable=not show_progress
-                )
+                view = f"crop {crop}" if crop else "whole images"
+                view = f"features, {view}{', mirrored' if mirrored else ''}"
+                progress = partial(tqdm, desc=view, disable=not show_progress)
                 encoder = copy.deepcopy(encoder).eval().to(device, dtype, memory_format=torch.channels_last)
-                arguments = (dataset, image_column, encoder, image_processor, mirrored, batch_size, progress)
+                arguments = (dataset, image_column, encoder, image_processor, mirrored, crop, batch_size, progress)
                 replace_folder(place, partial(_compute, *arguments))
     return np.load(place / FEATURES_FILE, mmap_mode="r")
 
@@ -106,6 +110,7 @@ def _compute(
     encoder: nn.Module,
     image_processor: BaseImageProcessor,
     mirrored: bool,
+    crop: int,
     batch_size: int,
     progress: Callable[[Iterable[int]], Iterable[int]],
     folder: Path,
@@ -118,6 +123,8 @@ def _compute(
     for start in progress(range(0, len(dataset), batch_size)):
         rows = range(start, min(start + batch_size, len(dataset)))
         images = [read_image(dataset, row, image_column) for row in rows]
+        if crop:
+            images = [random_crop(image, row, crop) for image, row in zip(images, rows, strict=True)]
         pixel_values = image_processor(images=images, return_tensors="pt", **layout_of(images))["pixel_values"]
         if mirrored:
             pixel_values = pixel_values.flip(-1)
@@ -141,6 +148,7 @@ def _key(
     backbone: nn.Module,
     image_processor: BaseImageProcessor,
     mirrored: bool,
+    crop: int,
     dtype: torch.dtype,
 ) -> str:
     weights = hashlib.sha256()
@@ -161,6 +169,7 @@ def _key(
         "backbone": config,
         "processor": processor,
         "mirrored": mirrored,
+        **({"crop": crop} if crop else {}),
         "dtype": str(dtype),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

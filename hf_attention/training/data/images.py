@@ -1,5 +1,6 @@
 """The images of a training script: their processor, and as pixels or as stored features."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
 
 from ...models.pictures import layout_of
 from ...models.versions import AutoImageProcessor, pillow_image_processor
+from .crops import random_crop
 from .features import stored_region_features
 from .reading import read_image
 
@@ -37,9 +39,11 @@ class PixelSource:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image: `pixel_values` (channels, height, width)."""
+    def inputs(self, row: int, mirrored: bool = False, crop: int = 0) -> dict[str, torch.Tensor]:
+        """The model's input for one image, or a crop of it: `pixel_values` (channels, height, width)."""
         image = read_image(self.dataset, row, self.column)
+        if crop:
+            image = random_crop(image, row, crop)
         pixel_values = self.image_processor(images=image, return_tensors="pt", **layout_of(image))["pixel_values"][0]
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
@@ -53,17 +57,22 @@ class RegionSource:
             (images, regions, region_size), see [`stored_region_features`].
         mirrored (`np.ndarray`, *optional*):
             The same of the mirrored images.
+        crops (`Sequence[RegionSource]`, *optional*):
+            The same of the images' first crop, of their second, and so on.
     """
 
-    def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None):
+    def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None, crops: Sequence["RegionSource"] = ()):
         self.features = features
         self.mirrored = mirrored
+        self.crops = crops
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image: `region_features` (regions, region_size)."""
+    def inputs(self, row: int, mirrored: bool = False, crop: int = 0) -> dict[str, torch.Tensor]:
+        """The model's input for one image, or a crop of it: `region_features` (regions, region_size)."""
+        if crop:
+            return self.crops[crop - 1].inputs(row, mirrored)
         return {"region_features": torch.from_numpy(np.array((self.mirrored if mirrored else self.features)[row]))}
 
 
@@ -91,8 +100,15 @@ class PixelsInMemory:
     def __len__(self) -> int:
         return len(self.pixel_values)
 
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
-        """The model's input for one image."""
+    def inputs(self, row: int, mirrored: bool = False, crop: int = 0) -> dict[str, torch.Tensor]:
+        """
+        The model's input for one image.
+
+        Raises:
+            ValueError: If a crop is asked for: the images themselves are not kept.
+        """
+        if crop:
+            raise ValueError(f"`crop` must be 0 where pixel values are in memory, got {crop}.")
         pixel_values = self.pixel_values[row]
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
@@ -149,6 +165,7 @@ def make_source(
     accelerator: Accelerator,
     mirror: bool = False,
     features_dir: str | Path | None = None,
+    crops: int = 0,
 ) -> PixelSource | RegionSource:
     """
     The images of a split: as stored features where the backbone is frozen.
@@ -168,11 +185,13 @@ def make_source(
             Whether mirrored images are needed too.
         features_dir (`str` or `Path`, *optional*):
             Where features are stored; by default under HF_HOME.
+        crops (`int`, *optional*, defaults to 0):
+            How many random crops of each image are needed too.
     """
     if encoder.trains_part:
         return PixelSource(dataset, column, image_processor)
 
-    def stored(mirrored: bool):
+    def stored(mirrored: bool, crop: int) -> np.memmap:
         with accelerator.main_process_first():
             return stored_region_features(
                 dataset,
@@ -181,9 +200,13 @@ def make_source(
                 image_processor,
                 features_dir or Path(HF_HOME) / "hf_attention" / "region_features",
                 mirrored=mirrored,
+                crop=crop,
                 dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32),
                 device=accelerator.device,
                 show_progress=accelerator.is_main_process,
             )
 
-    return RegionSource(stored(False), stored(True) if mirror else None)
+    def region_source(crop: int, crops: Sequence[RegionSource] = ()) -> RegionSource:
+        return RegionSource(stored(False, crop), stored(True, crop) if mirror else None, crops)
+
+    return region_source(0, [region_source(crop) for crop in range(1, crops + 1)])

@@ -101,11 +101,14 @@ class CaptionGroup(NamedTuple):
             Numbers of its captions.
         mirrored (`bool`):
             Whether the image is mirrored.
+        crop (`int`, *optional*, defaults to 0):
+            Which of its random crops is shown, counted from 1; 0: the whole image.
     """
 
     image: int
     captions: tuple[int, ...]
     mirrored: bool
+    crop: int = 0
 
 
 class CaptionBatchSampler(_EpochBatchSampler):
@@ -124,6 +127,8 @@ class CaptionBatchSampler(_EpochBatchSampler):
             Captions of a group, at most.
         mirror (`bool`, *optional*, defaults to `False`):
             Whether half of the groups show their image mirrored.
+        crops (`int`, *optional*, defaults to 0):
+            Random crops that an image has; a group shows one of them or the whole image, each as often.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which groups are sorted by length; 1 leaves the order random.
         seed (`int`, *optional*, defaults to 0):
@@ -136,6 +141,7 @@ class CaptionBatchSampler(_EpochBatchSampler):
         images_per_batch: int,
         captions_per_image: int = 1,
         mirror: bool = False,
+        crops: int = 0,
         bucket_batches: int = 20,
         seed: int = 0,
     ):
@@ -146,6 +152,7 @@ class CaptionBatchSampler(_EpochBatchSampler):
         self.lengths = lengths
         self.captions_per_image = captions_per_image
         self.mirror = mirror
+        self.crops = crops
 
     def __len__(self) -> int:
         groups = sum(math.ceil(len(captions) / self.captions_per_image) for captions in self.lengths)
@@ -158,7 +165,9 @@ class CaptionBatchSampler(_EpochBatchSampler):
             order = rng.permutation(len(lengths)).tolist()
             for start in range(0, len(order), self.captions_per_image):
                 captions = tuple(order[start : start + self.captions_per_image])
-                groups.append(CaptionGroup(image, captions, self.mirror and rng.random() < 0.5))
+                mirrored = self.mirror and rng.random() < 0.5
+                crop = int(rng.integers(self.crops + 1)) if self.crops else 0
+                groups.append(CaptionGroup(image, captions, mirrored, crop))
         longest = [max(self.lengths[group.image][caption] for caption in group.captions) for group in groups]
         for batch in bucketed_batches(rng, longest, self.examples_per_batch, self.bucket_batches):
             yield [groups[i] for i in batch]

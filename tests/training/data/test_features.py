@@ -18,6 +18,7 @@ from transformers import ResNetConfig
 from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scenes
+from hf_attention.training.data.crops import random_crop
 from hf_attention.training.data.features import stored_region_features
 
 
@@ -48,9 +49,14 @@ def test_features_are_computed_once(
         arguments = {"dataset": dataset, "image_column": "image", "encoder": encoder, "image_processor": processor}
         return stored_region_features(**{**arguments, **kwargs}, folder=tmp_path, batch_size=4, show_progress=False)
 
-    features, mirrored = stored(), stored(mirrored=True)
+    features, mirrored, cropped = stored(), stored(mirrored=True), stored(mirrored=True, crop=2)
     images = dataset["image"][:]
-    for found, pictures in ((features, images), (mirrored, [ImageOps.mirror(image) for image in images])):
+    crops = [random_crop(image, row, 2) for row, image in enumerate(images)]
+    for found, pictures in (
+        (features, images),
+        (mirrored, [ImageOps.mirror(image) for image in images]),
+        (cropped, [ImageOps.mirror(image) for image in crops]),
+    ):
         with torch.no_grad():
             expected = encoder.extract_regions(processor(images=pictures, return_tensors="pt")["pixel_values"])
         assert found.dtype == np.float16
@@ -68,8 +74,8 @@ def test_features_are_computed_once(
         ),
         "dtype": stored(dtype=torch.bfloat16),
     }
-    files = {found.filename for found in (features, mirrored, *others.values())}
-    assert len(files) == len(list(tmp_path.glob("[!.]*"))) == 6
+    files = {found.filename for found in (features, mirrored, cropped, *others.values())}
+    assert len(files) == len(list(tmp_path.glob("[!.]*"))) == 7
 
     def fail(*args):
         raise AssertionError("computed again")

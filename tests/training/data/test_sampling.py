@@ -19,6 +19,17 @@ def test_every_caption_once_an_epoch(captions_per_image: int) -> None:
         assert sorted(pairs) == [(i, j) for i, texts in enumerate(lengths) for j in range(len(texts))]
     assert epochs[0] == epochs[2] != epochs[1]
     assert {group.mirrored for batch in epochs[0] for group in batch} == {False, True}
+    assert {group.crop for batch in epochs[0] for group in batch} == {0}
+
+
+def test_whole_images_and_crops_are_shown_as_often() -> None:
+    sampler = CaptionBatchSampler([[5]] * 4000, 16, mirror=True, crops=3)
+    groups = [group for batch in sampler for group in batch]
+    shown = np.zeros((2, 4))
+    for group in groups:
+        shown[int(group.mirrored), group.crop] += 1
+    np.testing.assert_allclose(shown, 500, atol=90)  # four standard deviations
+    assert len({group.image for group in groups}) == 4000
 
 
 def test_buckets_save_padding() -> None:

@@ -118,6 +118,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
         **options,
         num_train_epochs=5,
         mirror=True,
+        crops=2,
         tune_generation=True,
         tuning_metric="cider+bleu_4",
         no_repeat_ngram_size=2,
@@ -150,7 +151,7 @@ def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Cal
     for name, weight in model.get_encoder().backbone.state_dict().items():
         assert torch.equal(weight, backbone[name]), name
     files = sorted((folder / "features").glob("[!.]*"))
-    assert len(files) == 4
+    assert len(files) == 8  # training: whole and two crops, all mirrored, too; validation; test
     with pytest.raises(ValueError, match="not empty"):
         train_captioner(**options)
     options |= {"num_train_epochs": 1, "overwrite_output_dir": True}
@@ -185,10 +186,10 @@ def test_backbone_from_scratch(
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path: Path, frozen: bool) -> None:
-    """Within a buffer, images mirrored as before; a frozen backbone sees them as they come."""
+    """Within a buffer, images mirrored and cropped as before; a frozen backbone sees them as they come."""
     backbone = {"backbone": folder / "backbone"} if frozen else {"backbone_config": folder / "config"}
     options = {"streaming": True, "shuffle_buffer": 15, "tokenizer_rows": 30, "steps_per_epoch": 7, "max_steps": 14}
-    options |= {**backbone, "mirror": True, "checkpointing_steps": 12, "save_total_limit": 9}
+    options |= {**backbone, "mirror": True, "crops": 2, "checkpointing_steps": 12, "save_total_limit": 9}
     train_captioner(**options, output_dir=tmp_path / "whole")
     checkpoint = tmp_path / "whole" / "checkpoint-12"
     assert json.loads((checkpoint / "batches_0.json").read_text())["done"] > 0

@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -229,6 +230,15 @@ def test_batches_hold_every_image_once() -> None:
     shown = torch.cat([batch["region_features"] for batch in batches]).flatten()
     assert images.dtype == torch.long and sorted(images.tolist()) == list(range(10))
     assert torch.equal(shown.abs(), images.float()) and 0 < (shown < 0).sum() < 9
+
+
+def test_batches_show_crops() -> None:
+    features = 10 * np.arange(200, dtype=np.float16)[:, None, None]
+    crops = [RegionSource(features + 1, features - 1), RegionSource(features + 2, features - 2)]
+    arguments = CaptionDataArguments(dataset_name="x", images_per_batch=200, mirror=True, crops=2)
+    [batch] = image_dataloader(RegionSource(features, features + 5, crops), arguments, seed=0)
+    views = batch["region_features"].flatten() - 10 * batch["image"]
+    assert set(views.tolist()) == {0, 5, 1, -1, 2, -2}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,12 @@ class CaptionDataArguments(CheckedArguments):
     mirror: bool = field(
         default=False, metadata={"help": "Mirror half of the training images (captions with left or right suffer)."}
     )
+    crops: Annotated[int, NOT_NEGATIVE] = field(
+        default=0,
+        metadata={
+            "help": "Random crops of each training image, 0.7 to 1 of each side, each shown as often as the whole."
+        },
+    )
     features_dir: str | None = field(
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )

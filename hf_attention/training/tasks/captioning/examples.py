@@ -46,7 +46,7 @@ class CaptionDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
         labels = [self.labels[group.image][caption] for caption in group.captions]
-        example = {**self.source.inputs(group.image, group.mirrored), "labels": labels}
+        example = {**self.source.inputs(group.image, group.mirrored, group.crop), "labels": labels}
         if self.weights is not None:
             example["token_weights"] = [self.weights[group.image][caption] for caption in group.captions]
         return example
@@ -86,6 +86,7 @@ def caption_dataloader(
         images_per_batch=arguments.images_per_batch,
         captions_per_image=arguments.captions_per_image,
         mirror=arguments.mirror,
+        crops=arguments.crops,
         bucket_batches=arguments.bucket_batches,
         seed=seed,
     )

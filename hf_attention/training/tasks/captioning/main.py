@@ -206,6 +206,7 @@ def image_source(
     processor: AttentionCaptionerProcessor,
     run: Run,
     mirror: bool = False,
+    crops: int = 0,
 ) -> PixelSource | RegionSource:
     """The images of a split, as the model takes them."""
     return make_source(
@@ -216,6 +217,7 @@ def image_source(
         run.accelerator,
         mirror,
         arguments.features_dir,
+        crops,
     )
 
 
@@ -240,7 +242,7 @@ def training_batches(
             train_set, batches_of_buffer, run.accelerator, arguments.streaming, loop.seed, num_workers
         )
         return dataloader, None
-    source = image_source(train_set.images, data, model, processor, run, data.mirror)
+    source = image_source(train_set.images, data, model, processor, run, data.mirror, data.crops)
     if arguments.self_critical.self_critical:
         objective = SelfCriticalObjective(
             train_set.captions, processor.tokenizer, run.accelerator, arguments.self_critical

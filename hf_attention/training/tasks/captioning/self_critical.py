@@ -36,7 +36,7 @@ class ImageDataset(Dataset):
         return len(self.source)
 
     def __getitem__(self, group: CaptionGroup) -> dict[str, Any]:
-        return {**self.source.inputs(group.image, group.mirrored), "image": group.image}
+        return {**self.source.inputs(group.image, group.mirrored, group.crop), "image": group.image}
 
 
 def collate_images(examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -49,9 +49,16 @@ def collate_images(examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor
 def image_dataloader(
     source: PixelSource | RegionSource, arguments: CaptionDataArguments, seed: int, num_workers: int = 0
 ) -> DataLoader:
-    """Batches of `images_per_batch` images in an order drawn anew each epoch, half of them mirrored with `mirror`."""
+    """
+    Batches of `images_per_batch` images in an order drawn anew each epoch, half of them mirrored with `mirror`,
+    each whole or as one of its `crops`.
+    """
     sampler = CaptionBatchSampler(
-        [[0]] * len(source), images_per_batch=arguments.images_per_batch, mirror=arguments.mirror, seed=seed
+        [[0]] * len(source),
+        images_per_batch=arguments.images_per_batch,
+        mirror=arguments.mirror,
+        crops=arguments.crops,
+        seed=seed,
     )
     return DataLoader(ImageDataset(source), batch_sampler=sampler, collate_fn=collate_images, num_workers=num_workers)
 
