@@ -247,7 +247,9 @@ def get_split(
         ValueError: If there is no such split, or it is empty; of a stream only its rows will tell.
     """
     if name not in splits:
-        raise ValueError(f"The data set has no split {name!r}. It has {sorted(splits)}.")
+        stream = isinstance(splits, IterableDatasetDict)
+        advice = " A stream is not divided: name one that it has, or leave out `streaming`." if stream else ""
+        raise ValueError(f"The data set has no split {name!r}. It has {sorted(splits)}.{advice}")
     dataset = splits[name]
     if isinstance(dataset, IterableDataset):
         return dataset if max_samples is None else dataset.take(max_samples)

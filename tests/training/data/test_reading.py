@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, Features, Image, Translation, Value, load_dataset
+from datasets import Dataset, DatasetDict, Features, Image, IterableDatasetDict, Translation, Value, load_dataset
 from PIL import Image as PILImage
 
 from hf_attention.training.data.reading import (
@@ -42,6 +42,9 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
         get_split(splits, "validation")
     with pytest.raises(ValueError, match="'test' is empty"):
         get_split(splits, "test")
+    stream = IterableDatasetDict({"train": Dataset.from_dict({"text": ["a"]}).to_iterable_dataset()})
+    with pytest.raises(ValueError, match="no split 'validation'.*A stream is not divided: .* leave out `streaming`"):
+        get_split(stream, "validation")
 
 
 def test_texts_are_a_list_or_one_string() -> None:

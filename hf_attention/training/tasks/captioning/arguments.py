@@ -84,7 +84,7 @@ class CaptionDataArguments(CheckedArguments):
     crops: Annotated[int, NOT_NEGATIVE] = field(
         default=0,
         metadata={
-            "help": "Random crops of each training image, 0.7 to 1 of each side, each shown as often as the whole."
+            "help": "So many random crops of each training image, drawn once, each shown as often as the whole."
         },
     )
     features_dir: str | None = field(
