@@ -169,7 +169,7 @@ def _key(
         "backbone": config,
         "processor": processor,
         "mirrored": mirrored,
-        **({"crop": crop} if crop else {}),
+        **({"crop": crop} if crop else {}),  # whole images keep the name that they have always had
         "dtype": str(dtype),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
