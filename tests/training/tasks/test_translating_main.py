@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,7 @@ import pytest
 import torch
 from common.scores import check_card_picture, evaluate_model
 from common.scripts import log, logged, run_script
-from datasets import DatasetDict, load_from_disk
+from datasets import DatasetDict, concatenate_datasets, load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
@@ -120,6 +121,43 @@ def test_files_of_training_alone(
     assert "holding out 16 of the 160 rows" in caplog.text
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_additional_pairs(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, as_json: bool
+) -> None:
+    """Training on a data set and files is training on all of it, whichever way the files have it."""
+    options = {"lowercase": True, "num_train_epochs": 1, "seed": 3}
+    more = sentences["test"].select_columns("translation")
+    train = concatenate_datasets([sentences["train"].select_columns("translation"), more])
+    DatasetDict({"train": train, "validation": sentences["validation"]}).save_to_disk(tmp_path / "together")
+    names = {**from_dataset(folder), "dataset_name": tmp_path / "together"}
+    train_seq2seq(**names, **options, output_dir=tmp_path / "one")
+
+    if as_json:
+        files = [tmp_path / "more.jsonl"]
+        more.to_json(files[0])
+    else:
+        files = [tmp_path / f"more.{code}" for code in ("en", TOY_LANGUAGE)]
+        for file in files:
+            file.write_text("".join(f"{row[file.suffix[1:]]}\n" for row in more["translation"]))
+    train_seq2seq(**from_dataset(folder), **options, additional_train_files=files, output_dir=tmp_path / "two")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def test_additional_pairs_are_never_held_out(
+    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What validates is data, not what a model made."""
+    train_only, more = [folder / "train.en", folder / f"train.{TOY_LANGUAGE}"], tmp_path / "more.tsv"
+    more.write_text("source\ttarget\n" + "made up\tinvented\n" * 300)
+    options = {"train_files": train_only, "additional_train_files": [more], "max_train_samples": 20}
+    train_seq2seq(**options, output_dir=tmp_path / "run", num_train_epochs=1)
+    assert "holding out 16 of the 160 rows" in caplog.text
+    (line,) = [line for line in log(tmp_path / "run") if "bleu" in line]
+    assert line["step"] == math.ceil((20 + 300) / SMALL["batch_size"])
+
+
 def test_chat(
     sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -211,6 +249,9 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
         ({"task": "chat", "tune_generation": True}, "`task='chat'` has none"),
         ({"streaming": True}, "`streaming` needs `max_steps`"),
         ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
+        ({"streaming": True, "max_steps": 3, "additional_train_files": ["x.tsv"]}, "leave out `streaming`"),
+        ({"additional_train_files": ["x.txt"]}, "x.txt must end in .*two files"),
+        ({"additional_train_files": ["a", "b", "c"]}, "'additional_train_files' needs one file, or two .* got 3"),
     ],
 )
 def test_bad_arguments(folder: Path, train_seq2seq: Callable, tmp_path: Path, options: dict, message: str) -> None:

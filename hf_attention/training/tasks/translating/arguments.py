@@ -59,6 +59,13 @@ class TextPairArguments(CheckedArguments):
         default=None, metadata={"help": "The same for validation. Default: some of train_files."}
     )
     test_files: list[str] | None = field(default=None, metadata={"help": "The same for the test."})
+    additional_train_files: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs to train on besides, all of them: files like those of train_files, however the others are "
+            "given. For pairs that a model has made, as by back-translation."
+        },
+    )
     source_column: str | None = field(default=None, metadata={"help": "Column of the source sentences."})
     target_column: str | None = field(default=None, metadata={"help": "Column of the target sentences."})
     source_lang: str | None = field(default=None, metadata={"help": "Or: source language in a translation column."})

@@ -4,7 +4,7 @@ import logging
 import math
 from functools import partial
 
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, concatenate_datasets
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
@@ -108,6 +108,8 @@ def check_arguments(arguments: Arguments) -> None:
     arguments.streaming.check(arguments.loop.max_steps, arguments.loop.dataloader_num_workers)
     if arguments.streaming.streaming and arguments.data.task == "chat":
         raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")
+    if arguments.streaming.streaming and arguments.data.additional_train_files is not None:
+        raise ValueError("`additional_train_files` are read whole, beside data that are: leave out `streaming`.")
 
 
 def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | IterableDatasetDict:
@@ -116,8 +118,21 @@ def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | It
         return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
     splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
     files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
-    files = {name: paths for name, paths in files.items() if paths is not None}
+    return load_files({name: paths for name, paths in files.items() if paths is not None}, streaming)
+
+
+def load_files(files: dict[str, list[str]], streaming: bool = False) -> DatasetDict | IterableDatasetDict:
+    """The rows of splits that are given as lists of one file or two."""
     return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
+
+
+def additional_pairs(arguments: TextPairArguments) -> Dataset:
+    """The pairs of sentences of `additional_train_files`; one file has its columns named like the other data's."""
+    files = arguments.additional_train_files
+    rows = load_files({"additional_train_files": files})["additional_train_files"]
+    if len(files) == 2:
+        return text_pairs(rows, "source", "target", drop_unpaired=arguments.drop_unpaired)
+    return to_pairs(rows, arguments)
 
 
 def to_pairs(rows: Dataset, arguments: TextPairArguments) -> Dataset:
@@ -148,6 +163,8 @@ def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[s
         pairs["test"] = evaluation_pairs(data.test_split)
     if not streaming:
         pairs["train"] = to_pairs(train_rows, data)
+        if data.additional_train_files is not None:
+            pairs["train"] = concatenate_datasets([pairs["train"], additional_pairs(data)])
     return train_rows, pairs
 
 
