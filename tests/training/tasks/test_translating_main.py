@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -250,6 +251,7 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
         ({"streaming": True}, "`streaming` needs `max_steps`"),
         ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
         ({"streaming": True, "max_steps": 3, "additional_train_files": ["x.tsv"]}, "leave out `streaming`"),
+        ({"additional_train_files": [os.devnull, os.devnull]}, "The split 'additional_train_files' is empty"),
         ({"additional_train_files": ["x.txt"]}, "x.txt must end in .*two files"),
         ({"additional_train_files": ["a", "b", "c"]}, "'additional_train_files' needs one file, or two .* got 3"),
     ],

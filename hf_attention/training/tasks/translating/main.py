@@ -128,8 +128,8 @@ def load_files(files: dict[str, list[str]], streaming: bool = False) -> DatasetD
 
 def additional_pairs(arguments: TextPairArguments) -> Dataset:
     """The pairs of sentences of `additional_train_files`; one file has its columns named like the other data's."""
-    files = arguments.additional_train_files
-    rows = load_files({"additional_train_files": files})["additional_train_files"]
+    name, files = "additional_train_files", arguments.additional_train_files
+    rows = get_split(load_files({name: files}), name)
     if len(files) == 2:
         return text_pairs(rows, "source", "target", drop_unpaired=arguments.drop_unpaired)
     return to_pairs(rows, arguments)
