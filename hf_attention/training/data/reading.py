@@ -106,8 +106,8 @@ def load_text_splits(
             - `.jsonl` or `.json`: one JSON object a line;
             - `.csv`: with commas, quotes where needed, and the columns' names in the first line;
             - `.tsv`: with tabs, the names in the first line, and no quoting: a quotation mark is part of the text;
-            - two plain files of any name, one text a line, whose lines belong together: they become the columns
-              `source` and `target`.
+            - two plain files, one text a line, whose lines belong together: they become the columns `source` and
+              `target`.
         streaming (`bool`, *optional*, defaults to `False`):
             Whether rows are read only when they are asked for; so errors come late.
 
@@ -117,7 +117,7 @@ def load_text_splits(
     Raises:
         ValueError:
             If a file has another ending, is not valid UTF-8 or cannot be parsed (it names file and line), or two
-            files differ in their number of lines.
+            files differ in their number of lines or have endings of files with columns.
         FileNotFoundError: If there is no such file.
     """
     readers = {split: _reader(paths, split) for split, paths in files.items()}
@@ -144,6 +144,11 @@ def _reader(
         return _ROWS_OF[path.suffix.lower()], {"path": path}
     if len(paths) != 2:
         raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
+    if all(Path(path).suffix.lower() in _ROWS_OF for path in paths):
+        raise ValueError(
+            f"{' and '.join(map(str, paths))} of the split {split!r}: two files are plain text, source and target. "
+            "Of files with columns, pass one."
+        )
     return _read_pairs, {"source": Path(paths[0]), "target": Path(paths[1])}
 
 

@@ -148,7 +148,7 @@ def write_model_card(
             The task of the model's pipeline.
         arguments (`Sequence`):
             The dataclasses of the run. Of these it reads `dataset_name`, `dataset_config_name`, the splits' names,
-            `source_lang` and `target_lang`, `BASE_MODELS`, and [`HubArguments`].
+            `additional_train_files`, `source_lang` and `target_lang`, `BASE_MODELS`, and [`HubArguments`].
         name (`str`, *optional*):
             The model's name on the Hub. Defaults to `hub_model_id`, then the folder's name.
         picture (`str`, *optional*):
@@ -203,6 +203,7 @@ def write_model_card(
         picture=picture,
         dataset=_dataset_name(dataset) if dataset else None,
         dataset_license=values.get("dataset_license") or _license_of(dataset),
+        additional_files=", ".join(Path(file).name for file in given.get("additional_train_files") or []),
         splits=[split for split in SPLITS if split in results],
         scores=_score_table(results),
         generation=", ".join(f"{key} {value}" for key, value in results.get("generation", {}).items()),

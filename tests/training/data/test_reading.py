@@ -331,10 +331,12 @@ def test_files_that_cannot_be_read(name: str, content: str, message: str, tmp_pa
         load_text_splits({"train": write(tmp_path / name, content)})
 
 
-def test_three_files(tmp_path: Path) -> None:
+def test_files_that_make_no_split(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "a", ENGLISH)
     with pytest.raises(ValueError, match="'train' needs one file, or two .* got 3"):
         load_text_splits({"train": (file, file, file)})
+    with pytest.raises(ValueError, match="a.tsv and b.jsonl of the split 'train': two files are plain text"):
+        load_text_splits({"train": ("a.tsv", "b.jsonl")})
     with pytest.raises(FileNotFoundError, match="missing"):
         load_text_splits({"train": str(tmp_path / "missing.csv")})
 

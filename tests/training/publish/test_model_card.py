@@ -128,13 +128,18 @@ def test_a_translator_names_its_languages(tmp_path: Path) -> None:
     signatures = translation_signatures()
     write_results(tmp_path, {"validation": {"bleu": 31.0, "chrf": 55.0}, "signatures": signatures})
     data = TextPairArguments(
-        train_files=[str(tmp_path / "a.jsonl")], validation_files=["b.jsonl"], source_lang="en", target_lang="de"
+        train_files=[str(tmp_path / "a.jsonl")],
+        validation_files=["b.jsonl"],
+        additional_train_files=[str(tmp_path / "more.en"), "more.de"],
+        source_lang="en",
+        target_lang="de",
     )
     card = write_model_card(tmp_path, "translation", [data, HubArguments()], name="me/translator", picture="map.png")
     assert card.data.language == ["en", "de"] and card.data.pipeline_tag == "translation"
     assert all('pipeline("translation_en_to_de", model="me/translator"' in code for code in code_of(card))
     assert card.data.eval_results[0].metric_args == {"signature": signatures["bleu"]}
     assert card.data.eval_results[0].dataset_name == "a.jsonl" and card.data.datasets is None
+    assert "Data: a.jsonl; for training also more.en, more.de." in card.text
     assert f"BLEU: `{signatures['bleu']}`" in card.text and "](map.png)" in card.text
     # The task that the card names is one that the model has, also where the package is missing.
     config = json.loads((tmp_path / "config.json").read_text())

@@ -20,6 +20,8 @@ from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
 from hf_attention.training.loop.run import Run
+from hf_attention.training.tasks.translating.arguments import TextPairArguments
+from hf_attention.training.tasks.translating.main import additional_pairs
 
 
 SMALL = {
@@ -127,7 +129,7 @@ def test_additional_pairs(
     sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, as_json: bool
 ) -> None:
     """Training on a data set and files is training on all of it, whichever way the files have it."""
-    options = {"lowercase": True, "num_train_epochs": 1, "seed": 3}
+    options = {"num_train_epochs": 1}
     more = sentences["test"].select_columns("translation")
     train = concatenate_datasets([sentences["train"].select_columns("translation"), more])
     DatasetDict({"train": train, "validation": sentences["validation"]}).save_to_disk(tmp_path / "together")
@@ -144,6 +146,27 @@ def test_additional_pairs(
     train_seq2seq(**from_dataset(folder), **options, additional_train_files=files, output_dir=tmp_path / "two")
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def test_additional_files_bring_their_names_or_have_the_others(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside a column `translation`, and beside columns of the user's naming."""
+    file = tmp_path / "more.tsv"
+
+    def pairs(header: str, row: str, **options) -> list[tuple[str, str]]:
+        file.write_text(f"{header}\n{row}\nno pair" + header.count("\t") * "\t" + "\n")
+        files = {"additional_train_files": [str(file)], "dataset_name": "x", "drop_unpaired": True}
+        found = additional_pairs(TextPairArguments(**files, **options))
+        return [*zip(found["source"], found["target"], strict=True)]
+
+    languages, columns = {"source_lang": "en", "target_lang": "de"}, {"source_column": "q", "target_column": "a"}
+    assert pairs("source\ttarget", "a dog\tein Hund", **languages) == [("a dog", "ein Hund")]
+    assert pairs("source\ttarget", "a dog\tein Hund", **columns) == [("a dog", "ein Hund")]
+    assert pairs("source\ttarget\tq\ta", "web\tx\ta dog\tein Hund", **columns) == [("a dog", "ein Hund")]
+    assert "Left out 1 of 2 rows of the split 'additional_train_files'" in caplog.text
+    with pytest.raises(ValueError, match="`additional_train_files`: .*columns are .'en', 'de'."):
+        pairs("en\tde", "a dog\tein Hund", **languages)
 
 
 def test_additional_pairs_are_never_held_out(
@@ -252,7 +275,7 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
         ({"streaming": True, "max_steps": 3, "task": "chat"}, "which `streaming` does not keep"),
         ({"streaming": True, "max_steps": 3, "additional_train_files": ["x.tsv"]}, "leave out `streaming`"),
         ({"additional_train_files": [os.devnull, os.devnull]}, "The split 'additional_train_files' is empty"),
-        ({"additional_train_files": ["x.txt"]}, "x.txt must end in .*two files"),
+        ({"additional_train_files": ["x.txt"]}, "`additional_train_files`: x.txt must end in .*two files"),
         ({"additional_train_files": ["a", "b", "c"]}, "'additional_train_files' needs one file, or two .* got 3"),
     ],
 )

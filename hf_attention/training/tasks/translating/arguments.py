@@ -62,8 +62,8 @@ class TextPairArguments(CheckedArguments):
     additional_train_files: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Pairs to train on besides, all of them: files like those of train_files, however the others are "
-            "given. For pairs that a model has made, as by back-translation."
+            "help": "More pairs for training, such as back-translations: one file or two, like train_files. None of "
+            "them are held out for validation. One file has the columns of the other data, or source and target."
         },
     )
     source_column: str | None = field(default=None, metadata={"help": "Column of the source sentences."})
@@ -78,7 +78,7 @@ class TextPairArguments(CheckedArguments):
     validation_split: str = "validation"
     test_split: str = "test"
     max_train_samples: Annotated[int | None, COUNT] = field(
-        default=None, metadata={"help": "Use only so many training pairs."}
+        default=None, metadata={"help": "Use only so many training pairs, additional ones not counted."}
     )
     max_eval_samples: Annotated[int | None, COUNT] = field(
         default=None, metadata={"help": "Use only so many pairs of other splits."}

@@ -12,7 +12,7 @@ from ....extras import require_extra
 from ....metrics.translation.translation import METRICS
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
-from ...data.reading import get_split, load_splits, load_text_splits, text_pairs
+from ...data.reading import TRANSLATION_COLUMN, get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
 from ...loop.batches import SizedBatches
 from ...loop.evaluation import beam_settings, tune_generation
@@ -109,7 +109,7 @@ def check_arguments(arguments: Arguments) -> None:
     if arguments.streaming.streaming and arguments.data.task == "chat":
         raise ValueError("`task='chat'` compares replies with all training answers, which `streaming` does not keep.")
     if arguments.streaming.streaming and arguments.data.additional_train_files is not None:
-        raise ValueError("`additional_train_files` are read whole, beside data that are: leave out `streaming`.")
+        raise ValueError("`additional_train_files` cannot be streamed: leave out `streaming`.")
 
 
 def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | IterableDatasetDict:
@@ -127,12 +127,18 @@ def load_files(files: dict[str, list[str]], streaming: bool = False) -> DatasetD
 
 
 def additional_pairs(arguments: TextPairArguments) -> Dataset:
-    """The pairs of sentences of `additional_train_files`; one file has its columns named like the other data's."""
-    name, files = "additional_train_files", arguments.additional_train_files
-    rows = get_split(load_files({name: files}), name)
-    if len(files) == 2:
-        return text_pairs(rows, "source", "target", drop_unpaired=arguments.drop_unpaired)
-    return to_pairs(rows, arguments)
+    """
+    The pairs of sentences of `additional_train_files`, whose columns are named like those of the other data, or
+    `source` and `target`.
+    """
+    name = "additional_train_files"
+    try:
+        rows = get_split(load_files({name: arguments.additional_train_files}), name)
+        if {arguments.source_column, TRANSLATION_COLUMN}.isdisjoint(rows.column_names):
+            return text_pairs(rows, "source", "target", drop_unpaired=arguments.drop_unpaired)
+        return to_pairs(rows, arguments)
+    except ValueError as error:
+        raise ValueError(f"`{name}`: {error}") from error
 
 
 def to_pairs(rows: Dataset, arguments: TextPairArguments) -> Dataset:
@@ -150,6 +156,7 @@ def to_pairs(rows: Dataset, arguments: TextPairArguments) -> Dataset:
 def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[str, Dataset]]:
     """The rows of training, and the pairs by `train`, unless that is a stream, `validation` and, if asked, `test`."""
     data, streaming = arguments.data, arguments.streaming.streaming
+    additional = [] if data.additional_train_files is None else [additional_pairs(data)]
     rows = load_rows(data, streaming)
     rows = with_validation_split(rows, data.train_split, data.validation_split, data.test_split, arguments.held_out)
     train_rows = get_split(rows, data.train_split, data.max_train_samples)
@@ -162,9 +169,7 @@ def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[s
     if data.do_test:
         pairs["test"] = evaluation_pairs(data.test_split)
     if not streaming:
-        pairs["train"] = to_pairs(train_rows, data)
-        if data.additional_train_files is not None:
-            pairs["train"] = concatenate_datasets([pairs["train"], additional_pairs(data)])
+        pairs["train"] = concatenate_datasets([to_pairs(train_rows, data), *additional])
     return train_rows, pairs
 
 
