@@ -119,6 +119,7 @@ def load_text_splits(
             If a file has another ending, is not valid UTF-8 or cannot be parsed (it names file and line), or two
             files differ in their number of lines or have endings of files with columns.
         FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
     """
     readers = {split: _reader(paths, split) for split, paths in files.items()}
     if streaming:
@@ -141,15 +142,22 @@ def _reader(
             raise ValueError(
                 f"{path} must end in one of {', '.join(_ROWS_OF)}; of plain text, pass two files, source and target."
             )
-        return _ROWS_OF[path.suffix.lower()], {"path": path}
-    if len(paths) != 2:
+        read, files = _ROWS_OF[path.suffix.lower()], {"path": path}
+    elif len(paths) != 2:
         raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
-    if all(Path(path).suffix.lower() in _ROWS_OF for path in paths):
+    elif any(Path(path).suffix.lower() in _ROWS_OF for path in paths):
         raise ValueError(
             f"{' and '.join(map(str, paths))} of the split {split!r}: two files are plain text, source and target. "
             "Of files with columns, pass one."
         )
-    return _read_pairs, {"source": Path(paths[0]), "target": Path(paths[1])}
+    else:
+        read, files = _read_pairs, {"source": Path(paths[0]), "target": Path(paths[1])}
+    for path in files.values():
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file {path}, which the split {split!r} is to be read from.")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}, which the split {split!r} is to be read from, is a folder, not a file.")
+    return read, files
 
 
 def _read_split(read: Callable[..., Iterator[dict[str, Any]]], paths: dict[str, Path], split: str) -> Dataset:

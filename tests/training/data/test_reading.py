@@ -335,10 +335,14 @@ def test_files_that_make_no_split(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "a", ENGLISH)
     with pytest.raises(ValueError, match="'train' needs one file, or two .* got 3"):
         load_text_splits({"train": (file, file, file)})
-    with pytest.raises(ValueError, match="a.tsv and b.jsonl of the split 'train': two files are plain text"):
-        load_text_splits({"train": ("a.tsv", "b.jsonl")})
-    with pytest.raises(FileNotFoundError, match="missing"):
-        load_text_splits({"train": str(tmp_path / "missing.csv")})
+    with pytest.raises(ValueError, match="b.jsonl and .* of the split 'train': two files are plain text"):
+        load_text_splits({"train": (write_lines(tmp_path / "b.jsonl", ENGLISH), file)})
+    for streaming in (False, True):
+        for paths in (str(tmp_path / "missing.csv"), (file, tmp_path / "missing")):
+            with pytest.raises(FileNotFoundError, match="no file .*missing.*, which the split 'train'"):
+                load_text_splits({"train": paths}, streaming)
+        with pytest.raises(IsADirectoryError, match="'train' .* is a folder"):
+            load_text_splits({"train": (file, tmp_path)}, streaming)
 
 
 def test_real_data(hf_attention_data: Path) -> None:

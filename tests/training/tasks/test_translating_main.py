@@ -165,6 +165,12 @@ def test_additional_files_bring_their_names_or_have_the_others(
     assert pairs("source\ttarget", "a dog\tein Hund", **columns) == [("a dog", "ein Hund")]
     assert pairs("source\ttarget\tq\ta", "web\tx\ta dog\tein Hund", **columns) == [("a dog", "ein Hund")]
     assert "Left out 1 of 2 rows of the split 'additional_train_files'" in caplog.text
+    # Two plain files have no names, whatever those of the others.
+    for name, text in (("a", "a dog"), ("b", "ein Hund")):
+        (tmp_path / name).write_text(text)
+    files, names = [str(tmp_path / name) for name in "ab"], {"source_column": "target", "target_column": "source"}
+    found = additional_pairs(TextPairArguments(dataset_name="x", additional_train_files=files, **names))
+    assert found.to_list() == [{"source": "a dog", "target": "ein Hund"}]
     with pytest.raises(ValueError, match="`additional_train_files`: .*columns are .'en', 'de'."):
         pairs("en\tde", "a dog\tein Hund", **languages)
 

@@ -128,15 +128,18 @@ def load_files(files: dict[str, list[str]], streaming: bool = False) -> DatasetD
 
 def additional_pairs(arguments: TextPairArguments) -> Dataset:
     """
-    The pairs of sentences of `additional_train_files`, whose columns are named like those of the other data, or
-    `source` and `target`.
+    The pairs of sentences of `additional_train_files`: of two files, source and target; of one, the columns or
+    languages that the other data have, or its columns `source` and `target`.
     """
-    name = "additional_train_files"
+    name, files = "additional_train_files", arguments.additional_train_files
+    columns, languages = ("source", "target"), (None, None)
     try:
-        rows = get_split(load_files({name: arguments.additional_train_files}), name)
-        if {arguments.source_column, TRANSLATION_COLUMN}.isdisjoint(rows.column_names):
-            return text_pairs(rows, "source", "target", drop_unpaired=arguments.drop_unpaired)
-        return to_pairs(rows, arguments)
+        rows = get_split(load_files({name: files}), name)
+        if len(files) == 1 and arguments.source_column in rows.column_names:
+            columns = (arguments.source_column, arguments.target_column)
+        elif TRANSLATION_COLUMN in rows.column_names:
+            columns, languages = (None, None), (arguments.source_lang, arguments.target_lang)
+        return text_pairs(rows, *columns, *languages, drop_unpaired=arguments.drop_unpaired)
     except ValueError as error:
         raise ValueError(f"`{name}`: {error}") from error
 
