@@ -149,7 +149,7 @@ def test_additional_pairs(
 
 
 def test_additional_files_bring_their_names_or_have_the_others(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Beside a column `translation`, and beside columns of the user's naming."""
     file = tmp_path / "more.tsv"
@@ -176,7 +176,7 @@ def test_additional_files_bring_their_names_or_have_the_others(
 
 
 def test_additional_pairs_are_never_held_out(
-    sentences: DatasetDict, folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What validates is data, not what a model made."""
     train_only, more = [folder / "train.en", folder / f"train.{TOY_LANGUAGE}"], tmp_path / "more.tsv"
