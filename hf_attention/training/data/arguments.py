@@ -42,7 +42,9 @@ class StreamingArguments(CheckedArguments):
 class TokenizerArguments(CheckedArguments):
     """The tokenizer: a ready one, or one trained on the training texts by the other options."""
 
-    tokenizer_name: str | None = field(default=None, metadata={"help": "Name or folder of a ready tokenizer."})
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "Folder, shipped model or Hub name of a ready tokenizer."}
+    )
     tokenizer_type: TokenizerType = field(
         default="word",
         metadata={

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ...metrics.words import WORD
 from ...models.special_tokens import end_token_id, name_special_tokens
+from ...shipped import find_checkpoint
 from ..files import replace_folder
 
 
@@ -106,7 +107,7 @@ def load_tokenizer(
 
     Args:
         name (`str`):
-            Name on the Hub, or folder.
+            Folder, shipped model or name on the Hub.
         special_tokens (`Sequence[str]`, *optional*):
             The special tokens that it must have; by default those that a decoder needs.
         closes_texts (`bool`, *optional*, defaults to `False`):
@@ -116,7 +117,7 @@ def load_tokenizer(
     Raises:
         ValueError: If the tokenizer lacks such a token, or does not close a text.
     """
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = AutoTokenizer.from_pretrained(find_checkpoint(name))
     if "bos_token" in special_tokens:
         name_special_tokens(tokenizer)
     missing = [token for token in special_tokens if getattr(tokenizer, token) is None]

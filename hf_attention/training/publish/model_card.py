@@ -12,6 +12,7 @@ from huggingface_hub.constants import REPOCARD_NAME
 from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
+from ...shipped import checkpoints
 from .arguments import HubArguments
 from .local_paths import is_local, without_local_paths
 from .results import RESULTS_FILE
@@ -224,7 +225,8 @@ def _dataset_name(dataset: str) -> str:
 
 
 def _hub_name(name: str | None) -> str | None:
-    return name if without_local_paths(name) == name else None
+    """The name, where that is no path of this machine and no model that the package ships."""
+    return name if without_local_paths(name) == name and name not in checkpoints else None
 
 
 def _license_of(dataset: str | None) -> str | None:

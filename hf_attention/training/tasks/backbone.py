@@ -7,19 +7,16 @@ import torch
 from torch import nn
 from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
 
-from ...arguments import NOT_NEGATIVE, CheckedArguments
+from ...arguments import NOT_NEGATIVE
 from ...models.image_sizes import check_image_size
 from ..data.images import load_backbone_config
+from .pretrained import PretrainedArguments
 
 
 @dataclass
-class BackboneArguments(CheckedArguments):
+class BackboneArguments(PretrainedArguments):
     """Where a model comes from: a vision backbone, or a model trained before."""
 
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={"help": "Name or folder of a trained model to go on from, with its processor and its sizes."},
-    )
     backbone: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision model."})
     backbone_config: str | None = field(
         default=None, metadata={"help": "Instead: configuration (folder or file) of one trained from scratch."}

@@ -15,7 +15,7 @@ from datasets import DatasetDict, concatenate_datasets, load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
-from hf_attention import AttentionSeq2SeqTokenizer, attention_maps
+from hf_attention import AttentionSeq2SeqTokenizer, attention_maps, checkpoint
 from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
@@ -225,6 +225,44 @@ def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable
     train_seq2seq(**options, num_train_epochs=1, lowercase=True, resume_from_checkpoint="latest")
     assert json.loads((tmp_path / "tokenizer.json").read_text()) == json.loads(before)
     assert json.loads((tmp_path / "results.json").read_text())["validation"] == first
+
+
+def test_going_on_from_a_trained_model(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    train_seq2seq(**from_dataset(folder), output_dir=tmp_path / "first", num_train_epochs=2)
+    first = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "first")
+    first.half().save_pretrained(tmp_path / "first")  # as many a model on the Hub
+
+    options = {**from_dataset(folder), "model_name_or_path": tmp_path / "first", "batch_size": 16, "warmup_steps": 0}
+    run = partial(
+        run_script, "train_seq2seq", validation_num_beams=1, max_target_length=30, logging_steps=1, **options
+    )
+    run(output_dir=tmp_path / "still", num_train_epochs=1, learning_rate=0, hidden_dropout=0.25)
+    still = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "still")
+    assert still.dtype == torch.float32  # in which it is trained
+    assert (still.config.hidden_dropout, still.config.hidden_size) == (0.25, SMALL["hidden_size"])
+    for name, weight in first.state_dict().items():
+        assert torch.equal(still.state_dict()[name], weight.float()), name
+    texts = ["a red circle above a blue box", "two small green stars"]
+    tokenizers = [AutoTokenizer.from_pretrained(tmp_path / name) for name in ("first", "still")]
+    assert tokenizers[0](texts)["input_ids"] == tokenizers[1](texts)["input_ids"]
+
+    run(output_dir=tmp_path / "second", num_train_epochs=2, learning_rate=1e-2)
+    assert logged(tmp_path / "second", "loss")[-1] < logged(tmp_path / "still", "loss")[-1]
+    wrong = {"hidden_size": 32, "vocab_size": 300, "separate_vocabularies": True, "target_embeddings": "x"}
+    for name, value in wrong.items():
+        with pytest.raises(ValueError, match=f"Leave out `{name}`: with `model_name_or_path`"):
+            run(output_dir=tmp_path / "wrong", **{name: value})
+
+
+def test_going_on_from_a_shipped_model(folder: Path, tmp_path: Path) -> None:
+    options = {**from_dataset(folder), "model_name_or_path": "toy-translator", "learning_rate": 0, "max_steps": 1}
+    run_script("train_seq2seq", **options, validation_num_beams=1, output_dir=tmp_path / "run")
+    weights = load_file(Path(checkpoint("toy-translator")) / "model.safetensors")
+    for name, weight in load_file(tmp_path / "run" / "model.safetensors").items():
+        assert torch.equal(weight, weights[name].float()), name
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "base_model" not in card and "--model_name_or_path toy-translator" in card
+    assert str(Path(checkpoint("toy-translator")).parent) not in (tmp_path / "run" / "config.json").read_text()
 
 
 def test_dry_run(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:

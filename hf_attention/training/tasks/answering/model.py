@@ -93,6 +93,5 @@ def load_answering_model(arguments: Arguments) -> tuple[AnsweringModel, Attentio
     given |= changed_options(arguments.model) & {"head", "question_encoder", "learned_positions"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    name = arguments.model.model_name_or_path
-    model = AutoModelForVisualQuestionAnswering.from_pretrained(name, **arguments.model.freezing())
-    return model, AutoProcessor.from_pretrained(name)
+    classes = AttentionVQAConfig, AutoModelForVisualQuestionAnswering, AutoProcessor
+    return arguments.model.load(*classes, **arguments.model.freezing())

@@ -73,6 +73,5 @@ def load_captioner(
     given |= changed_options(arguments.model) & {"learned_positions"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    name = arguments.model.model_name_or_path
-    model = AttentionCaptionerForConditionalGeneration.from_pretrained(name, **arguments.model.freezing())
-    return model, AttentionCaptionerProcessor.from_pretrained(name)
+    classes = AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor
+    return arguments.model.load(*classes, **arguments.model.freezing())

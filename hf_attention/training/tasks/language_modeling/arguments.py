@@ -12,6 +12,7 @@ from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
 from ...recipes import RecipeArguments
+from ..pretrained import PretrainedArguments
 
 
 # For some million words, where it differs from the arguments' own defaults.
@@ -41,19 +42,6 @@ LanguageModelArguments = configuration_options(
         "tie_word_embeddings": True,
     },
 )
-
-
-@dataclass
-class PretrainedArguments(CheckedArguments):
-    """A language model trained before."""
-
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "Name or folder of a trained model to go on from, with its tokenizer and its sizes; dropout and "
-            "label smoothing are those of this run."
-        },
-    )
 
 
 @dataclass

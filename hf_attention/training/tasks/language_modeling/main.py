@@ -15,7 +15,7 @@ from ...data.reading import get_split, load_splits, running_texts
 from ...loop.nt_asgd import NTASGD
 from ...loop.run import Run
 from ...loop.train import train
-from ...options import changed_options, parse_arguments, refuse_options
+from ...options import parse_arguments
 from .arguments import DEFAULTS, Arguments, TextArguments
 from .examples import text_dataloader
 from .model import load_model, make_model, make_tokenizer
@@ -48,9 +48,7 @@ def main(description: str | None = None) -> None:
     )
     texts = load_texts(splits, data.train_split, data, data.max_train_samples)
     if arguments.pretrained.model_name_or_path is not None:
-        name = arguments.pretrained.model_name_or_path
-        refuse_options("model_name_or_path", changed_options(arguments.word_vectors))
-        model, tokenizer = load_model(name, arguments.model, arguments.tokenizer)
+        model, tokenizer = load_model(arguments)
     else:
         tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, texts, data.reset_state))
         model = make_model(arguments.model, tokenizer)

@@ -8,7 +8,8 @@ from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
 from ...data.tokenization import for_running_text, load_tokenizer
 from ...options import ConfigurationOptions, changed_options, refuse_options
-from .arguments import DEFAULTS
+from ..pretrained import split_off_regularisation
+from .arguments import DEFAULTS, Arguments
 
 
 def make_tokenizer(arguments: TokenizerArguments, texts: list[str], padding: bool) -> PreTrainedTokenizerFast:
@@ -29,16 +30,10 @@ def make_model(options: ConfigurationOptions, tokenizer: PreTrainedTokenizerFast
     return RecurrentLMForCausalLM(config)
 
 
-def load_model(
-    name: str, options: ConfigurationOptions, tokenizer: TokenizerArguments
-) -> tuple[RecurrentLMForCausalLM, PreTrainedTokenizerFast]:
+def load_model(arguments: Arguments) -> tuple[RecurrentLMForCausalLM, PreTrainedTokenizerFast]:
     """A trained model with its tokenizer, and the dropout and label smoothing of this run."""
-    regularisation = {
-        field: value
-        for field, value in options.config_kwargs().items()
-        if "dropout" in field or field == "label_smoothing"
-    }
-    given = (changed_options(options) - regularisation.keys()) | changed_options(tokenizer, DEFAULTS)
+    regularisation, given = split_off_regularisation(arguments.model)
+    given |= changed_options(arguments.tokenizer, DEFAULTS) | changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    model = RecurrentLMForCausalLM.from_pretrained(name, **regularisation)
-    return model, AutoTokenizer.from_pretrained(name)
+    classes = RecurrentLMConfig, RecurrentLMForCausalLM, AutoTokenizer
+    return arguments.pretrained.load(*classes, **regularisation)

@@ -12,6 +12,7 @@ from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
 from ...recipes import RecipeArguments
+from ..pretrained import PretrainedArguments
 
 
 # For some 30,000 pairs of sentences, where it differs from the arguments' own defaults.
@@ -154,6 +155,7 @@ class Arguments(NamedTuple):
     data: TextPairArguments
     held_out: HeldOutArguments
     streaming: StreamingArguments
+    pretrained: PretrainedArguments
     tokenizer: TokenizerArguments
     word_vectors: PairedWordVectorArguments
     model: Seq2SeqModelArguments

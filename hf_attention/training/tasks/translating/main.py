@@ -23,7 +23,7 @@ from ...options import parse_arguments
 from .arguments import DEFAULTS, Arguments, TextPairArguments
 from .evaluation import ChatEvaluator, TextPairEvaluator, TranslationEvaluator
 from .examples import text_pair_dataloader
-from .model import load_embeddings, make_model, make_tokenizer
+from .model import load_embeddings, load_model, make_model, make_tokenizer
 from .picture import draw_translation
 
 
@@ -45,10 +45,13 @@ def main(description: str | None = None) -> None:
 
     train_rows, pairs = read_splits(arguments)
     read_pairs = partial(training_pairs, arguments, train_rows, pairs)
-    tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, read_pairs, data.separate_vocabularies))
+    if arguments.pretrained.model_name_or_path is not None:
+        model, tokenizer = load_model(arguments)
+    else:
+        tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, read_pairs, data.separate_vocabularies))
+        model = make_model(arguments.model, tokenizer)
+        load_embeddings(model, arguments.word_vectors, tokenizer, read_pairs)
     tokenizer.model_max_length = data.max_source_length
-    model = make_model(arguments.model, tokenizer)
-    load_embeddings(model, arguments.word_vectors, tokenizer, read_pairs)
     if data.source_lang is not None:
         # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}

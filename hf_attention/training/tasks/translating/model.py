@@ -1,10 +1,10 @@
-"""The sequence-to-sequence model that is trained, and its tokenizer."""
+"""The sequence-to-sequence model that is trained, with its tokenizer: a new one, or one that was trained before."""
 
 from collections.abc import Callable
 from itertools import chain
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
@@ -14,7 +14,8 @@ from ...data.arguments import TokenizerArguments
 from ...data.tokenization import load_tokenizer
 from ...data.word_vectors import load_word_vectors
 from ...options import ConfigurationOptions, changed_options, refuse_options
-from .arguments import DEFAULTS, PairedWordVectorArguments
+from ..pretrained import split_off_regularisation
+from .arguments import DEFAULTS, Arguments, PairedWordVectorArguments
 
 
 def make_tokenizer(
@@ -50,6 +51,18 @@ def make_model(
         **settings,
     )
     return AttentionSeq2SeqForConditionalGeneration(config)
+
+
+def load_model(
+    arguments: Arguments,
+) -> tuple[AttentionSeq2SeqForConditionalGeneration, PreTrainedTokenizerFast | AttentionSeq2SeqTokenizer]:
+    """A trained model with its tokenizer, and the dropout and label smoothing of this run."""
+    regularisation, given = split_off_regularisation(arguments.model)
+    given |= changed_options(arguments.tokenizer, DEFAULTS) | changed_options(arguments.word_vectors)
+    given |= changed_options(arguments.data) & {"separate_vocabularies"}
+    refuse_options("model_name_or_path", given)
+    classes = AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration, AutoTokenizer
+    return arguments.pretrained.load(*classes, **regularisation)
 
 
 def load_embeddings(

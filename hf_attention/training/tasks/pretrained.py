@@ -1,0 +1,66 @@
+"""A model trained before, from which a run goes on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ...arguments import CheckedArguments
+from ...shipped import find_checkpoint
+from ..options import ConfigurationOptions, changed_options
+
+
+@dataclass
+class PretrainedArguments(CheckedArguments):
+    """A model trained before."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder, shipped model or Hub name of a trained model to go on from, with what reads for it and "
+            "its sizes. Of models of text, dropout and label smoothing are those of this run."
+        },
+    )
+
+    def load(
+        self,
+        config_class: type[PreTrainedConfig],
+        model_class: type[PreTrainedModel],
+        processor_class: type,
+        **kwargs: Any,
+    ) -> tuple[PreTrainedModel, Any]:
+        """
+        The model, in float32 whatever it was saved in, and what reads for it.
+
+        Args:
+            config_class (`type`): The configuration that it must have.
+            model_class (`type`): What loads the model.
+            processor_class (`type`): What loads its tokenizer or processor.
+            kwargs: Fields of the model's configuration that are those of this run.
+
+        Raises:
+            ValueError: Where it is another model, or weights are missing, which transformers would draw at random.
+        """
+        name = find_checkpoint(self.model_name_or_path)
+        given, kind = f"`model_name_or_path` {self.model_name_or_path!r}", config_class.model_type
+        found = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
+        if found != kind:
+            raise ValueError(f"{given} is of the model type {found!r}, and this goes on from {kind!r}.")
+        model, info = model_class.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
+        if info["missing_keys"]:
+            raise ValueError(f"{given} is no whole model: it lacks {', '.join(sorted(info['missing_keys']))}.")
+        return model, processor_class.from_pretrained(name)
+
+
+def split_off_regularisation(options: ConfigurationOptions) -> tuple[dict[str, Any], set[str]]:
+    """
+    The dropout and label smoothing of this run, and the names of the other options that differ from their defaults,
+    which a trained model has already.
+    """
+    regularisation = {
+        name: value
+        for name, value in options.config_kwargs().items()
+        if "dropout" in name or name == "label_smoothing"
+    }
+    return regularisation, changed_options(options) - regularisation.keys()
