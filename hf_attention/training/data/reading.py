@@ -28,6 +28,7 @@ from pyarrow import ArrowException
 
 from ...models.pictures import as_rgb
 from .columns import usual_columns
+from .packed import open_unpacked, unpacked_suffix
 
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ def load_text_splits(
 ) -> DatasetDict | IterableDatasetDict:
     """
     Loads splits from files of texts in UTF-8, which are read as they are: no empty or odd text is given a meaning.
+    Each may be packed, with `.gz` behind its name.
 
     Args:
         files (`Mapping`):
@@ -138,14 +140,14 @@ def _reader(
     """What reads the rows of a split, and the files for it, by argument."""
     if isinstance(paths, str | Path):
         path = Path(paths)
-        if path.suffix.lower() not in _ROWS_OF:
+        if unpacked_suffix(path) not in _ROWS_OF:
             raise ValueError(
                 f"{path} must end in one of {', '.join(_ROWS_OF)}; of plain text, pass two files, source and target."
             )
-        read, files = _ROWS_OF[path.suffix.lower()], {"path": path}
+        read, files = _ROWS_OF[unpacked_suffix(path)], {"path": path}
     elif len(paths) != 2:
         raise ValueError(f"The split {split!r} needs one file, or two (source and target), got {len(paths)}.")
-    elif any(Path(path).suffix.lower() in _ROWS_OF for path in paths):
+    elif any(unpacked_suffix(path) in _ROWS_OF for path in paths):
         raise ValueError(
             f"{' and '.join(map(str, paths))} of the split {split!r}: two files are plain text, source and target. "
             "Of files with columns, pass one."
@@ -182,12 +184,13 @@ def _read_pairs(source: Path, target: Path) -> Iterator[dict[str, str]]:
 
 def read_lines(path: Path) -> Iterator[str]:
     """
-    The lines of a file in UTF-8. Only line feeds end one: `str.splitlines` would cut at other marks within a text too.
+    The lines of a file in UTF-8, which may be packed (`.gz`). Only line feeds end one: `str.splitlines` would cut at
+    other marks within a text too.
 
     Raises:
-        ValueError: If a line is not valid UTF-8.
+        ValueError: If a line is not valid UTF-8, or the file cannot be unpacked.
     """
-    with path.open("rb") as file:
+    with open_unpacked(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 text = line.decode()
@@ -208,6 +211,11 @@ def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number} must be a JSON object, got {line[:40]!r}.")
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:  # JSON may hold half a character, and no text
+            half = ascii(error.object[error.start])
+            raise ValueError(f"{path}, line {number} holds half a character, {half}.") from error
         yield row
 
 

@@ -1,8 +1,6 @@
 """Word vectors that others have trained (GloVe, fastText), for a model's embeddings."""
 
-import gzip
 import logging
-import zlib
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from ...arguments import CheckedArguments
+from .packed import open_unpacked
 
 
 logger = logging.getLogger(__name__)
@@ -214,16 +213,12 @@ def _check_size(numbers: list[bytes], size: int, path: str | Path, argument: str
 
 def _vectors(path: Path) -> Iterator[tuple[str, bytes]]:
     """The words of a file, and what stands behind each."""
-    is_packed = path.suffix.lower() == ".gz"
-    with (gzip.open if is_packed else open)(path, "rb") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                word, rest = (*line.removeprefix(BOM_UTF8).split(None, 1), b"", b"")[:2]
-                is_header = number == 1 and word.isdigit() and rest.strip().isdigit()  # fastText's
-                if word and not is_header:
-                    yield word.decode(errors="replace"), rest
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} cannot be unpacked: {error}.") from error
+    with open_unpacked(path) as file:
+        for number, line in enumerate(file, 1):
+            word, rest = (*line.removeprefix(BOM_UTF8).split(None, 1), b"", b"")[:2]
+            is_header = number == 1 and word.isdigit() and rest.strip().isdigit()  # fastText's
+            if word and not is_header:
+                yield word.decode(errors="replace"), rest
 
 
 def _is_number(text: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Pairs of texts: the same from every kind of file and column, and an error that names what is wrong."""
 
 import csv
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -201,9 +202,16 @@ def files(folder: Path) -> dict[str, tuple[str | tuple[str, str], dict[str, str]
     }
 
 
+def packed(file: str) -> str:
+    return write(Path(f"{file}.gz"), gzip.compress(Path(file).read_bytes()))
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("kind", ["lines", "windows", "csv", "tsv", "columns", "dictionaries"])
-def test_files_of_every_kind(kind: str, tmp_path: Path) -> None:
+def test_files_of_every_kind(kind: str, is_packed: bool, tmp_path: Path) -> None:
     file, names = files(tmp_path)[kind]
+    if is_packed:
+        file = packed(file) if isinstance(file, str) else tuple(map(packed, file))
     splits = load_text_splits({"train": file, "validation": file})
     assert set(splits) == {"train", "validation"}
     for split in splits.values():
@@ -315,6 +323,9 @@ def test_invalid_utf8(name: str | tuple[str, str], tmp_path: Path) -> None:
     [
         ("a.jsonl", '{"a": "b"}\n\n{"a": \n', r"a\.jsonl, line 3 is not JSON"),
         ("a.json", '["a", "b"]\n', r"a\.json, line 1 must be a JSON object"),
+        ("a.jsonl", '{"a": "b"}\n{"a": "\\ud83c"}\n', r"a\.jsonl, line 2 holds half a character, '\\ud83c'"),
+        ("a.csv.gz", "a,b\n", r"a\.csv\.gz cannot be unpacked: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": "b"}' * 9)[:-9], r"a\.jsonl\.gz cannot be unpacked: "),
         ("a.jsonl", '{"a": "b"}\n{"a": 3}\n', r"a\.jsonl: the values of a column differ in type"),
         (
             "a.csv",
@@ -326,7 +337,7 @@ def test_invalid_utf8(name: str | tuple[str, str], tmp_path: Path) -> None:
         ("a.txt", "one\n", r"a\.txt must end in one of .*\.jsonl.* pass two files"),
     ],
 )
-def test_files_that_cannot_be_read(name: str, content: str, message: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         load_text_splits({"train": write(tmp_path / name, content)})
 
