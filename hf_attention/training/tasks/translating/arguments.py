@@ -54,7 +54,7 @@ class TextPairArguments(CheckedArguments):
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     train_files: list[str] | None = field(
         default=None,
-        metadata={"help": "Instead: a JSON-lines, CSV or TSV file, or two plain ones, a sentence a line; also as .gz."},
+        metadata={"help": "Instead: a JSON-lines, CSV or TSV file, or two plain ones, a sentence a line; or .gz."},
     )
     validation_files: list[str] | None = field(
         default=None, metadata={"help": "The same for validation. Default: some of train_files."}
