@@ -59,21 +59,35 @@ class RegionSource:
             The same of the mirrored images.
         crops (`Sequence[RegionSource]`, *optional*):
             The same of the images' first crop, of their second, and so on.
+        boxes (`torch.Tensor` of shape `(regions, 4)`, *optional*):
+            Where the regions of every image are, for a model with `box_positions`.
     """
 
-    def __init__(self, features: np.ndarray, mirrored: np.ndarray | None = None, crops: Sequence["RegionSource"] = ()):
+    def __init__(
+        self,
+        features: np.ndarray,
+        mirrored: np.ndarray | None = None,
+        crops: Sequence["RegionSource"] = (),
+        boxes: torch.Tensor | None = None,
+    ):
         self.features = features
         self.mirrored = mirrored
         self.crops = crops
+        self.boxes = boxes
 
     def __len__(self) -> int:
         return len(self.features)
 
     def inputs(self, row: int, mirrored: bool = False, crop: int = 0) -> dict[str, torch.Tensor]:
-        """The model's input for one image, or a crop of it: `region_features` (regions, region_size)."""
+        """
+        The model's input for one image, or a crop of it: `region_features` (regions, region_size), and where the model
+        needs them `region_boxes`.
+        """
         if crop:
             return self.crops[crop - 1].inputs(row, mirrored)
-        return {"region_features": torch.from_numpy(np.array((self.mirrored if mirrored else self.features)[row]))}
+        features = (self.mirrored if mirrored else self.features)[row]
+        boxes = {} if self.boxes is None else {"region_boxes": self.boxes}
+        return {"region_features": torch.from_numpy(np.array(features)), **boxes}
 
 
 class PixelsInMemory:
@@ -157,6 +171,20 @@ def make_image_processor(backbone: str | None, image_size: int | None) -> BaseIm
     return pillow_image_processor("ViTImageProcessor")(size=straight["size"])
 
 
+@torch.no_grad()
+def regions_of_blank(image_encoder: nn.Module, image_processor: BaseImageProcessor) -> dict[str, torch.Tensor]:
+    """
+    What [`~hf_attention.models.image_encoder.ImageEncoder.as_regions`] makes of a blank image: how many regions there
+    are, and where.
+
+    Args:
+        image_encoder (`nn.Module`): The encoder.
+        image_processor (`BaseImageProcessor`): Makes all images of one size.
+    """
+    blank = image_processor(images=torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
+    return image_encoder.as_regions(blank.to(next(image_encoder.backbone.parameters()).device))
+
+
 def make_source(
     dataset: Dataset,
     column: str,
@@ -206,7 +234,11 @@ def make_source(
                 show_progress=accelerator.is_main_process,
             )
 
+    boxes = None
+    if encoder.config.box_positions:
+        boxes = regions_of_blank(encoder, image_processor)["region_boxes"][0].cpu()
+
     def region_source(crop: int, crops: Sequence[RegionSource] = ()) -> RegionSource:
-        return RegionSource(stored(False, crop), stored(True, crop) if mirror else None, crops)
+        return RegionSource(stored(False, crop), stored(True, crop) if mirror else None, crops, boxes)
 
     return region_source(0, [region_source(crop) for crop in range(1, crops + 1)])

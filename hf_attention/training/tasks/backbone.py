@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import torch
-from torch import nn
-from transformers import AutoConfig, BaseImageProcessor, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from ...arguments import NOT_NEGATIVE
 from ...models.image_sizes import check_image_size
@@ -75,18 +73,3 @@ class BackboneArguments(PretrainedArguments):
                 What the names of the backbone's parameters begin with.
         """
         return None if self.backbone_learning_rate is None else {prefix: self.backbone_learning_rate}
-
-
-def count_regions(image_encoder: nn.Module, image_processor: BaseImageProcessor) -> int:
-    """
-    Says how many regions there are in an image.
-
-    Args:
-        image_encoder (`nn.Module`):
-            Has `extract_regions(pixel_values)`.
-        image_processor (`BaseImageProcessor`):
-            Makes all images of one size.
-    """
-    blank = image_processor(images=torch.zeros(3, 64, 64, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
-    with torch.no_grad():
-        return image_encoder.extract_regions(blank).shape[1]

@@ -166,6 +166,14 @@ def test_backbone_from_scratch_goes_on_from_a_trained_model(folder: Path, train_
             train_vqa(model_name_or_path=tmp_path / "first", output_dir=tmp_path / "third", **option)
 
 
+def test_the_shipped_answerer_goes_on_with_its_backbone_frozen(folder: Path, tmp_path: Path) -> None:
+    """It says where its regions are, which stored features must do too."""
+    options = {"dataset_name": folder / "questions", "model_name_or_path": "scenes-answerer", "mirror": True}
+    run_script("train_vqa", **options, learning_rate=0, max_steps=1, do_test=True, output_dir=tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert evaluate_model("answers", tmp_path, dataset_name=folder / "questions") == pytest.approx(results["test"])
+
+
 def test_daquar(hf_attention_data: Path) -> None:
     """Every question names its file; the pattern of the recipe strips it."""
     from datasets import load_dataset

@@ -14,11 +14,10 @@ from ....models.modeling_attention_vqa import AttentionVQAForConditionalGenerati
 from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
-from ...data.images import make_image_processor
+from ...data.images import make_image_processor, regions_of_blank
 from ...data.tokenization import load_tokenizer
 from ...loop.run import Run
 from ...options import ConfigurationOptions, changed_options, refuse_options
-from ..backbone import count_regions
 from .arguments import DEFAULTS, AnsweringModelArguments, Arguments
 from .questions import Questions
 
@@ -83,7 +82,8 @@ def make_model(
     model = make(None)
     if not arguments.learned_positions:
         return model
-    return make(count_regions(model.eval().get_encoder().image_encoder, image_processor))
+    regions = regions_of_blank(model.eval().get_encoder().image_encoder, image_processor)
+    return make(regions["region_features"].shape[1])
 
 
 def load_answering_model(arguments: Arguments) -> tuple[AnsweringModel, AttentionVQAProcessor]:

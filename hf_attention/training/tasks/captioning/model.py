@@ -9,11 +9,11 @@ from ....models.modeling_attention_captioner import AttentionCaptionerForConditi
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ....models.special_tokens import special_token_ids
 from ...data.arguments import TokenizerArguments
-from ...data.images import make_image_processor
+from ...data.images import make_image_processor, regions_of_blank
 from ...data.tokenization import load_tokenizer
 from ...loop.run import Run
 from ...options import ConfigurationOptions, changed_options, refuse_options
-from ..backbone import BackboneArguments, count_regions
+from ..backbone import BackboneArguments
 from .arguments import DEFAULTS, Arguments
 
 
@@ -61,7 +61,8 @@ def make_model(
     model = make(None)
     if not arguments.learned_positions:
         return model
-    return make(count_regions(model.eval().get_encoder(), image_processor))
+    regions = regions_of_blank(model.eval().get_encoder(), image_processor)
+    return make(regions["region_features"].shape[1])
 
 
 def load_captioner(
