@@ -113,7 +113,9 @@ def _find(word: str, endings: Iterable[str]) -> Iterator[Input]:
         if not found:
             yield Input(word, problem="there is no such file")
     else:
-        yield Input(word, problem="there is no such file or folder")
+        is_text = " " in word and word == os.path.basename(word)
+        hint = "; a text is read from standard input" if is_text and ".txt" in endings else ""
+        yield Input(word, problem=f"there is no such file or folder{hint}")
 
 
 def _is_shown(path: Path, endings: Iterable[str]) -> bool:

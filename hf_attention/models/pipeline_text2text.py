@@ -19,7 +19,7 @@ from .unknown_words import replace_unknown_words
 
 logger = logging.get_logger(__name__)
 
-_LANGUAGES = re.compile("translation_(.+)_to_(.+)")
+LANGUAGES = re.compile("translation_(.+)_to_(.+)")
 
 
 class Text2TextGenerationPipeline(GeneratingPipeline):
@@ -457,7 +457,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                 f"The model has parameters for {', '.join(known)}, and none for {task!r}: nothing is put before a "
                 "source, and generation goes by the model's general settings."
             )
-        pair = _LANGUAGES.fullmatch(task)
+        pair = LANGUAGES.fullmatch(task)
         if pair:
             kwargs = {"src_lang": pair[1], "tgt_lang": pair[2]} | kwargs
         super().__init__(model=model, tokenizer=tokenizer, task=task, **kwargs)

@@ -64,6 +64,8 @@ def load_splits(
         FileNotFoundError: If there is no such folder, and no such data set on the Hub.
     """
     folder = Path(name)
+    if folder.is_file():
+        return _load_file(name, streaming)
     if (folder / "state.json").is_file():
         raise ValueError(f"{name} holds one split without a name. Save a `DatasetDict` instead.")
     try:
@@ -85,6 +87,16 @@ def load_splits(
         raise
     except Exception as error:  # each format has errors of its own
         raise ValueError(f"The data set {name!r} cannot be read: {_first_cause(error)}") from error
+
+
+def _load_file(name: str, streaming: bool) -> DatasetDict | IterableDatasetDict:
+    """A file of texts as a data set of one split."""
+    if unpacked_suffix(name) in _ROWS_OF:
+        return load_text_splits({"train": name}, streaming)
+    if unpacked_suffix(name) != ".txt":
+        known = ", ".join((*_ROWS_OF, ".txt"))
+        raise ValueError(f"`dataset_name` is the file {name}, which must end in one of {known}, also packed as .gz.")
+    return load_dataset("text", data_files={"train": name}, streaming=streaming)
 
 
 def _first_cause(error: BaseException) -> str:
@@ -138,6 +150,8 @@ def _reader(
     paths: str | Path | Sequence[str | Path], split: str
 ) -> tuple[Callable[..., Iterator[dict[str, Any]]], dict[str, Path]]:
     """What reads the rows of a split, and the files for it, by argument."""
+    if not isinstance(paths, str | Path) and len(paths) == 1:
+        return _reader(paths[0], split)
     if isinstance(paths, str | Path):
         path = Path(paths)
         if unpacked_suffix(path) not in _ROWS_OF:
@@ -428,7 +442,7 @@ def text_pairs(
         source_column, target_column (`str`, *optional*):
             Two columns of strings. They come before the languages where both are given.
         source_lang, target_lang (`str`, *optional*):
-            Two languages of the dictionaries in the column `translation`.
+            Two languages of the dictionaries in the column `translation`, or two columns that are named so.
         drop_unpaired (`bool`, *optional*, defaults to `False`):
             Leaves out the rows of which a side is missing, empty or white space, and logs a warning that says how
             many they are. Otherwise such a row is an error.
@@ -442,6 +456,9 @@ def text_pairs(
             a row is unpaired, or no row is left. Rows are counted from 0.
     """
     where = f"the split {str(dataset.split)!r}" if dataset.split else "the data set"
+    languages = (source_lang, target_lang)
+    if not (source_column or target_column) and set(languages) <= set(dataset.column_names) - {TRANSLATION_COLUMN}:
+        source_column, target_column = languages
     if source_column and target_column:
         names = (source_column, target_column)
         check_column(dataset, source_column, "source_column")

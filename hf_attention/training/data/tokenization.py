@@ -2,7 +2,9 @@
 
 import copy
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -22,6 +24,10 @@ WORD_OR_MARK = r"▁?(?:\w+(?:-\w+)*|.)"
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 TOKENIZER_FOLDER = "tokenizer"
+MANY_UNKNOWN = 0.1  # a share of the words
+MOST_CHARACTERS = 10_000  # of a text that is looked at
+
+logger = logging.getLogger(__name__)
 
 TokenizerType = Literal["word", "word_punct", "space", "bpe", "unigram"]
 AnyFastTokenizer = TypeVar("AnyFastTokenizer", bound=PreTrainedTokenizerFast)
@@ -129,6 +135,29 @@ def load_tokenizer(
             "not learn where to stop. Save one that does: `AttentionSeq2SeqTokenizer.from_tokenizers(it, it)`."
         )
     return tokenizer
+
+
+def warn_of_unknown_words(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], name: str) -> None:
+    """
+    Warns where a tokenizer does not know many words of the texts that a model is to be trained on: it neither learns
+    nor writes them.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`): The tokenizer.
+        texts (`Iterable[str]`): The texts, of which the first thousand are looked at.
+        name (`str`): What they are.
+    """
+    first = [text[:MOST_CHARACTERS] for text in islice(texts, 1000)]
+    if tokenizer.unk_token_id is None or not first:
+        return
+    tokens = [*chain.from_iterable(tokenizer(first, add_special_tokens=False)["input_ids"])]
+    share = tokens.count(tokenizer.unk_token_id) / max(len(tokens), 1)
+    if share > MANY_UNKNOWN:
+        logger.warning(
+            "The tokenizer does not know %.0f %% of the words of the %s: the model neither learns nor writes them.",
+            100 * share,
+            name,
+        )
 
 
 def closed_texts(

@@ -133,7 +133,7 @@ def _make_room(arguments: LoopArguments, folder: Path) -> None:
     if any(folder.iterdir()) and not arguments.overwrite_output_dir:
         raise ValueError(
             f"`output_dir` {folder} is not empty. Choose another, or `overwrite_output_dir`, or "
-            "`resume_from_checkpoint latest`."
+            "`resume_from_checkpoint` latest."
         )
     clear_leftovers(folder)
     for path in (*_checkpoints(folder), *(folder / name for name in (*RUN_FOLDERS, TRACKING_FOLDER))):

@@ -1,6 +1,7 @@
 """The training loop, on Accelerate, for every model whose forward returns a loss."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,8 @@ __all__ = [
     "train",
 ]
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class TrainingResult:
@@ -69,6 +72,7 @@ def make_accelerator(arguments: LoopArguments) -> Accelerator:
         ValueError: If FSDP is asked for where Accelerate does not shard.
     """
     check_tracker(arguments.report_to)
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # at each save it warns of tied weights
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         dataloader_config=DataLoaderConfiguration(even_batches=False),
@@ -192,6 +196,12 @@ def train(
         raise ValueError(
             "`warmup_steps` must be fewer than the run's with `lr_scheduler_type` 'polynomial', got "
             f"{arguments.warmup_steps} of {total_steps}."
+        )
+    if total_steps <= arguments.warmup_steps:
+        logger.warning(
+            "The run has %d steps and `warmup_steps` is %d: the learning rate never reaches `learning_rate`.",
+            total_steps,
+            arguments.warmup_steps,
         )
     # Of a sharded model no process can generate: it is evaluated as this whole one.
     whole = copy.deepcopy(model) if accelerator.distributed_type == DistributedType.FSDP else None

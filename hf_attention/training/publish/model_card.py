@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from transformers import PreTrainedConfig
 
 from ...shipped import checkpoints
+from ..data.arguments import TokenizerArguments
+from ..options import ConfigurationOptions
 from .arguments import HubArguments
 from .local_paths import is_local, without_local_paths
 from .results import RESULTS_FILE
@@ -164,6 +166,8 @@ def write_model_card(
         given |= asdict(group)
     values = without_local_paths(given)
     config = PreTrainedConfig.get_config_dict(folder)[0]
+    if given.get("model_name_or_path") is not None:
+        values = _of_the_model(values, arguments, config)
     results_file = folder / RESULTS_FILE
     results = json.loads(results_file.read_text()) if results_file.is_file() else {}
     name = name or values.get("hub_model_id") or folder.resolve().name
@@ -222,6 +226,17 @@ def write_model_card(
 def _dataset_name(dataset: str) -> str:
     """Of a folder, only its own name."""
     return Path(dataset).resolve().name if is_local(dataset) else without_local_paths(dataset)
+
+
+def _of_the_model(values: dict[str, Any], arguments: Sequence[Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a run that went on from a model: what that had already is told as it is."""
+    values = dict(values)
+    for group in arguments:
+        if isinstance(group, TokenizerArguments):
+            values = {name: value for name, value in values.items() if not hasattr(group, name)}
+        elif isinstance(group, ConfigurationOptions):
+            values |= {entry.name: config.get(entry.name) for entry in fields(group)}
+    return values
 
 
 def _hub_name(name: str | None) -> str | None:

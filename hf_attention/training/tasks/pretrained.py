@@ -40,17 +40,46 @@ class PretrainedArguments(CheckedArguments):
             kwargs: Fields of the model's configuration that are those of this run.
 
         Raises:
-            ValueError: Where it is another model, or weights are missing, which transformers would draw at random.
+            ValueError: As `check` does, or where weights are missing, which transformers would draw at random.
         """
+        self.check(config_class)
         name = find_checkpoint(self.model_name_or_path)
-        given, kind = f"`model_name_or_path` {self.model_name_or_path!r}", config_class.model_type
-        found = PreTrainedConfig.get_config_dict(name)[0].get("model_type")
-        if found != kind:
-            raise ValueError(f"{given} is of the model type {found!r}, and this goes on from {kind!r}.")
         model, info = model_class.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
-        if info["missing_keys"]:
-            raise ValueError(f"{given} is no whole model: it lacks {', '.join(sorted(info['missing_keys']))}.")
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"{self._given} is no whole model: it lacks {', '.join(missing)}.")
         return model, processor_class.from_pretrained(name)
+
+    def check(self, config_class: type[PreTrainedConfig]) -> dict[str, Any]:
+        """
+        Refuses another model, before anything costly.
+
+        Args:
+            config_class (`type`): The configuration that it must have.
+
+        Returns:
+            `dict`: What its configuration holds; nothing where no model is given.
+
+        Raises:
+            ValueError: Where it is another model, or none.
+            OSError: Where there is nothing of that name.
+        """
+        if self.model_name_or_path is None:
+            return {}
+        name = find_checkpoint(self.model_name_or_path)
+        try:
+            config = PreTrainedConfig.get_config_dict(name)[0]
+        except OSError as error:
+            raise OSError(f"{self._given} is no folder here, and the Hub gives none: {error}") from error
+        found, kind = config.get("model_type"), config_class.model_type
+        if found is None:
+            raise ValueError(f"{self._given} holds no model; the folder of a run does, or its `best`.")
+        if found != kind:
+            raise ValueError(f"{self._given} is of the model type {found!r}, and this goes on from {kind!r}.")
+        return config
+
+    @property
+    def _given(self) -> str:
+        return f"`model_name_or_path` {self.model_name_or_path!r}"
 
 
 def split_off_regularisation(options: ConfigurationOptions) -> tuple[dict[str, Any], set[str]]:

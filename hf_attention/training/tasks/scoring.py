@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -16,15 +17,17 @@ from transformers import (
     AutoModelForVisualQuestionAnswering,
     AutoProcessor,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
-from ...arguments import COUNT, CheckedArguments, Expression, OptionParser, WritableFile
+from ...arguments import COUNT, Expression, OptionParser, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
 from ...shipped import find_checkpoint
 from ..data.columns import with_usual_names
+from ..data.held_out import HeldOutArguments, with_validation_split
 from ..data.image_splits import load_captioned_splits, load_image_splits
 from ..data.images import PixelSource
 from ..data.reading import (
@@ -32,7 +35,9 @@ from ..data.reading import (
     drop_bad_images,
     drop_textless,
     get_split,
+    image_ids,
     load_splits,
+    load_text_splits,
     running_texts,
     text_lists,
     text_pairs,
@@ -42,20 +47,24 @@ from .answering.evaluation import AnsweringEvaluator
 from .answering.questions import read_questions
 from .captioning.evaluation import CaptionEvaluator
 from .translating.evaluation import TranslationEvaluator
+from .translating.languages import take_languages
 
 
 # What a perplexity comes from.
 NO_METRICS = ("loss", "tokens")
 
 
-@dataclass
-class EvaluationArguments(CheckedArguments):
+@dataclass(kw_only=True)
+class EvaluationArguments(HeldOutArguments):
     """A model and a data set."""
 
     model: str = field(metadata={"help": "Folder, shipped model or Hub name."})
     dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
-    split: str = "test"
+    split: str = field(
+        default="test",
+        metadata={"help": "validation is what training held out, where the data set has none of that name."},
+    )
     max_eval_samples: Annotated[int | None, COUNT] = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
     json: Annotated[str | None, WritableFile()] = field(
@@ -78,9 +87,15 @@ class EvaluationArguments(CheckedArguments):
         name = find_checkpoint(self.model)
         return auto_class.from_pretrained(name, trust_remote_code=self.trust_remote_code, **kwargs)
 
-    def load_split(self, *columns: str) -> Dataset:
+    def load_split(self, *columns: str, is_running_text: bool = False) -> Dataset:
         """The rows to evaluate on; `columns` may have another of their usual names."""
         splits = with_usual_names(load_splits(self.dataset_name, self.dataset_config_name), *columns)
+        return self.get_split(splits, is_running_text=is_running_text)
+
+    def get_split(self, splits: DatasetDict, **kwargs: Any) -> Dataset:
+        """Its rows, or those that training held out; `kwargs` are those of `with_validation_split`."""
+        if self.split not in splits:
+            splits = with_validation_split(splits, "train", self.split, "test", self, **kwargs)
         return get_split(splits, self.split, self.max_eval_samples)
 
 
@@ -135,7 +150,7 @@ class ImagesArguments(GenerationArguments):
             skip_missing=self.skip_bad_images,
             **kwargs,
         )
-        split = get_split(splits, self.split, self.max_eval_samples)
+        split = self.get_split(splits, ids=partial(image_ids, image_column=self.image_column))
         check_images(split, self.image_column)
         return drop_bad_images(split, self.image_column) if self.skip_bad_images else split
 
@@ -154,6 +169,10 @@ class CaptionsArguments(ImagesArguments):
 class TranslationArguments(GenerationArguments):
     """A translator and pairs of sentences."""
 
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub name, folder or file of the data set."})
+    files: list[str] | None = field(
+        default=None, metadata={"help": "Instead: one file of pairs or two, as those of training are."}
+    )
     source_column: str | None = field(default=None, metadata={"help": "Column of the sources."})
     target_column: str | None = field(default=None, metadata={"help": "Column of the targets."})
     source_lang: str | None = field(default=None, metadata={"help": "Language in a column `translation`."})
@@ -162,6 +181,19 @@ class TranslationArguments(GenerationArguments):
         default=None, metadata={"help": "SacreBLEU's tokenizer for BLEU. Default: that of the target language."}
     )
     drop_unpaired: bool = field(default=False, metadata={"help": "Leave out rows without a side, and say how many."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if (self.dataset_name is None) == (self.files is None):
+            raise ValueError("Give either `dataset_name` or `files`.")
+        if self.files is not None and len(self.files) == 2 and self.source_column is None:
+            self.source_column, self.target_column = "source", "target"
+
+    def load_split(self) -> Dataset:
+        """The rows to evaluate on."""
+        if self.files is None:
+            return super().load_split()
+        return self.get_split(load_text_splits({self.split: self.files}))
 
 
 @dataclass
@@ -187,7 +219,7 @@ def text(arguments: PerplexityArguments) -> Scores:
     accelerator = Accelerator()
     tokenizer = arguments.load_beside(AutoTokenizer)
     model = arguments.load(AutoModelForCausalLM, accelerator)
-    split = arguments.load_split(arguments.text_column)
+    split = arguments.load_split(arguments.text_column, is_running_text=not arguments.reset_state)
     texts = running_texts(split, arguments.text_column, arguments.drop_missing)
     options = ("segment_length", "columns", "reset_state", "context", "separator")
     return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options}), {}
@@ -213,6 +245,7 @@ def captions(arguments: CaptionsArguments) -> Scores:
 def translation(arguments: TranslationArguments) -> Scores:
     """BLEU and chrF of translations."""
     accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
+    take_languages(arguments, PreTrainedConfig.get_config_dict(find_checkpoint(arguments.model))[0])
     pairs = text_pairs(
         arguments.load_split(),
         source_column=arguments.source_column,
@@ -301,7 +334,7 @@ def main(description: str | None = None) -> None:
         results = eval_results(
             {name: score for name, score in scores.items() if name not in NO_METRICS},
             evaluation.task,
-            arguments.dataset_name,
+            arguments.dataset_name or ", ".join(Path(file).name for file in arguments.files),
             arguments.dataset_config_name,
             arguments.split,
             signatures,

@@ -342,6 +342,21 @@ def test_files_that_cannot_be_read(name: str, content: str | bytes, message: str
         load_text_splits({"train": write(tmp_path / name, content)})
 
 
+def test_a_file_is_a_data_set_of_one_split(tmp_path: Path) -> None:
+    for name, content, rows in (
+        ("a.csv", "en,de\na,b\n", [{"en": "a", "de": "b"}]),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n'), [{"text": "a"}]),
+        ("a.txt", "a b\nc\n", [{"text": "a b"}, {"text": "c"}]),
+    ):
+        file = write(tmp_path / name, content)
+        assert load_splits(file)["train"].to_list() == rows == list(load_splits(file, streaming=True)["train"])
+    with pytest.raises(ValueError, match="is the file .*a.xlsx, which must end in one of .*csv"):
+        load_splits(write(tmp_path / "a.xlsx", "a"))
+    # Columns may be named after the languages.
+    dataset = load_splits(str(tmp_path / "a.csv"))["train"]
+    assert pairs(dataset, source_lang="de", target_lang="en") == (["b"], ["a"])
+
+
 def test_files_that_make_no_split(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "a", ENGLISH)
     with pytest.raises(ValueError, match="'train' needs one file, or two .* got 3"):

@@ -7,7 +7,12 @@ import pytest
 from tokenizers import processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_attention.training.data.tokenization import load_tokenizer, train_tokenizer, with_bpe_dropout
+from hf_attention.training.data.tokenization import (
+    load_tokenizer,
+    train_tokenizer,
+    warn_of_unknown_words,
+    with_bpe_dropout,
+)
 
 
 SENTENCES = [
@@ -193,3 +198,16 @@ def test_bpe_tokenizer_gives_the_text_back(tmp_path: Path) -> None:
 def test_tokenizer_refuses(kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train_tokenizer(TEXTS, **kwargs)
+
+
+def test_texts_of_unknown_words_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = train_tokenizer(["a red ring", "a blue box"])
+    for texts in (["a red box", "a blue ring"], ["a red box"] * 4 + ["a dog"], []):
+        warn_of_unknown_words(tokenizer, texts, "captions")
+    assert not caplog.text
+    warn_of_unknown_words(tokenizer, ["a dog", "a red cat runs"], "captions")
+    assert "The tokenizer does not know 50 % of the words of the captions" in caplog.text
+    caplog.clear()
+    bytes_of_all = train_tokenizer(["a red ring"], tokenizer_type="bpe", vocab_size=300)
+    warn_of_unknown_words(bytes_of_all, ["Grüße, 개"], "captions")
+    assert not caplog.text

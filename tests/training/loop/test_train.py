@@ -134,11 +134,14 @@ def test_no_clipping(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
 @pytest.mark.parametrize("warmup_steps", [0, 3, 4])
-def test_every_schedule_takes_all_steps(tmp_path: Path, schedule: str, warmup_steps: int) -> None:
+def test_every_schedule_takes_all_steps(
+    tmp_path: Path, schedule: str, warmup_steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
     if schedule == "polynomial" and warmup_steps == 4:
         pytest.skip("refused")
     result = tiny_run(tmp_path, max_steps=4, lr_scheduler_type=schedule, warmup_steps=warmup_steps)
     assert result.state.step == 4
+    assert ("never reaches `learning_rate`" in caplog.text) == (warmup_steps == 4)
 
 
 @pytest.mark.parametrize(

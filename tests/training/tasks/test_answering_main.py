@@ -105,6 +105,8 @@ def test_frozen_backbone(
     answers = [records[0]["answer"] for records in vqa(pairs, batch_size=16, top_k=1)]
     assert answer_metrics(answers, [[answer] for answer in test["answer"]]) == pytest.approx(results["test"])
     assert evaluate_model("answers", output_dir, dataset_name=folder / "questions") == pytest.approx(results["test"])
+    options_of_validation = {"dataset_name": folder / "questions", "split": "validation"}
+    assert evaluate_model("answers", output_dir, **options_of_validation) == pytest.approx(results["validation"])
     if "min_answer_count" in options:
         known = set(vqa.model.config.label2id)
         assert results["known_answers"] == len(known) < len(set(questions["train"]["answer"]))

@@ -353,8 +353,11 @@ def test_a_data_set_as_others_have_it(
         "Left out 9 of 36 rows",
     ):
         assert said in caplog.text
-    options = {"dataset_name": tmp_path / "others", "split": "train", "drop_uncaptioned": True}
-    assert "cider" in evaluate_model("captions", tmp_path / "run", **options)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    options = {"dataset_name": tmp_path / "others", "drop_uncaptioned": True}
+    held_out = evaluate_model("captions", tmp_path / "run", **options, split="validation", validation_fraction=0.25)
+    assert held_out == pytest.approx(results["validation"])
+    assert evaluate_model("captions", tmp_path / "run", **options, split="train") != held_out
 
 
 @pytest.mark.parametrize("script", ["train_captioner", "train_vqa"])

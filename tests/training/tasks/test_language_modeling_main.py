@@ -209,6 +209,10 @@ def test_a_data_set_as_others_have_it(
     results = train_lm(**options, drop_missing=True, output_dir=tmp_path / "run")
     assert "took the column 'sentence'" in caplog.text and "holding out 16 of the 162 rows" in caplog.text
     assert results["validation"]["tokens"] == sum(len(text.split()) + 1 for text in texts[-16:] if text)
+    held_out = evaluate_model(
+        "perplexity", tmp_path / "run", dataset_name=tmp_path / "others", drop_missing=True, split="validation"
+    )
+    assert held_out == pytest.approx(results["validation"])
 
 
 def test_what_the_end_needs_is_there_at_the_beginning(folder: Path, train_lm: Callable, tmp_path: Path) -> None:

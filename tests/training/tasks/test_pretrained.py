@@ -67,6 +67,14 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
         PretrainedArguments(str(folder)).load(*CLASSES["toy-translator"])
 
 
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no model; the folder of a run does"):
+        PretrainedArguments(str(tmp_path)).check(AttentionSeq2SeqConfig)
+    with pytest.raises(OSError, match="`model_name_or_path` 'runs/nothing' is no folder here, and the Hub gives none"):
+        PretrainedArguments("runs/nothing").check(AttentionSeq2SeqConfig)
+    assert PretrainedArguments().check(AttentionSeq2SeqConfig) == {}
+
+
 def test_a_name_that_is_nearly_a_shipped_model() -> None:
     with pytest.raises(ValueError, match="Did you mean toy-translator?"):
         PretrainedArguments("toy-translater").load(*CLASSES["toy-translator"])

@@ -122,9 +122,13 @@ def test_a_model_starts_with_them(
     ("task", "options", "message"),
     [
         ("train_captioner", {"embedding_size": 6}, "have 5 numbers, the embeddings 6. `embedding_size` 5 takes"),
-        ("train_captioner", {"model_name_or_path": "x"}, "Leave out `embeddings`: with `model_name_or_path`"),
+        (
+            "train_captioner",
+            {"model_name_or_path": "scenes-captioner"},
+            "Leave out `embeddings`: with `model_name_or_path`",
+        ),
         ("train_vqa", {"embedding_size": 6}, "`encoder_embedding_size` 5 takes them"),
-        ("train_lm", {"model_name_or_path": "x"}, "Leave out `embeddings`: with `model_name_or_path`"),
+        ("train_lm", {"model_name_or_path": "scenes-writer"}, "Leave out `embeddings`: with `model_name_or_path`"),
     ],
 )
 def test_what_does_not_fit_is_refused(task: str, options: dict, message: str, folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from common.scores import check_card_picture, evaluate_model
 from common.scripts import log, logged, run_script
 from datasets import DatasetDict, concatenate_datasets, load_from_disk
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
@@ -252,6 +253,29 @@ def test_going_on_from_a_trained_model(folder: Path, train_seq2seq: Callable, tm
     for name, value in wrong.items():
         with pytest.raises(ValueError, match=f"Leave out `{name}`: with `model_name_or_path`"):
             run(output_dir=tmp_path / "wrong", **{name: value})
+
+
+def test_going_on_takes_the_languages_of_the_model(
+    folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_seq2seq(**from_dataset(folder), output_dir=tmp_path / "first", max_steps=1)
+    data = {"dataset_name": folder / "sentences"}
+    run_script(
+        "train_seq2seq", **data, model_name_or_path=tmp_path / "first", max_steps=1, output_dir=tmp_path / "run"
+    )
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert card.data.language == ["en", TOY_LANGUAGE] and f"translation_en_to_{TOY_LANGUAGE}" in card.text
+    # What the model had already, the card tells as it is.
+    assert "| `hidden_size` | `32` |" in card.text and "tokenizer_type" not in card.text
+
+    files = [folder / "validation.en", folder / f"validation.{TOY_LANGUAGE}"]
+    scores = evaluate_model("translation", tmp_path / "run", **data, split="validation")
+    assert evaluate_model("translation", tmp_path / "run", files=files) == pytest.approx(scores)
+    assert "translates" not in caplog.text
+    evaluate_model("translation", tmp_path / "run", **data, source_lang=TOY_LANGUAGE, target_lang="en")
+    assert f"The model translates en into {TOY_LANGUAGE}, and is given {TOY_LANGUAGE} and en" in caplog.text
+    with pytest.raises(ValueError, match="Give either `dataset_name` or `files`"):
+        evaluate_model("translation", tmp_path / "run", **data, files=files)
 
 
 def test_going_on_from_a_shipped_model(folder: Path, tmp_path: Path) -> None:

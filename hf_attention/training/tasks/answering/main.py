@@ -7,11 +7,13 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
+from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ...data.held_out import HeldOutArguments, divide
 from ...data.image_splits import load_image_splits
 from ...data.images import PixelSource, RegionSource, make_source
 from ...data.reading import check_images, drop_bad_images, get_split, image_ids, read_image
+from ...data.tokenization import warn_of_unknown_words
 from ...loop.run import Run
 from ...loop.train import train
 from ...options import parse_arguments
@@ -40,6 +42,7 @@ def main(description: str | None = None) -> None:
     if data.blind and arguments.model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     arguments.loop.check_metric(METRICS)
+    arguments.model.check(AttentionVQAConfig)
     arguments.model.check_image_size(data.image_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)  # this file's alone: Accelerate tells of each file that it saves
@@ -51,6 +54,7 @@ def main(description: str | None = None) -> None:
         model, processor = load_answering_model(arguments)
     else:
         model, processor = make_answering_model(arguments, run, questions["train"], answers)
+    warn_of_unknown_words(processor.tokenizer, questions["train"].texts, "questions")
     generating = model.can_generate()
 
     def evaluator(name: str) -> AnsweringEvaluator:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ....extras import require_extra
 from ....metrics.captioning.captioning import METRICS
 from ....metrics.words import METRIC_TOKENIZER, metric_words
+from ....models.configuration_attention_captioner import AttentionCaptionerConfig
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ...data.held_out import with_validation_split
@@ -28,6 +29,7 @@ from ...data.reading import (
     text_lists,
 )
 from ...data.streaming import first_rows, streamed_dataloader
+from ...data.tokenization import warn_of_unknown_words
 from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.objective import Objective
 from ...loop.run import Run
@@ -75,6 +77,8 @@ def main(description: str | None = None) -> None:
         model, processor = load_captioner(arguments)
     else:
         model, processor = make_captioner(arguments, run, partial(training_texts, arguments, train_set))
+    if not arguments.streaming.streaming:
+        warn_of_unknown_words(processor.tokenizer, training_texts(arguments, train_set), "captions")
     if model.get_encoder().trains_part:
         model.get_encoder().backbone.to(memory_format=torch.channels_last)  # in which convolutions are faster
     set_generation(model, data)
@@ -131,6 +135,7 @@ def check_arguments(arguments: Arguments) -> None:
         raise ValueError("`self_critical` goes on from a trained captioner: give `model_name_or_path`.")
     if not self_critical and (given := changed_options(arguments.self_critical)):
         raise ValueError(f"{', '.join(f'`{name}`' for name in sorted(given))}: only with `self_critical`.")
+    arguments.model.check(AttentionCaptionerConfig)
     arguments.model.check_image_size(arguments.data.image_size)
 
 

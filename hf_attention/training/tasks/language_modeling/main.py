@@ -8,10 +8,12 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel
 
 from ....metrics.perplexity.perplexity import METRICS, TextPerplexity
+from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
 from ...data.columns import with_usual_names
 from ...data.held_out import with_validation_split
 from ...data.reading import get_split, load_splits, running_texts
+from ...data.tokenization import warn_of_unknown_words
 from ...loop.nt_asgd import NTASGD
 from ...loop.run import Run
 from ...loop.train import train
@@ -53,6 +55,7 @@ def main(description: str | None = None) -> None:
         tokenizer = run.tokenizer(lambda: make_tokenizer(arguments.tokenizer, texts, data.reset_state))
         model = make_model(arguments.model, tokenizer)
         arguments.word_vectors.load_into(model.get_input_embeddings(), tokenizer, lambda: texts)
+    warn_of_unknown_words(tokenizer, texts, "texts")
 
     def perplexity(split: str, columns: int) -> TextPerplexity:
         texts = load_texts(splits, split, data, loop.eval_samples(data.max_eval_samples))
@@ -95,6 +98,7 @@ def main(description: str | None = None) -> None:
 def check_arguments(arguments: Arguments) -> None:
     """Refuses, before anything costly, what does not go together."""
     arguments.loop.check_metric(METRICS)
+    arguments.pretrained.check(RecurrentLMConfig)
     averages_itself = arguments.optimizer.optimizer == "nt_asgd"
     if averages_itself and arguments.loop.ema_decay:
         raise ValueError("`optimizer` nt_asgd averages weights itself: give it `ema_decay` 0.")

@@ -10,10 +10,12 @@ from transformers import PreTrainedTokenizerFast
 
 from ....extras import require_extra
 from ....metrics.translation.translation import METRICS
+from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
 from ...data.reading import TRANSLATION_COLUMN, get_split, load_splits, load_text_splits, text_pairs
 from ...data.streaming import first_rows, streamed_dataloader
+from ...data.tokenization import warn_of_unknown_words
 from ...loop.batches import SizedBatches
 from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.run import Run
@@ -23,6 +25,7 @@ from ...options import parse_arguments
 from .arguments import DEFAULTS, Arguments, TextPairArguments
 from .evaluation import ChatEvaluator, TextPairEvaluator, TranslationEvaluator
 from .examples import text_pair_dataloader
+from .languages import take_languages
 from .model import load_embeddings, load_model, make_model, make_tokenizer
 from .picture import draw_translation
 
@@ -52,6 +55,9 @@ def main(description: str | None = None) -> None:
         model = make_model(arguments.model, tokenizer)
         load_embeddings(model, arguments.word_vectors, tokenizer, read_pairs)
     tokenizer.model_max_length = data.max_source_length
+    if "train" in pairs:
+        warn_of_unknown_words(tokenizer, pairs["train"]["source"], "sources")
+        warn_of_unknown_words(getattr(tokenizer, "target_tokenizer", tokenizer), pairs["train"]["target"], "targets")
     if data.source_lang is not None:
         # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
@@ -104,7 +110,8 @@ def main(description: str | None = None) -> None:
 
 
 def check_arguments(arguments: Arguments) -> None:
-    """Refuses, before anything costly, what does not go together or is not installed."""
+    """Refuses, before anything costly, what does not go together or is not installed; the model says its languages."""
+    take_languages(arguments.data, arguments.pretrained.check(AttentionSeq2SeqConfig))
     if arguments.data.task == "translation":
         require_extra("metrics", "sacrebleu")
         arguments.loop.check_metric(METRICS)
@@ -121,12 +128,7 @@ def load_rows(arguments: TextPairArguments, streaming: bool) -> DatasetDict | It
         return load_splits(arguments.dataset_name, arguments.dataset_config_name, streaming)
     splits = ("train", "validation", "test") if arguments.do_test else ("train", "validation")
     files = {getattr(arguments, f"{split}_split"): getattr(arguments, f"{split}_files") for split in splits}
-    return load_files({name: paths for name, paths in files.items() if paths is not None}, streaming)
-
-
-def load_files(files: dict[str, list[str]], streaming: bool = False) -> DatasetDict | IterableDatasetDict:
-    """The rows of splits that are given as lists of one file or two."""
-    return load_text_splits({name: paths[0] if len(paths) == 1 else paths for name, paths in files.items()}, streaming)
+    return load_text_splits({name: paths for name, paths in files.items() if paths is not None}, streaming)
 
 
 def additional_pairs(arguments: TextPairArguments) -> Dataset:
@@ -137,7 +139,7 @@ def additional_pairs(arguments: TextPairArguments) -> Dataset:
     name, files = "additional_train_files", arguments.additional_train_files
     columns, languages = ("source", "target"), (None, None)
     try:
-        rows = get_split(load_files({name: files}), name)
+        rows = get_split(load_text_splits({name: files}), name)
         if len(files) == 1 and arguments.source_column in rows.column_names:
             columns = (arguments.source_column, arguments.target_column)
         elif TRANSLATION_COLUMN in rows.column_names:
