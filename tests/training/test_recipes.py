@@ -23,6 +23,7 @@ from hf_attention_command_line.main import main as run_command
 
 ROOT = SCRIPTS.parent
 CARDS = {path.name: path.read_text().replace("\\\n", " ") for path in (ROOT / "model_cards").glob("*.md")}
+PAGES = CARDS | {path.name: path.read_text().replace("\\\n", " ") for path in (ROOT / "docs").glob("your_own_*.md")}
 RECIPES = {name: ROOT / "hf_attention" / "training" / "recipes" / f"{name}.yaml" for name in recipe_names()}
 # Where data, weights and results lie is for who trains to say; so is when the test is read.
 TYPED = {"dataset_name", "backbone", "model_name_or_path", "output_dir", "seed", "do_test"}
@@ -53,10 +54,10 @@ def test_recipes_of_the_package(name: str) -> None:
     plain, found = parse(task, *words), parse(task, *words, "--recipe", name)
     assert said.items() <= found.items()
     assert {key for key in found if found[key] != plain[key]} <= {"recipe", *said}
-    # A card tells of it, and has a command that uses it.
-    [card] = set(re.findall(r"model_cards/(\w+\.md)", RECIPES[name].read_text()))
-    assert f"(../hf_attention/training/recipes/{name}.yaml)" in CARDS[card]
-    assert f"--recipe {name}" in CARDS[card]
+    # A card or a page tells of it, and has a command that uses it.
+    [page] = set(re.findall(r"(?:model_cards|docs)/(\w+\.md)", RECIPES[name].read_text()))
+    assert f"(../hf_attention/training/recipes/{name}.yaml)" in PAGES[page]
+    assert f"--recipe {name}" in PAGES[page]
 
 
 def test_cards_train_by_recipes() -> None:
@@ -144,7 +145,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, name: str, text: str, message:
 
 
 def test_names_that_are_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`recipe` must be a file, or one of daquar, flickr8k.*, got 'flikr8k'. Did"):
+    with pytest.raises(ValueError, match="`recipe` must be a file, or one of daquar, .*flickr8k.*, got 'flikr8k'. Did"):
         parse("captioner", "--recipe", "flikr8k")
     with pytest.raises(ValueError, match=f"ptb.*, got {re.escape(repr(str(tmp_path)))}.$"):
         parse("captioner", "--recipe", str(tmp_path))
