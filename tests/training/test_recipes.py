@@ -145,7 +145,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, name: str, text: str, message:
 
 
 def test_names_that_are_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`recipe` must be a file, or one of daquar, .*flickr8k.*, got 'flikr8k'. Did"):
+    with pytest.raises(ValueError, match="`recipe` must be a file, or one of daquar.*flickr8k.*, got 'flikr8k'. Did"):
         parse("captioner", "--recipe", "flikr8k")
     with pytest.raises(ValueError, match=f"ptb.*, got {re.escape(repr(str(tmp_path)))}.$"):
         parse("captioner", "--recipe", str(tmp_path))
