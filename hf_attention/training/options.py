@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from ..arguments import CheckedArguments, OptionParser
 from ..models.ranges import notes_of_fields
+from .loop.checkpoints import check_nothing_needed_is_removed
 from .recipes import RecipeArguments, check_recipe
 
 
@@ -157,11 +158,15 @@ def parse_arguments(task: str, groups: type[Groups], defaults: Mapping[str, Any]
         `NamedTuple`: One instance of each dataclass.
 
     Raises:
-        ValueError: Where a value is none that is allowed, or the recipe is no such.
+        ValueError:
+            Where a value is none that is allowed, the recipe is no such, or `overwrite_output_dir` would remove what
+            an option names.
     """
     parser = TaskParser(task, list(get_type_hints(groups).values()), description=description)
     parser.set_defaults(**defaults)
-    return groups(*parser.read())
+    arguments = groups(*parser.read())
+    check_nothing_needed_is_removed(arguments.loop, arguments)
+    return arguments
 
 
 def changed_options(arguments: Any, defaults: Mapping[str, Any] | None = None) -> set[str]:

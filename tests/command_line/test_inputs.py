@@ -67,7 +67,7 @@ def test_lines_of_files_and_of_standard_input(
     Path("texts/a.txt").write_bytes(b"no \xe9 here\nlast")
     Path("texts/c.md").write_text("not read")
     type_in(b"typed\n")
-    assert list(text_lines(["texts", "-", "texts/c.md", "d.txt"])) == [
+    assert list(text_lines(["texts", "-", "texts/c.md", "d.txt", "a red ring"])) == [
         Input("texts/a.txt, line 1", problem="it is not valid UTF-8 (byte 4)"),
         Input("texts/a.txt, line 2", "last"),
         Input("texts/b.txt, line 1", "ein Hund"),
@@ -76,6 +76,7 @@ def test_lines_of_files_and_of_standard_input(
         Input("standard input, line 1", "typed"),
         Input("texts/c.md, line 1", "not read"),
         Input("d.txt", problem="there is no such file or folder"),
+        Input("a red ring", problem="there is no such file or folder; a text is read from standard input"),
     ]
 
 

@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 TRANSLATION_COLUMN = "translation"
 # Where a dictionary has the text of an answer or a caption.
 TEXT_KEYS = ("answer", "caption", "raw")
+# What yields the rows of a split, and the files that it reads, by argument.
+Reader = tuple[Callable[..., Iterator[dict[str, Any]]], dict[str, Path]]
+
 # The options that leave out rows without a text.
 DROPPING = {"answer_column": "drop_unanswered", "captions_column": "drop_uncaptioned"}
 
@@ -45,11 +48,12 @@ def load_splits(
     name: str, config_name: str | None = None, streaming: bool = False
 ) -> DatasetDict | IterableDatasetDict:
     """
-    Loads a data set from a Hub name, a folder that `load_dataset` reads, or one that `save_to_disk` wrote.
+    Loads a data set from a Hub name, a folder that `load_dataset` reads, one that `save_to_disk` wrote, or a file of
+    texts, which is the split `train`: one of those that [`load_text_splits`] reads, or `.txt`, a text a line.
 
     Args:
         name (`str`):
-            Hub name or folder.
+            Hub name, folder or file.
         config_name (`str`, *optional*):
             Configuration of the data set.
         streaming (`bool`, *optional*, defaults to `False`):
@@ -59,13 +63,17 @@ def load_splits(
         `DatasetDict`, or with `streaming` `IterableDatasetDict`: The splits.
 
     Raises:
-        ValueError: If a folder holds a single split saved without its name, or the data cannot be read.
+        ValueError:
+            If a folder holds a single split saved without its name, a configuration of a file is asked for, or the
+            data cannot be read.
         ConnectionError: If there is no such folder, and the Hub cannot be reached.
         FileNotFoundError: If there is no such folder, and no such data set on the Hub.
     """
     folder = Path(name)
     if folder.is_file():
-        return _load_file(name, streaming)
+        if config_name is not None:
+            raise ValueError(f"`dataset_config_name` is {config_name!r}, but the file {name} has no configurations.")
+        return _load_splits({"train": _reader_of_file(folder)}, streaming)
     if (folder / "state.json").is_file():
         raise ValueError(f"{name} holds one split without a name. Save a `DatasetDict` instead.")
     try:
@@ -89,14 +97,14 @@ def load_splits(
         raise ValueError(f"The data set {name!r} cannot be read: {_first_cause(error)}") from error
 
 
-def _load_file(name: str, streaming: bool) -> DatasetDict | IterableDatasetDict:
-    """A file of texts as a data set of one split."""
-    if unpacked_suffix(name) in _ROWS_OF:
-        return load_text_splits({"train": name}, streaming)
-    if unpacked_suffix(name) != ".txt":
-        known = ", ".join((*_ROWS_OF, ".txt"))
-        raise ValueError(f"`dataset_name` is the file {name}, which must end in one of {known}, also packed as .gz.")
-    return load_dataset("text", data_files={"train": name}, streaming=streaming)
+def _reader_of_file(path: Path) -> Reader:
+    """What reads the rows of a file of texts that is a data set."""
+    if unpacked_suffix(path) == ".txt":
+        return _read_texts, {"path": path}
+    if unpacked_suffix(path) in _ROWS_OF:
+        return _reader(path, "train")
+    known = ", ".join((*_ROWS_OF, ".txt"))
+    raise ValueError(f"`dataset_name` is the file {path}, which must end in one of {known}, also packed as .gz.")
 
 
 def _first_cause(error: BaseException) -> str:
@@ -135,7 +143,11 @@ def load_text_splits(
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If it is a folder.
     """
-    readers = {split: _reader(paths, split) for split, paths in files.items()}
+    return _load_splits({split: _reader(paths, split) for split, paths in files.items()}, streaming)
+
+
+def _load_splits(readers: Mapping[str, Reader], streaming: bool) -> DatasetDict | IterableDatasetDict:
+    """The splits, by what reads their rows."""
     if streaming:
         return IterableDatasetDict(
             {
@@ -146,9 +158,7 @@ def load_text_splits(
     return DatasetDict({split: _read_split(read, paths, split) for split, (read, paths) in readers.items()})
 
 
-def _reader(
-    paths: str | Path | Sequence[str | Path], split: str
-) -> tuple[Callable[..., Iterator[dict[str, Any]]], dict[str, Path]]:
+def _reader(paths: str | Path | Sequence[str | Path], split: str) -> Reader:
     """What reads the rows of a split, and the files for it, by argument."""
     if not isinstance(paths, str | Path) and len(paths) == 1:
         return _reader(paths[0], split)
@@ -213,6 +223,10 @@ def read_lines(path: Path) -> Iterator[str]:
                     f"{path}, line {number} is not valid UTF-8: {error.reason} at byte {error.start} of the line."
                 ) from error
             yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+
+
+def _read_texts(path: Path) -> Iterator[dict[str, str]]:
+    return ({"text": line} for line in read_lines(path))
 
 
 def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -456,9 +470,8 @@ def text_pairs(
             a row is unpaired, or no row is left. Rows are counted from 0.
     """
     where = f"the split {str(dataset.split)!r}" if dataset.split else "the data set"
-    languages = (source_lang, target_lang)
-    if not (source_column or target_column) and set(languages) <= set(dataset.column_names) - {TRANSLATION_COLUMN}:
-        source_column, target_column = languages
+    if not (source_column or target_column) and has_language_columns(dataset, source_lang, target_lang):
+        source_column, target_column = source_lang, target_lang
     if source_column and target_column:
         names = (source_column, target_column)
         check_column(dataset, source_column, "source_column")
@@ -499,6 +512,11 @@ def text_pairs(
     if dropped:
         logger.warning("Left out %d of %d rows of %s: a side has no text.", dropped, len(dataset), where)
     return Dataset.from_dict(pairs, split=dataset.split)
+
+
+def has_language_columns(dataset: Dataset, *languages: str | None) -> bool:
+    """Whether a data set has a column for each of the languages, and none of dictionaries with all of them."""
+    return TRANSLATION_COLUMN not in dataset.column_names and set(languages) <= set(dataset.column_names)
 
 
 def _check_languages(dataset: Dataset, **arguments: str) -> None:

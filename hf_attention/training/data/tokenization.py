@@ -150,7 +150,7 @@ def warn_of_unknown_words(tokenizer: PreTrainedTokenizerFast, texts: Iterable[st
     first = [text[:MOST_CHARACTERS] for text in islice(texts, 1000)]
     if tokenizer.unk_token_id is None or not first:
         return
-    tokens = [*chain.from_iterable(tokenizer(first, add_special_tokens=False)["input_ids"])]
+    tokens = [*chain.from_iterable(tokenizer(first, add_special_tokens=False, verbose=False)["input_ids"])]
     share = tokens.count(tokenizer.unk_token_id) / max(len(tokens), 1)
     if share > MANY_UNKNOWN:
         logger.warning(

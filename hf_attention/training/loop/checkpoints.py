@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,25 @@ class TrainingState:
     averaged_epochs: list[int] = field(default_factory=list)
 
 
+def check_nothing_needed_is_removed(arguments: LoopArguments, groups: Iterable[Any]) -> None:
+    """
+    Args:
+        arguments ([`LoopArguments`]): Where the run writes.
+        groups (`Iterable`): Dataclasses of all its options.
+
+    Raises:
+        ValueError: Where an option names what `overwrite_output_dir` removes before it is read.
+    """
+    if not arguments.overwrite_output_dir or arguments.resume_from_checkpoint is not None:
+        return
+    removed = [path.resolve() for path in _folders_of_run(Path(arguments.output_dir)) if path.exists()]
+    for group in groups:
+        for option, value in vars(group).items():
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, str) and any(Path(path).resolve().is_relative_to(each) for each in removed):
+                    raise ValueError(f"`{option}` {path!r} lies in what `overwrite_output_dir` removes: move it away.")
+
+
 def prepare_output_dir(arguments: LoopArguments) -> None:
     """
     Makes the output folder; call it once, on the main process, before anything costly.
@@ -136,7 +156,7 @@ def _make_room(arguments: LoopArguments, folder: Path) -> None:
             "`resume_from_checkpoint` latest."
         )
     clear_leftovers(folder)
-    for path in (*_checkpoints(folder), *(folder / name for name in (*RUN_FOLDERS, TRACKING_FOLDER))):
+    for path in _folders_of_run(folder):
         remove_folder(path)
     (folder / LOG_FILE).unlink(missing_ok=True)
 
@@ -334,6 +354,11 @@ class Checkpoints:
 def _checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, whole or not, oldest first."""
     return sorted((path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()), key=_step)
+
+
+def _folders_of_run(folder: Path) -> list[Path]:
+    """What is removed for another run."""
+    return [*_checkpoints(folder), *(folder / name for name in (*RUN_FOLDERS, TRACKING_FOLDER))]
 
 
 def _step(checkpoint: Path) -> int:

@@ -60,6 +60,11 @@ class TrainingResult:
     state: TrainingState
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a warning of Accelerate is more than that weights are tied, of which it warns at each save."""
+    return "Removed shared tensor" not in str(record.msg)
+
+
 def make_accelerator(arguments: LoopArguments) -> Accelerator:
     """
     The `Accelerator` that [`train`] works with.
@@ -72,7 +77,7 @@ def make_accelerator(arguments: LoopArguments) -> Accelerator:
         ValueError: If FSDP is asked for where Accelerate does not shard.
     """
     check_tracker(arguments.report_to)
-    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # at each save it warns of tied weights
+    logging.getLogger("accelerate.utils.other").addFilter(_is_news)
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         dataloader_config=DataLoaderConfiguration(even_batches=False),
@@ -197,7 +202,8 @@ def train(
             "`warmup_steps` must be fewer than the run's with `lr_scheduler_type` 'polynomial', got "
             f"{arguments.warmup_steps} of {total_steps}."
         )
-    if total_steps <= arguments.warmup_steps:
+    schedules = arguments.lr_scheduler_type != "constant" and not arguments.dry_run
+    if schedules and total_steps <= arguments.warmup_steps and accelerator.is_main_process:
         logger.warning(
             "The run has %d steps and `warmup_steps` is %d: the learning rate never reaches `learning_rate`.",
             total_steps,

@@ -233,7 +233,7 @@ def _of_the_model(values: dict[str, Any], arguments: Sequence[Any], config: dict
     values = dict(values)
     for group in arguments:
         if isinstance(group, TokenizerArguments):
-            values = {name: value for name, value in values.items() if not hasattr(group, name)}
+            values = {name: value for name, value in values.items() if name not in group.__dataclass_fields__}
         elif isinstance(group, ConfigurationOptions):
             values |= {entry.name: config.get(entry.name) for entry in fields(group)}
     return values
@@ -241,7 +241,8 @@ def _of_the_model(values: dict[str, Any], arguments: Sequence[Any], config: dict
 
 def _hub_name(name: str | None) -> str | None:
     """The name, where that is no path of this machine and no model that the package ships."""
-    return name if without_local_paths(name) == name and name not in checkpoints else None
+    is_private = is_local(name) or without_local_paths(name) != name
+    return None if is_private or name in checkpoints else name
 
 
 def _license_of(dataset: str | None) -> str | None:

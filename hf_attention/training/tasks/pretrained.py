@@ -1,6 +1,7 @@
 """A model trained before, from which a run goes on."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,25 +25,19 @@ class PretrainedArguments(CheckedArguments):
     )
 
     def load(
-        self,
-        config_class: type[PreTrainedConfig],
-        model_class: type[PreTrainedModel],
-        processor_class: type,
-        **kwargs: Any,
+        self, model_class: type[PreTrainedModel], processor_class: type, **kwargs: Any
     ) -> tuple[PreTrainedModel, Any]:
         """
         The model, in float32 whatever it was saved in, and what reads for it.
 
         Args:
-            config_class (`type`): The configuration that it must have.
             model_class (`type`): What loads the model.
             processor_class (`type`): What loads its tokenizer or processor.
             kwargs: Fields of the model's configuration that are those of this run.
 
         Raises:
-            ValueError: As `check` does, or where weights are missing, which transformers would draw at random.
+            ValueError: Where weights are missing, which transformers would draw at random.
         """
-        self.check(config_class)
         name = find_checkpoint(self.model_name_or_path)
         model, info = model_class.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
         if missing := sorted(info["missing_keys"]):
@@ -66,9 +61,13 @@ class PretrainedArguments(CheckedArguments):
         if self.model_name_or_path is None:
             return {}
         name = find_checkpoint(self.model_name_or_path)
+        if Path(name).is_file():
+            raise ValueError(f"{self._given} is a file: give the folder that it lies in.")
         try:
             config = PreTrainedConfig.get_config_dict(name)[0]
         except OSError as error:
+            if Path(name).exists():
+                raise
             raise OSError(f"{self._given} is no folder here, and the Hub gives none: {error}") from error
         found, kind = config.get("model_type"), config_class.model_type
         if found is None:

@@ -46,6 +46,7 @@ from ..publish.model_card import add_eval_results, eval_results
 from .answering.evaluation import AnsweringEvaluator
 from .answering.questions import read_questions
 from .captioning.evaluation import CaptionEvaluator
+from .translating.arguments import name_sides
 from .translating.evaluation import TranslationEvaluator
 from .translating.languages import take_languages
 
@@ -59,12 +60,13 @@ class EvaluationArguments(HeldOutArguments):
     """A model and a data set."""
 
     model: str = field(metadata={"help": "Folder, shipped model or Hub name."})
-    dataset_name: str = field(metadata={"help": "Hub name or folder of the data set."})
+    dataset_name: str = field(metadata={"help": "Hub name, folder or file of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     split: str = field(
         default="test",
         metadata={"help": "validation is what training held out, where the data set has none of that name."},
     )
+    train_split: str = field(default="train", metadata={"help": "From which training held it out."})
     max_eval_samples: Annotated[int | None, COUNT] = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
     json: Annotated[str | None, WritableFile()] = field(
@@ -95,7 +97,7 @@ class EvaluationArguments(HeldOutArguments):
     def get_split(self, splits: DatasetDict, **kwargs: Any) -> Dataset:
         """Its rows, or those that training held out; `kwargs` are those of `with_validation_split`."""
         if self.split not in splits:
-            splits = with_validation_split(splits, "train", self.split, "test", self, **kwargs)
+            splits = with_validation_split(splits, self.train_split, self.split, "test", self, **kwargs)
         return get_split(splits, self.split, self.max_eval_samples)
 
 
@@ -140,7 +142,9 @@ class ImagesArguments(GenerationArguments):
         default=False, metadata={"help": "Leave out images that are not there or cannot be decoded, and say which."}
     )
 
-    def load_images(self, load: Callable[..., DatasetDict], **kwargs: Any) -> Dataset:
+    def load_images(
+        self, load: Callable[..., DatasetDict], image_id_column: str | None = None, **kwargs: Any
+    ) -> Dataset:
         """The rows to evaluate on, by one of the functions of `image_splits`, which also takes the `kwargs`."""
         splits = load(
             self.dataset_name,
@@ -150,7 +154,8 @@ class ImagesArguments(GenerationArguments):
             skip_missing=self.skip_bad_images,
             **kwargs,
         )
-        split = self.get_split(splits, ids=partial(image_ids, image_column=self.image_column))
+        ids = partial(image_ids, image_column=self.image_column, image_id_column=image_id_column)
+        split = self.get_split(splits, ids=ids)
         check_images(split, self.image_column)
         return drop_bad_images(split, self.image_column) if self.skip_bad_images else split
 
@@ -186,8 +191,9 @@ class TranslationArguments(GenerationArguments):
         super().__post_init__()
         if (self.dataset_name is None) == (self.files is None):
             raise ValueError("Give either `dataset_name` or `files`.")
-        if self.files is not None and len(self.files) == 2 and self.source_column is None:
-            self.source_column, self.target_column = "source", "target"
+        if self.files is not None and self.split != "test":
+            raise ValueError(f"`files` are scored whole: leave out `split`, got {self.split!r}.")
+        name_sides(self, self.files)
 
     def load_split(self) -> Dataset:
         """The rows to evaluate on."""
@@ -202,6 +208,9 @@ class AnswersArguments(ImagesArguments):
 
     question_column: str = field(default="question", metadata={"help": "Column of the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
+    image_id_column: str | None = field(
+        default=None, metadata={"help": "Column that tells images apart, where training held some out by it."}
+    )
     drop_unanswered: bool = field(
         default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
     )
@@ -269,7 +278,7 @@ def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
     accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
     columns = (arguments.question_column, arguments.answer_column)
-    split = arguments.load_images(load_image_splits, columns=columns)
+    split = arguments.load_images(load_image_splits, arguments.image_id_column, columns=columns)
     questions = read_questions(
         split,
         arguments.image_column,

@@ -1,13 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import DatasetDict
 from PIL import Image
+from transformers import ResNetConfig
 
+from hf_attention import AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scenes
+from hf_attention.training.data.collators import stack_inputs
 from hf_attention.training.data.crops import random_crop
-from hf_attention.training.data.images import PixelsInMemory, PixelSource
+from hf_attention.training.data.images import PixelsInMemory, PixelSource, make_source
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +69,19 @@ def test_pixel_source_crops(scenes: DatasetDict) -> None:
     expected = processor(images=cropped, return_tensors="pt")["pixel_values"][0]
     assert source.inputs(3, crop=2)["pixel_values"].equal(expected)
     assert source.inputs(3, mirrored=True, crop=2)["pixel_values"].equal(expected.flip(-1))
+
+
+def test_stored_features_know_where_their_regions_are(scenes: DatasetDict, tmp_path: Path) -> None:
+    """A captioner with `box_positions` remembers of stored features what it remembers of the pixels, crops too."""
+    backbone = ResNetConfig(embedding_size=4, hidden_sizes=[4, 6], depths=[1, 1], layer_type="basic")
+    config = AttentionCaptionerConfig(vocab_size=9, memory_size=8, backbone_config=backbone, box_positions=True)
+    encoder = AttentionCaptionerForConditionalGeneration(config).eval().get_encoder()
+    processor = pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64})
+    images = (scenes["validation"], "image")
+    stored = make_source(*images, encoder, processor, Accelerator(), mirror=True, features_dir=tmp_path, crops=1)
+    pixels = PixelSource(*images, processor)
+    for choice in ({}, {"mirrored": True}, {"crop": 1}):
+        inputs = [stack_inputs([source.inputs(row, **choice) for row in (0, 3)]) for source in (stored, pixels)]
+        assert inputs[0].keys() == {"region_features", "region_boxes"}
+        memories = [encoder(**each).last_hidden_state for each in inputs]
+        torch.testing.assert_close(*memories, atol=1e-2, rtol=1e-2)  # features are kept in float16

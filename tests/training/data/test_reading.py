@@ -325,7 +325,7 @@ def test_invalid_utf8(name: str | tuple[str, str], tmp_path: Path) -> None:
         ("a.json", '["a", "b"]\n', r"a\.json, line 1 must be a JSON object"),
         ("a.jsonl", '{"a": "b"}\n{"a": "\\ud83c"}\n', r"a\.jsonl, line 2 holds half a character, '\\ud83c'"),
         ("a.csv.gz", "a,b\n", r"a\.csv\.gz cannot be unpacked: Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": "b"}' * 9)[:-9], r"a\.jsonl\.gz cannot be unpacked: "),
+        ("a.jsonl.gz", gzip.compress(b'{"a": "b"}' * 9, mtime=0)[:-9], r"a\.jsonl\.gz cannot be unpacked: "),
         ("a.jsonl", '{"a": "b"}\n{"a": 3}\n', r"a\.jsonl: the values of a column differ in type"),
         (
             "a.csv",
@@ -346,15 +346,21 @@ def test_a_file_is_a_data_set_of_one_split(tmp_path: Path) -> None:
     for name, content, rows in (
         ("a.csv", "en,de\na,b\n", [{"en": "a", "de": "b"}]),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n'), [{"text": "a"}]),
-        ("a.txt", "a b\nc\n", [{"text": "a b"}, {"text": "c"}]),
+        ("a[1].txt", "a b\rc\n\nd", [{"text": "a b\rc"}, {"text": ""}, {"text": "d"}]),
     ):
         file = write(tmp_path / name, content)
         assert load_splits(file)["train"].to_list() == rows == list(load_splits(file, streaming=True)["train"])
     with pytest.raises(ValueError, match="is the file .*a.xlsx, which must end in one of .*csv"):
         load_splits(write(tmp_path / "a.xlsx", "a"))
+    with pytest.raises(ValueError, match=r"a\.txt, line 2 is not valid UTF-8"):
+        load_splits(write(tmp_path / "a.txt", b"a\n\xff\n"))
+    with pytest.raises(ValueError, match="`dataset_config_name` is 'b', but the file .*a.csv has no configurations"):
+        load_splits(str(tmp_path / "a.csv"), "b")
     # Columns may be named after the languages.
     dataset = load_splits(str(tmp_path / "a.csv"))["train"]
     assert pairs(dataset, source_lang="de", target_lang="en") == (["b"], ["a"])
+    both = dataset.add_column("translation", [{"en": "c", "de": "d"}])
+    assert pairs(both, source_lang="de", target_lang="en") == (["d"], ["c"])
 
 
 def test_files_that_make_no_split(tmp_path: Path) -> None:

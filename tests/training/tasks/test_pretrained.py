@@ -35,26 +35,27 @@ CLASSES = {
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_model_is_trained_in_float32(name: str, tmp_path: Path) -> None:
-    config_class, model_class, processor_class = CLASSES[name]
+    config_class, *classes = CLASSES[name]
+    model_class, processor_class = classes
     model_class.from_pretrained(checkpoint(name), dtype=torch.bfloat16).save_pretrained(tmp_path)
     processor_class.from_pretrained(checkpoint(name)).save_pretrained(tmp_path)
-    model, processor = PretrainedArguments(str(tmp_path)).load(*CLASSES[name])
+    model, processor = PretrainedArguments(str(tmp_path)).load(*classes)
     assert model.dtype == torch.float32 and isinstance(model.config, config_class)
     assert type(processor) is type(processor_class.from_pretrained(checkpoint(name)))
 
 
-@pytest.mark.parametrize("given, wanted", itertools.permutations(CLASSES, 2))
+@pytest.mark.parametrize("given, wanted", [*itertools.permutations(CLASSES, 2)])
 def test_a_model_of_another_task_is_refused(given: str, wanted: str) -> None:
     kinds = [CLASSES[name][0].model_type for name in (given, wanted)]
     with pytest.raises(ValueError, match="is of the model type '{}', and this goes on from '{}'".format(*kinds)):
-        PretrainedArguments(given).load(*CLASSES[wanted])
+        PretrainedArguments(given).check(CLASSES[wanted][0])
 
 
 def test_an_ensemble_is_refused(tmp_path: Path) -> None:
     member = AutoModelForSeq2SeqLM.from_pretrained(checkpoint("toy-translator"))
     AttentionEnsembleForConditionalGeneration.from_members([member, member]).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'attention_ensemble', and this goes on from 'attention_seq2seq'"):
-        PretrainedArguments(str(tmp_path)).load(*CLASSES["toy-translator"])
+        PretrainedArguments(str(tmp_path)).check(AttentionSeq2SeqConfig)
 
 
 def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
@@ -64,17 +65,25 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     del weights[missing]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=f"is no whole model: it lacks {missing}"):
-        PretrainedArguments(str(folder)).load(*CLASSES["toy-translator"])
+        PretrainedArguments(str(folder)).load(*CLASSES["toy-translator"][1:])
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no model; the folder of a run does"):
+        PretrainedArguments(str(tmp_path)).check(AttentionSeq2SeqConfig)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(OSError, match="not a valid JSON file"):
         PretrainedArguments(str(tmp_path)).check(AttentionSeq2SeqConfig)
     with pytest.raises(OSError, match="`model_name_or_path` 'runs/nothing' is no folder here, and the Hub gives none"):
         PretrainedArguments("runs/nothing").check(AttentionSeq2SeqConfig)
     assert PretrainedArguments().check(AttentionSeq2SeqConfig) == {}
 
 
+def test_a_file_is_no_model() -> None:
+    with pytest.raises(ValueError, match="config.json' is a file: give the folder"):
+        PretrainedArguments(f"{checkpoint('toy-translator')}/config.json").check(AttentionSeq2SeqConfig)
+
+
 def test_a_name_that_is_nearly_a_shipped_model() -> None:
-    with pytest.raises(ValueError, match="Did you mean toy-translator?"):
-        PretrainedArguments("toy-translater").load(*CLASSES["toy-translator"])
+    with pytest.raises(ValueError, match="Did you mean toy-translator\\?"):
+        PretrainedArguments("toy-translater").check(AttentionSeq2SeqConfig)

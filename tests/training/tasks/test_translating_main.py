@@ -172,8 +172,9 @@ def test_additional_files_bring_their_names_or_have_the_others(
     files, names = [str(tmp_path / name) for name in "ab"], {"source_column": "target", "target_column": "source"}
     found = additional_pairs(TextPairArguments(dataset_name="x", additional_train_files=files, **names))
     assert found.to_list() == [{"source": "a dog", "target": "ein Hund"}]
-    with pytest.raises(ValueError, match="`additional_train_files`: .*columns are .'en', 'de'."):
-        pairs("en\tde", "a dog\tein Hund", **languages)
+    assert pairs("en\tde", "a dog\tein Hund", **languages) == [("a dog", "ein Hund")]
+    with pytest.raises(ValueError, match="`additional_train_files`: .*columns are .'en', 'fr'."):
+        pairs("en\tfr", "a dog\tun chien", **languages)
 
 
 def test_additional_pairs_are_never_held_out(
@@ -274,8 +275,45 @@ def test_going_on_takes_the_languages_of_the_model(
     assert "translates" not in caplog.text
     evaluate_model("translation", tmp_path / "run", **data, source_lang=TOY_LANGUAGE, target_lang="en")
     assert f"The model translates en into {TOY_LANGUAGE}, and is given {TOY_LANGUAGE} and en" in caplog.text
+    with pytest.raises(ValueError, match="Name the texts"):
+        evaluate_model("translation", tmp_path / "run", **data, source_lang=TOY_LANGUAGE)
+    chat = {
+        "task": "chat",
+        "source_column": "en",
+        "target_column": TOY_LANGUAGE,
+        "train_files": [tmp_path / "chat.tsv"],
+    }
+    rows = (f"{en}\t{toy}" for en, toy in zip(*(file.read_text().splitlines() for file in files), strict=True))
+    chat["train_files"][0].write_text("\n".join([f"en\t{TOY_LANGUAGE}", *rows]))
+    options = {"model_name_or_path": tmp_path / "first", "max_steps": 1, "validation_fraction": 0.5}
+    run_script("train_seq2seq", **chat, **options, output_dir=tmp_path / "chat")
+    assert ModelCard.load(tmp_path / "chat" / "README.md").data.pipeline_tag == "text2text-generation"
     with pytest.raises(ValueError, match="Give either `dataset_name` or `files`"):
         evaluate_model("translation", tmp_path / "run", **data, files=files)
+    with pytest.raises(ValueError, match="`files` are scored whole: leave out `split`"):
+        evaluate_model("translation", tmp_path / "run", files=files, split="validation")
+
+
+def test_what_the_run_would_remove_cannot_be_read(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
+    run, options = tmp_path / "run", {**from_dataset(folder), "max_steps": 1}
+    train_seq2seq(**options, output_dir=run)
+    again = {**options, "output_dir": run, "overwrite_output_dir": True}
+    for option, path in (("model_name_or_path", run / "best"), ("tokenizer_name", run / "tokenizer")):
+        with pytest.raises(ValueError, match=f"`{option}` .* lies in what `overwrite_output_dir` removes"):
+            run_script("train_seq2seq", **again, **{option: path})
+        assert path.is_dir()
+    run_script("train_seq2seq", **again, model_name_or_path=run)
+
+
+def test_a_run_that_went_on_resumes(folder: Path, tmp_path: Path) -> None:
+    options = {**from_dataset(folder), "model_name_or_path": "toy-translator", "num_train_epochs": 2, "batch_size": 40}
+    options |= {"validation_num_beams": 1, "warmup_steps": 0, "checkpointing_steps": 3, "save_total_limit": 9}
+    run_script("train_seq2seq", **options, output_dir=tmp_path / "whole")
+    checkpoint = tmp_path / "whole" / "checkpoint-3"
+    run_script("train_seq2seq", **options, output_dir=tmp_path / "resumed", resume_from_checkpoint=checkpoint)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    for name, weight in whole.items():
+        assert weight.equal(resumed[name]), name
 
 
 def test_going_on_from_a_shipped_model(folder: Path, tmp_path: Path) -> None:

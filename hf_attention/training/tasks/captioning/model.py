@@ -74,5 +74,5 @@ def load_captioner(
     given |= changed_options(arguments.model) & {"learned_positions"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    classes = AttentionCaptionerConfig, AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor
+    classes = AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor
     return arguments.model.load(*classes, **arguments.model.freezing())

@@ -49,7 +49,7 @@ class TextArguments(CheckedArguments):
     """A running text, and how it is cut into batches."""
 
     dataset_name: str = field(
-        metadata={"help": "Hub name or folder of the data set; a folder may hold plain files such as train.txt."}
+        metadata={"help": "Hub name, folder or file of the data set; a folder may hold plain files such as train.txt."}
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     text_column: str = field(default="text", metadata={"help": "Column of the texts: a sentence or paragraph a row."})

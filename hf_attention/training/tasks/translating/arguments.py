@@ -1,7 +1,7 @@
 """What training on pairs of sentences is told."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from ....arguments import COUNT, LENGTH_PENALTY, PROPORTION, CheckedArguments
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
@@ -42,6 +42,12 @@ Seq2SeqModelArguments = configuration_options(
 )
 
 
+def name_sides(arguments: Any, files: list[str] | None) -> None:
+    """Two plain files become the columns `source` and `target`: so they are named where no others are."""
+    if files is not None and len(files) == 2 and arguments.source_column is None and arguments.target_column is None:
+        arguments.source_column, arguments.target_column = "source", "target"
+
+
 @dataclass
 class TextPairArguments(CheckedArguments):
     """The pairs of sentences, and how they are batched and decoded."""
@@ -50,7 +56,7 @@ class TextPairArguments(CheckedArguments):
         default="translation",
         metadata={"help": "What is scored. translation: BLEU and chrF; chat: perplexity, and how varied replies are."},
     )
-    dataset_name: str | None = field(default=None, metadata={"help": "Hub name or folder of the data set."})
+    dataset_name: str | None = field(default=None, metadata={"help": "Hub name, folder or file of the data set."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     train_files: list[str] | None = field(
         default=None,
@@ -130,8 +136,7 @@ class TextPairArguments(CheckedArguments):
             raise ValueError("`tune_generation` chooses by a score of generated texts: `task='chat'` has none.")
         if self.do_test and self.train_files is not None and self.test_files is None:
             raise ValueError("`do_test` needs `test_files` beside `train_files`.")
-        if self.train_files is not None and len(self.train_files) == 2 and self.source_column is None:
-            self.source_column, self.target_column = "source", "target"
+        name_sides(self, self.train_files)
 
 
 @dataclass

@@ -25,7 +25,7 @@ def languages_of(config: dict[str, Any]) -> tuple[str, str] | None:
 
 def take_languages(arguments: Any, config: dict[str, Any]) -> None:
     """
-    Fills in the languages of a model where none are given. A warning tells of others that are.
+    Fills in the languages of a model that are not given. A warning tells of others that are.
 
     Args:
         arguments: Has `source_lang` and `target_lang`.
@@ -34,7 +34,7 @@ def take_languages(arguments: Any, config: dict[str, Any]) -> None:
     known, given = languages_of(config), (arguments.source_lang, arguments.target_lang)
     if known is None:
         return
-    if given == (None, None):
+    if all(language in (None, own) for language, own in zip(given, known, strict=True)):
         arguments.source_lang, arguments.target_lang = known
-    elif given != known:
+    elif None not in given:
         logger.warning("The model translates %s into %s, and is given %s and %s.", *known, *given)

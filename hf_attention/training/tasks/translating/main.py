@@ -13,7 +13,14 @@ from ....metrics.translation.translation import METRICS
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
-from ...data.reading import TRANSLATION_COLUMN, get_split, load_splits, load_text_splits, text_pairs
+from ...data.reading import (
+    TRANSLATION_COLUMN,
+    get_split,
+    has_language_columns,
+    load_splits,
+    load_text_splits,
+    text_pairs,
+)
 from ...data.streaming import first_rows, streamed_dataloader
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.batches import SizedBatches
@@ -61,6 +68,8 @@ def main(description: str | None = None) -> None:
     if data.source_lang is not None:
         # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
+    elif data.task == "chat":
+        model.config.task_specific_params = None  # of the translator that it may have been
     settings = beam_settings(data.num_beams, data.length_penalty)
     model.generation_config.max_length = data.max_target_length + 1  # with the start token
     model.generation_config.update(**settings)
@@ -111,7 +120,9 @@ def main(description: str | None = None) -> None:
 
 def check_arguments(arguments: Arguments) -> None:
     """Refuses, before anything costly, what does not go together or is not installed; the model says its languages."""
-    take_languages(arguments.data, arguments.pretrained.check(AttentionSeq2SeqConfig))
+    config = arguments.pretrained.check(AttentionSeq2SeqConfig)
+    if arguments.data.task == "translation":
+        take_languages(arguments.data, config)
     if arguments.data.task == "translation":
         require_extra("metrics", "sacrebleu")
         arguments.loop.check_metric(METRICS)
@@ -138,12 +149,13 @@ def additional_pairs(arguments: TextPairArguments) -> Dataset:
     """
     name, files = "additional_train_files", arguments.additional_train_files
     columns, languages = ("source", "target"), (None, None)
+    given = (arguments.source_lang, arguments.target_lang)
     try:
         rows = get_split(load_text_splits({name: files}), name)
         if len(files) == 1 and arguments.source_column in rows.column_names:
             columns = (arguments.source_column, arguments.target_column)
-        elif TRANSLATION_COLUMN in rows.column_names:
-            columns, languages = (None, None), (arguments.source_lang, arguments.target_lang)
+        elif TRANSLATION_COLUMN in rows.column_names or has_language_columns(rows, *given):
+            columns, languages = (None, None), given
         return text_pairs(rows, *columns, *languages, drop_unpaired=arguments.drop_unpaired)
     except ValueError as error:
         raise ValueError(f"`{name}`: {error}") from error
