@@ -33,14 +33,14 @@ test-plain: $(INSTALLED)
 
 # With what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt. Left out are those
 # that run once more what the others run. What is as new in .venv already is taken from there.
-AGAIN := benchmark documents lecture site your_own_photos
+AGAIN := command_line metrics scenes seeing $(patsubst %,test_%.py,benchmark documents lecture site your_own_photos)
 test-newest: private BIN := .venv-newest/bin
 test-newest: $(INSTALLED)
 	test -x $(BIN)/python || .venv/bin/python -m venv --without-pip .venv-newest
 	.venv/bin/python -c $(SITE) > $$($(BIN)/python -c $(SITE))/parent.pth
 	$(BIN)/python -m pip install --no-compile --upgrade --upgrade-strategy eager \
 		"$$(grep ^torch== constraints.txt)" -e ".[dev]"
-	$(PYTEST) -m "not slow" $(AGAIN:%=--ignore=tests/test_%.py) $(ARGS)
+	$(PYTEST) -m "not slow" $(AGAIN:%=--ignore=tests/%) $(ARGS)
 
 # What people install: the wheel in a bare environment, and the sdist.
 test-install: $(INSTALLED)

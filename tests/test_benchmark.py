@@ -176,6 +176,7 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_cores(tmp_path: Path) -> None:
     arguments = ["cores", "--models", "answerer", "--batch=2", "--share"]
     numbers = run(tmp_path / "numbers.json", *arguments, unit="sequences/s")

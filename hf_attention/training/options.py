@@ -196,4 +196,6 @@ def refuse_options(argument: str, given: set[str]) -> None:
     """
     if given:
         names = ", ".join(f"`{name}`" for name in sorted(given))
-        raise ValueError(f"Leave out {names}: with `{argument}`, they are those of what it names.")
+        raise ValueError(
+            f"Leave out {names}: with `{argument}`, what it names has its own. Options of a recipe are meant, too."
+        )
