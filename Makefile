@@ -33,7 +33,8 @@ test-plain: $(INSTALLED)
 
 # With what the package needs as new as pyproject.toml allows; torch alone is that of constraints.txt. Left out are those
 # that run once more what the others run. What is as new in .venv already is taken from there.
-AGAIN := command_line metrics scenes seeing $(patsubst %,test_%.py,benchmark documents lecture site your_own_photos)
+AGAIN := command_line metrics scenes seeing training/data training/loop \
+	$(patsubst %,test_%.py,benchmark documents lecture site your_own_photos)
 test-newest: private BIN := .venv-newest/bin
 test-newest: $(INSTALLED)
 	test -x $(BIN)/python || .venv/bin/python -m venv --without-pip .venv-newest
