@@ -93,5 +93,4 @@ def load_answering_model(arguments: Arguments) -> tuple[AnsweringModel, Attentio
     given |= changed_options(arguments.model) & {"head", "question_encoder", "learned_positions"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    classes = AutoModelForVisualQuestionAnswering, AutoProcessor
-    return arguments.model.load(*classes, **arguments.model.freezing())
+    return arguments.model.load(AutoModelForVisualQuestionAnswering, AutoProcessor, **arguments.model.freezing())

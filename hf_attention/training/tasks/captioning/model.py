@@ -74,5 +74,6 @@ def load_captioner(
     given |= changed_options(arguments.model) & {"learned_positions"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    classes = AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor
-    return arguments.model.load(*classes, **arguments.model.freezing())
+    return arguments.model.load(
+        AttentionCaptionerForConditionalGeneration, AttentionCaptionerProcessor, **arguments.model.freezing()
+    )

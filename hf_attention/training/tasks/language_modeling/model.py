@@ -35,5 +35,4 @@ def load_model(arguments: Arguments) -> tuple[RecurrentLMForCausalLM, PreTrained
     regularisation, given = split_off_regularisation(arguments.model)
     given |= changed_options(arguments.tokenizer, DEFAULTS) | changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
-    classes = RecurrentLMForCausalLM, AutoTokenizer
-    return arguments.pretrained.load(*classes, **regularisation)
+    return arguments.pretrained.load(RecurrentLMForCausalLM, AutoTokenizer, **regularisation)

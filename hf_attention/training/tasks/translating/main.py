@@ -123,7 +123,6 @@ def check_arguments(arguments: Arguments) -> None:
     config = arguments.pretrained.check(AttentionSeq2SeqConfig)
     if arguments.data.task == "translation":
         take_languages(arguments.data, config)
-    if arguments.data.task == "translation":
         require_extra("metrics", "sacrebleu")
         arguments.loop.check_metric(METRICS)
     arguments.streaming.check(arguments.loop.max_steps, arguments.loop.dataloader_num_workers)

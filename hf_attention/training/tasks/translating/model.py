@@ -61,8 +61,7 @@ def load_model(
     given |= changed_options(arguments.tokenizer, DEFAULTS) | changed_options(arguments.word_vectors)
     given |= changed_options(arguments.data) & {"separate_vocabularies"}
     refuse_options("model_name_or_path", given)
-    classes = AttentionSeq2SeqForConditionalGeneration, AutoTokenizer
-    return arguments.pretrained.load(*classes, **regularisation)
+    return arguments.pretrained.load(AttentionSeq2SeqForConditionalGeneration, AutoTokenizer, **regularisation)
 
 
 def load_embeddings(
