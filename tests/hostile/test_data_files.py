@@ -81,7 +81,7 @@ TASKS = {
             "question": f"what is {number} ?",
             "answer": f"{number % 3} dogs",
         },
-        of_pictures(encoder_hidden_size=4, joint_size=4, validation_split="validation"),
+        of_pictures(encoder_hidden_size=4, joint_size=4),
     ),
 }
 over_tasks = pytest.mark.parametrize("name", TASKS)

@@ -63,17 +63,7 @@ def with_validation_split(
     others = set(splits) - {train_split, test_split}
     if is_named or others or isinstance(splits, IterableDatasetDict) or not splits.get(train_split):
         return splits
-    train, validation = divide(splits[train_split], arguments, ids, is_running_text)
-    return DatasetDict({**splits, train_split: train, validation_split: validation})
-
-
-def divide(
-    train: Dataset,
-    arguments: HeldOutArguments,
-    ids: Callable[[Dataset], Sequence[Any]] | None = None,
-    is_running_text: bool = False,
-) -> tuple[Dataset, Dataset]:
-    """A training split in two: what to train on, and what to validate on; the arguments are those above."""
+    train = splits[train_split]
     names = range(len(train)) if ids is None else ids(train)
     seed = None if is_running_text else arguments.validation_seed
     kept, held_out = hold_out(names, arguments.validation_fraction, seed)
@@ -83,7 +73,7 @@ def divide(
         len(train),
         "the last" if is_running_text else f"chosen by `validation_seed` {seed}",
     )
-    return train.select(kept), train.select(held_out)
+    return DatasetDict({**splits, train_split: train.select(kept), validation_split: train.select(held_out)})
 
 
 def hold_out(ids: Sequence[Any], fraction: float, seed: int | None = 0) -> tuple[list[int], list[int]]:

@@ -16,8 +16,11 @@ from transformers import ResNetConfig, ResNetModel, pipeline
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scene_questions
+from hf_attention.training.data.held_out import HeldOutArguments
 from hf_attention.training.data.tokenization import train_tokenizer
 from hf_attention.training.recipes import read_recipe
+from hf_attention.training.tasks.answering.arguments import QuestionDataArguments
+from hf_attention.training.tasks.answering.main import load_questions
 from hf_attention.training.tasks.answering.questions import read_questions
 
 
@@ -111,6 +114,15 @@ def test_frozen_backbone(
         known = set(vqa.model.config.label2id)
         assert results["known_answers"] == len(known) < len(set(questions["train"]["answer"]))
         assert results["without_known_answer"]["test"] == sum(answer not in known for answer in test["answer"])
+
+
+def test_its_own_validation_split_is_used(tmp_path: Path) -> None:
+    splits = make_scene_questions(train=6, validation=3, test=0, held_out=0, image_size=32, questions_per_scene=2)
+    splits.save_to_disk(tmp_path / "questions")
+    found = load_questions(QuestionDataArguments(dataset_name=str(tmp_path / "questions")), HeldOutArguments(), None)
+    assert {name: part.texts for name, part in found.items()} == {
+        name: splits[name]["question"][:] for name in ("train", "validation")
+    }
 
 
 def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path: Path) -> None:

@@ -85,9 +85,7 @@ class QuestionDataArguments(CheckedArguments):
         default=None, metadata={"help": "Regular expression; what it matches is cut out of the questions."}
     )
     train_split: str = "train"
-    validation_split: str | None = field(
-        default=None, metadata={"help": "Default: the questions about some of the training images."}
-    )
+    validation_split: str = "validation"
     test_split: str = "test"
     max_train_samples: Annotated[int | None, COUNT] = field(
         default=None, metadata={"help": "Use only so many training questions."}

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.processing_attention_vqa import AttentionVQAProcessor
-from ...data.held_out import HeldOutArguments, divide
+from ...data.held_out import HeldOutArguments, with_validation_split
 from ...data.image_splits import load_image_splits
 from ...data.images import PixelSource, RegionSource, make_source
 from ...data.reading import check_images, drop_bad_images, get_split, image_ids, read_image
@@ -110,15 +110,16 @@ def load_questions(
         image_dir=arguments.image_dir,
         skip_missing=arguments.skip_bad_images,
     )
-    parts = {"train": get_split(splits, arguments.train_split)}
-    check_images(parts["train"], arguments.image_column)
-    if arguments.validation_split is not None:
-        parts["validation"] = get_split(splits, arguments.validation_split)
-    else:
-        ids = partial(image_ids, image_column=arguments.image_column, image_id_column=arguments.image_id_column)
-        parts["train"], parts["validation"] = divide(parts["train"], held_out, ids)
-    if arguments.do_test:
-        parts["test"] = get_split(splits, arguments.test_split)
+    names = {
+        "train": arguments.train_split,
+        "validation": arguments.validation_split,
+        "test": arguments.test_split,
+    }
+    ids = partial(image_ids, image_column=arguments.image_column, image_id_column=arguments.image_id_column)
+    splits = with_validation_split(splits, *names.values(), held_out, ids=ids)
+    if not arguments.do_test:
+        del names["test"]
+    parts = {part: get_split(splits, name) for part, name in names.items()}
 
     def read(name: str) -> Questions:
         dataset = parts[name]

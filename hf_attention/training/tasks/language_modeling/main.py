@@ -1,6 +1,5 @@
 """Training a language model, from the command line to the model's card: `scripts/train_lm.py`."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +34,6 @@ def main(description: str | None = None) -> None:
     arguments = parse_arguments("language-model", Arguments, DEFAULTS, description)
     check_arguments(arguments)
     loop, data = arguments.loop, arguments.data
-    logging.basicConfig(level=logging.WARNING)
     run = Run(loop, arguments.hub)
     accelerator = run.accelerator
 

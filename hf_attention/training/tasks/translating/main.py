@@ -1,6 +1,5 @@
 """Training on pairs of sentences, from the command line to the model's card: `scripts/train_seq2seq.py`."""
 
-import logging
 import math
 from functools import partial
 
@@ -50,7 +49,6 @@ def main(description: str | None = None) -> None:
     data = arguments.data
     if data.task == "chat":
         arguments.loop.metric_for_best_model, arguments.loop.greater_is_better = "perplexity", False
-    logging.basicConfig(level=logging.WARNING)
     run = Run(arguments.loop, arguments.hub)
 
     train_rows, pairs = read_splits(arguments)
