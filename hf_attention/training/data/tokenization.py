@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from accelerate import Accelerator
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import LARGE_INTEGER
 
 from ...metrics.words import WORD
 from ...models.special_tokens import end_token_id, name_special_tokens
@@ -157,6 +158,44 @@ def warn_of_unknown_words(tokenizer: PreTrainedTokenizerFast, texts: Iterable[st
             "The tokenizer does not know %.0f %% of the words of the %s: the model neither learns nor writes them.",
             100 * share,
             name,
+        )
+
+
+def most_tokens(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """
+    How many tokens of a text a model is to read, the closing one included, as its tokenizer's `model_max_length` says;
+    `None`: all.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerFast`): The tokenizer.
+    """
+    return tokenizer.model_max_length if tokenizer.model_max_length < LARGE_INTEGER else None
+
+
+def cut_to(limit: int | None) -> dict[str, Any]:
+    """The arguments with which a tokenizer leaves so many tokens of a text; `None`: all."""
+    return {} if limit is None else {"truncation": True, "max_length": limit}
+
+
+def warn_of_cut(lengths: Sequence[int], limit: int | None, argument: str, texts: str) -> None:
+    """
+    Warns of texts that lose their end.
+
+    Args:
+        lengths (`Sequence[int]`): How many tokens each has.
+        limit (`int`, *optional*): How many are left; `None`: all.
+        argument (`str`): What says so.
+        texts (`str`): What they are.
+    """
+    num_cut = 0 if limit is None else sum(length > limit for length in lengths)
+    if num_cut:
+        logger.warning(
+            "%d of %d %s are longer than `%s`, %d tokens: they lose their end.",
+            num_cut,
+            len(lengths),
+            texts,
+            argument,
+            limit,
         )
 
 

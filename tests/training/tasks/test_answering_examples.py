@@ -1,5 +1,7 @@
 """Batches of questions about shared images."""
 
+import copy
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -44,7 +46,6 @@ def test_left_and_right_change_places_in_a_mirrored_image() -> None:
         Questions(Dataset.from_dict({"image": [0]}), [0, 0, 0], texts, answers),
         answer_labels(answers, label2id, kind),
         tokenizer,
-        20,
         mirrored,
     )
     for is_mirrored, labels in ((False, [0, 2, 3]), (True, [1, -100, 3])):  # "on the left" is no known answer
@@ -54,7 +55,7 @@ def test_left_and_right_change_places_in_a_mirrored_image() -> None:
         assert first == (mirrored_text(texts[0]) if is_mirrored else texts[0])
 
 
-def test_answers_to_learn_are_words_and_an_end_whatever_the_tokenizer_adds() -> None:
+def test_answers_to_learn_are_words_and_an_end_whatever_the_tokenizer_adds(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = train_tokenizer(["on the left or right not ?"])
     ids = tokenizer.convert_tokens_to_ids
     questions = Questions(Dataset.from_dict({"image": [0]}), [0, 0], ["or ?", "or ?"], [["on the left"], ["not"]])
@@ -63,14 +64,17 @@ def test_answers_to_learn_are_words_and_an_end_whatever_the_tokenizer_adds() -> 
             single=template, special_tokens=[("<s>", 2), ("</s>", 3)]
         )
         for is_mirrored, last in ((False, "left"), (True, "right")):
-            example = AnsweringDataset(NoImage(), questions, None, tokenizer, 4)[CaptionGroup(0, (0, 1), is_mirrored)]
+            example = AnsweringDataset(NoImage(), questions, None, tokenizer)[CaptionGroup(0, (0, 1), is_mirrored)]
             assert [label.tolist() for label in example["labels"]] == [
                 [*ids(["on", "the", last]), 3],
                 [ids("not"), 3],
             ]
             assert example["input_ids"][0] == tokenizer("or ?")["input_ids"]
-        short = AnsweringDataset(NoImage(), questions, None, tokenizer, 3)[CaptionGroup(0, (0,), False)]
-        assert short["labels"][0].tolist() == [*ids(["on", "the"]), 3]
+        short = copy.deepcopy(tokenizer)
+        short.model_max_length = 3
+        example = AnsweringDataset(NoImage(), questions, None, short)[CaptionGroup(0, (0,), False)]
+        assert example["labels"][0].tolist() == [*ids(["on", "the"]), 3]
+    assert "1 of 2 answers are longer than `max_length`, 3 tokens: they lose their end" in caplog.text
 
 
 def test_images_with_fewer_questions_are_filled_up() -> None:
@@ -109,7 +113,9 @@ def test_questions_about_an_image_are_answered_together_as_each_alone(head: type
     texts = [" ".join(WORDS[row : row + 2 + row % 4]) for row in range(len(images))]
     questions = Questions(Dataset.from_dict({"number": range(4)}), images, texts, [["two"]] * len(images))
     source, rows = RegionSource(regions.numpy()), [7, 0, 1, 2, 9, 3, 4, 5, 6, 8]
-    batch, places = question_batch(source, questions, rows, tokenizer, max_length=4)
+    short = copy.deepcopy(tokenizer)
+    short.model_max_length = 4
+    batch, places = question_batch(source, questions, rows, short)
     assert len(batch["region_features"]) == 5 and len(batch["input_ids"]) == 15  # image 1 twice
     for row, place in zip(rows, places, strict=True):
         ids = tokenizer(texts[row], truncation=True, max_length=4)["input_ids"]

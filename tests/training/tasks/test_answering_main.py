@@ -83,7 +83,7 @@ def train_vqa(folder: Path) -> Callable:
     [
         {"mirror": True, "min_answer_count": 15},
         {"attention_form": "top_down", "problem_type": "multi_label_classification"},
-        {"head": "generating", "attention_form": "stacked"},
+        {"head": "generating", "attention_form": "stacked", "max_length": 30},
     ],
     ids=["answering", "soft", "generating"],
 )
@@ -104,6 +104,9 @@ def test_frozen_backbone(
     # The folder is a model like any other, and gives the answers that were scored.
     test = questions["test"]
     vqa = pipeline("vqa", model=str(output_dir), device="cpu")
+    assert vqa.tokenizer.model_max_length == options.get("max_length", 50)
+    if vqa.model.can_generate():
+        assert vqa.model.generation_config.max_length == 31  # with the start token
     pairs = [{"image": row["image"], "question": row["question"]} for row in test]
     answers = [records[0]["answer"] for records in vqa(pairs, batch_size=16, top_k=1)]
     assert answer_metrics(answers, [[answer] for answer in test["answer"]]) == pytest.approx(results["test"])

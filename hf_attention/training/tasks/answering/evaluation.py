@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from ....metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from ...data.images import PixelSource, RegionSource
 from ...loop.evaluation import texts_of_rows
-from .examples import BlindSource, question_batch
+from .examples import BlindSource, question_batch, warn_of_long_questions
 from .questions import Questions
 
 
@@ -23,13 +23,11 @@ class AnsweringEvaluator:
         questions ([`Questions`]):
             The questions.
         tokenizer (`PreTrainedTokenizerFast`):
-            Tokenizes questions, and decodes what is generated.
+            Tokenizes questions, and decodes what is generated. A question longer than its `model_max_length` is cut.
         accelerator (`Accelerator`):
             Processes, device and precision.
         batch_size (`int`, *optional*, defaults to 100):
             Questions at a time.
-        max_length (`int`, *optional*, defaults to 100):
-            Longer questions are cut.
     """
 
     def __init__(
@@ -39,14 +37,13 @@ class AnsweringEvaluator:
         tokenizer: PreTrainedTokenizerFast,
         accelerator: Accelerator,
         batch_size: int = 100,
-        max_length: int = 100,
     ):
+        warn_of_long_questions(questions, tokenizer)
         self.source = source
         self.questions = questions
         self.tokenizer = tokenizer
         self.accelerator = accelerator
         self.batch_size = batch_size
-        self.max_length = max_length
 
     def of_one_batch(self) -> "AnsweringEvaluator":
         """The same over some questions, a batch for each process: those of most annotators, for all that is scored."""
@@ -61,7 +58,7 @@ class AnsweringEvaluator:
         accelerator = self.accelerator
 
         def texts_of_batch(rows: list[int]) -> list[str]:
-            batch, places = question_batch(self.source, self.questions, rows, self.tokenizer, self.max_length)
+            batch, places = question_batch(self.source, self.questions, rows, self.tokenizer)
             inputs = {name: value.to(accelerator.device) for name, value in batch.items()}
             with accelerator.autocast():
                 if model.can_generate():

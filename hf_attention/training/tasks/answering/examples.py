@@ -12,7 +12,7 @@ from ....metrics.vqa_accuracy.vqa_accuracy import most_common
 from ...data.collators import stack_inputs
 from ...data.images import PixelSource, RegionSource
 from ...data.sampling import CaptionBatchSampler, CaptionGroup
-from ...data.tokenization import closed_texts
+from ...data.tokenization import closed_texts, cut_to, most_tokens, warn_of_cut
 from ...loop.objective import Objective
 from .questions import Questions, mirrored_text
 
@@ -38,7 +38,8 @@ class AnsweringDataset(torch.utils.data.Dataset):
     """
     Examples for [`AnsweringCollator`], by [`CaptionGroup`]: an image with some of its questions.
 
-    In a mirrored image the words left and right change places, in questions and answers.
+    In a mirrored image the words left and right change places, in questions and answers. A warning says how many texts
+    are cut.
 
     Args:
         source ([`PixelSource`], [`RegionSource`] or [`BlindSource`]):
@@ -48,9 +49,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
         labels (`Sequence[torch.Tensor]`, *optional*):
             The labels of each question. Without, they are the tokens of its most common answer.
         tokenizer (`PreTrainedTokenizerFast`):
-            Tokenizes the questions, and the answers.
-        max_length (`int`):
-            Longer texts are cut.
+            Tokenizes the questions, and the answers. Texts longer than its `model_max_length` are cut.
         mirrored_labels (`Sequence`, *optional*):
             The labels in a mirrored image: `None` for a question that does not count there, its answer being unknown.
             Needed where there are `labels` and images are mirrored.
@@ -62,7 +61,6 @@ class AnsweringDataset(torch.utils.data.Dataset):
         questions: Questions,
         labels: Sequence[torch.Tensor] | None,
         tokenizer: PreTrainedTokenizerFast,
-        max_length: int,
         mirrored_labels: Sequence[torch.Tensor | None] | None = None,
     ):
         self.source = source
@@ -70,7 +68,11 @@ class AnsweringDataset(torch.utils.data.Dataset):
         self.labels = labels
         self.mirrored_labels = mirrored_labels
         self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.max_length = most_tokens(tokenizer)
+        warn_of_long_questions(questions, tokenizer)
+        if labels is None:
+            answers = closed_texts(tokenizer, [most_common(given) for given in questions.answers])
+            warn_of_cut([*map(len, answers)], self.max_length, "max_length", "answers")
         by_image: dict[int, list[int]] = {}
         for row, image in enumerate(questions.image):
             by_image.setdefault(image, []).append(row)
@@ -96,7 +98,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
             labels = [self.labels[row] for row in rows]
         return {
             **self.source.inputs(self.questions.image[rows[0]], mirrored),
-            "input_ids": self.tokenizer(questions, truncation=True, max_length=self.max_length)["input_ids"],
+            "input_ids": self.tokenizer(questions, **cut_to(self.max_length))["input_ids"],
             "labels": labels,
         }
 
@@ -196,12 +198,17 @@ def answering_dataloader(
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
 
 
+def warn_of_long_questions(questions: Questions, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Warns of questions that lose their end."""
+    ids = tokenizer(questions.texts, verbose=False)["input_ids"]
+    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), "max_length", "questions")
+
+
 def question_batch(
     source: PixelSource | RegionSource | BlindSource,
     questions: Questions,
     rows: Sequence[int],
     tokenizer: PreTrainedTokenizerFast,
-    max_length: int,
 ) -> tuple[dict[str, torch.Tensor], list[int]]:
     """
     Some questions as inputs of a model, those about one image beside each other, so that it is encoded once.
@@ -214,9 +221,7 @@ def question_batch(
         rows (`Sequence[int]`):
             Which of them.
         tokenizer (`PreTrainedTokenizerFast`):
-            Tokenizes them.
-        max_length (`int`):
-            Longer ones are cut.
+            Tokenizes them. Those longer than its `model_max_length` are cut.
 
     Returns:
         `tuple[dict, list[int]]`: The inputs, and where in the batch each of the questions stands. Of an image with
@@ -228,7 +233,7 @@ def question_batch(
     size = math.ceil(len(rows) / len(by_image))
     groups = [group[start : start + size] for group in by_image.values() for start in range(0, len(group), size)]
     texts = [questions.texts[row] for row in rows]
-    ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    ids = tokenizer(texts, **cut_to(most_tokens(tokenizer)))["input_ids"]
     examples = [
         {**source.inputs(questions.image[rows[group[0]]]), "input_ids": [ids[position] for position in group]}
         for group in groups

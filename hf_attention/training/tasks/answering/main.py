@@ -55,13 +55,14 @@ def main(description: str | None = None) -> None:
     else:
         model, processor = make_answering_model(arguments, run, questions["train"], answers)
     warn_of_unknown_words(processor.tokenizer, questions["train"].texts, "questions")
+    processor.tokenizer.model_max_length = data.max_length
     generating = model.can_generate()
+    if generating:
+        model.generation_config.max_length = data.max_length + 1  # with the start token
 
     def evaluator(name: str) -> AnsweringEvaluator:
         source = image_source(questions[name], data, model, processor, run)
-        return AnsweringEvaluator(
-            source, questions[name], processor.tokenizer, run.accelerator, data.eval_batch_size, data.max_length
-        )
+        return AnsweringEvaluator(source, questions[name], processor.tokenizer, run.accelerator, data.eval_batch_size)
 
     validation = evaluator("validation")
     unknown = {} if generating else count_unknown(questions, model.config.label2id)
@@ -195,7 +196,7 @@ def training_batches(
             mirrored = [[mirrored_text(answer) for answer in given] for given in questions.answers]
             mirrored_labels = answer_labels(mirrored, config.label2id, config.problem_type)
     return answering_dataloader(
-        AnsweringDataset(source, questions, labels, processor.tokenizer, data.max_length, mirrored_labels),
+        AnsweringDataset(source, questions, labels, processor.tokenizer, mirrored_labels),
         data.batch_size,
         data.questions_per_image,
         mirror=data.mirror,

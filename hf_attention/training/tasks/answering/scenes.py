@@ -29,7 +29,6 @@ from .questions import Questions, read_questions
 
 IMAGE_SIZE = 64
 GRID = 16
-MAX_LENGTH = 30
 QUESTIONS_PER_SCENE = 12
 ATTENTION_FORMS = tuple(form or "none" for form in AttentionVQAConfig.choices["attention_form"])
 # Relations take the longest to learn: three of nine turns are theirs. Where a scene has no more of a kind to ask, the
@@ -97,7 +96,7 @@ def answer(
     answers, maps = [], []
     for start in range(0, len(questions), batch_size):
         rows = range(start, min(start + batch_size, len(questions)))
-        batch, places = question_batch(source, questions, rows, tokenizer, MAX_LENGTH)
+        batch, places = question_batch(source, questions, rows, tokenizer)
         outputs = model(**batch, output_attentions=True)
         answers += [model.config.id2label[number] for number in outputs.logits[places].argmax(-1).tolist()]
         if outputs.attentions:
@@ -180,7 +179,7 @@ def main(description: str | None = None) -> None:
     model = make_model(len(tokenizer), known, form)
     numbers = [model.config.label2id[answer] for answer in splits["train"]["answer"]]
     labels = leave_out_absent_answers(numbers, questions["train"].texts, splits["train"]["kind"], len(known))
-    dataset = AnsweringDataset(sources["train"], questions["train"], labels, tokenizer, MAX_LENGTH)
+    dataset = AnsweringDataset(sources["train"], questions["train"], labels, tokenizer)
 
     def evaluate(model: PreTrainedModel, name: str = "validation") -> dict[str, float]:
         return score(splits[name], *answer(model, questions[name], sources[name], tokenizer))

@@ -1,6 +1,5 @@
 """What a captioner learns from: images with some of their captions."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from ...data.collators import CaptionCollator
 from ...data.images import PixelSource, RegionSource
 from ...data.sampling import CaptionBatchSampler, CaptionGroup
-from ...data.tokenization import closed_texts
+from ...data.tokenization import closed_texts, warn_of_cut
 from .arguments import CaptionDataArguments
-
-
-logger = logging.getLogger(__name__)
 
 
 class CaptionDataset(torch.utils.data.Dataset):
@@ -59,14 +55,7 @@ def caption_labels(
     The token ids of each image's captions, closed; longer captions lose their end, and are counted in a warning.
     """
     labels = [closed_texts(tokenizer, texts) for texts in captions]
-    num_cut = sum(len(ids) > max_length for texts in labels for ids in texts)
-    if num_cut:
-        logger.warning(
-            "%d of %d captions are longer than `max_target_length`, %d tokens: they lose their end.",
-            num_cut,
-            sum(map(len, labels)),
-            max_length,
-        )
+    warn_of_cut([len(ids) for texts in labels for ids in texts], max_length, "max_target_length", "captions")
     return [
         [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in texts] for texts in labels
     ]

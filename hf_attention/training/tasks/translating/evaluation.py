@@ -12,6 +12,7 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedToke
 from ....metrics.chat import chat_metrics
 from ....metrics.languages import bleu_tokenizer
 from ....metrics.translation.translation import translation_metrics, translation_signatures
+from ...data.tokenization import cut_to, most_tokens
 from ...loop.evaluation import texts_of_rows
 from .examples import TextPairDataset
 
@@ -27,13 +28,13 @@ class TextPairEvaluator:
         pairs (`Dataset`):
             With the columns `source` and `target`.
         tokenizer (`PreTrainedTokenizerFast`):
-            Encodes sources, decodes what is generated.
+            Encodes sources, decodes what is generated. A source longer than its `model_max_length` is cut.
         accelerator (`Accelerator`):
             Processes, device and precision.
         batch_size (`int`, *optional*, defaults to 100):
             Sentences at a time.
-        max_source_length, max_target_length (`int`, *optional*, defaults to 100):
-            Longer sentences are cut, in tokens.
+        max_target_length (`int`, *optional*):
+            To so many tokens a target is cut, whose perplexity is asked for.
     """
 
     def __init__(
@@ -42,15 +43,13 @@ class TextPairEvaluator:
         tokenizer: PreTrainedTokenizerFast,
         accelerator: Accelerator,
         batch_size: int = 100,
-        max_source_length: int = 100,
-        max_target_length: int = 100,
+        max_target_length: int | None = None,
     ):
-        self.examples = TextPairDataset(pairs, tokenizer, max_source_length, max_target_length)
+        self.examples = TextPairDataset(pairs, tokenizer, most_tokens(tokenizer), max_target_length)
         self.sources, self.targets = self.examples.sources, self.examples.targets
         self.tokenizer = tokenizer
         self.accelerator = accelerator
         self.batch_size = batch_size
-        self.max_source_length = max_source_length
         # How each score is computed, where there is a standard way of saying it.
         self.signatures: dict[str, str] = {}
 
@@ -69,9 +68,8 @@ class TextPairEvaluator:
             inputs = self.tokenizer(
                 [self.sources[row] for row in rows],
                 padding=True,
-                truncation=True,
-                max_length=self.max_source_length,
                 return_tensors="pt",
+                **cut_to(most_tokens(self.tokenizer)),
             ).to(accelerator.device)
             with accelerator.autocast():
                 sequences = model.generate(

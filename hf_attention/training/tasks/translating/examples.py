@@ -1,18 +1,13 @@
 """What a sequence-to-sequence model learns from: pairs of sentences."""
 
-import logging
-
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 from ...data.sampling import LengthBatchSampler
-from ...data.tokenization import with_bpe_dropout
+from ...data.tokenization import cut_to, warn_of_cut, with_bpe_dropout
 from .arguments import TextPairArguments
-
-
-logger = logging.getLogger(__name__)
 
 
 class TextPairDataset(torch.utils.data.Dataset):
@@ -25,7 +20,7 @@ class TextPairDataset(torch.utils.data.Dataset):
             With the columns `source` and `target`.
         tokenizer (`PreTrainedTokenizerFast`):
             Encodes both.
-        max_source_length, max_target_length (`int`):
+        max_source_length, max_target_length (`int`, *optional*):
             Longer sentences lose their end, but keep the closing token.
         bpe_dropout (`float`, *optional*, defaults to 0.0):
             See [`~hf_attention.training.data.tokenization.with_bpe_dropout`].
@@ -34,40 +29,32 @@ class TextPairDataset(torch.utils.data.Dataset):
         lengths (`list[tuple[int, int]]`):
             Of each pair the longer side's and the target's, in tokens, uncut and
             without dropout.
-        num_cut (`dict[str, int]`):
-            How many sentences are longer than `max_source_length` and `max_target_length`.
     """
 
     def __init__(
         self,
         pairs: Dataset,
         tokenizer: PreTrainedTokenizerFast,
-        max_source_length: int,
-        max_target_length: int,
+        max_source_length: int | None = None,
+        max_target_length: int | None = None,
         bpe_dropout: float = 0.0,
     ):
         self.sources, self.targets = list(pairs["source"]), list(pairs["target"])
         self.encoder = with_bpe_dropout(tokenizer, bpe_dropout) if bpe_dropout else None
-        self.limits = {"max_source_length": max_source_length, "max_target_length": max_target_length}
-        sources, targets = tokenizer(self.sources)["input_ids"], tokenizer(text_target=self.targets)["input_ids"]
+        self.cuts = cut_to(max_source_length), cut_to(max_target_length)
+        sources = tokenizer(self.sources, verbose=False)["input_ids"]
+        targets = tokenizer(text_target=self.targets, verbose=False)["input_ids"]
         # Of batches in which neither side is padded much, those whose targets are alike.
         self.lengths = [(max(len(s), len(t)), len(t)) for s, t in zip(sources, targets, strict=True)]
         self.examples = [*map(_example, sources, targets)]
-        cut = {}
-        for name, sentences in (("max_source_length", sources), ("max_target_length", targets)):
-            cut[name] = [row for row, ids in enumerate(sentences) if len(ids) > self.limits[name]]
-        self.num_cut = {name: len(rows) for name, rows in cut.items()}
-        for name, rows in cut.items():
-            if not rows:
-                continue
-            logger.warning(
-                "%d of %d sentences are longer than `%s`, %d tokens: they lose their end.",
-                len(rows),
-                len(sources),
-                name,
-                self.limits[name],
-            )
-            for row, example in zip(rows, self._encode(tokenizer, rows), strict=True):
+        for limit, name, sentences in (
+            (max_source_length, "max_source_length", sources),
+            (max_target_length, "max_target_length", targets),
+        ):
+            lengths = [len(ids) for ids in sentences]
+            warn_of_cut(lengths, limit, name, "sentences")
+            rows = [row for row, length in enumerate(lengths) if limit is not None and length > limit]
+            for row, example in zip(rows, self._encode(tokenizer, rows) if rows else (), strict=True):
                 self.examples[row] = example
 
     def __len__(self) -> int:
@@ -81,13 +68,9 @@ class TextPairDataset(torch.utils.data.Dataset):
         return [self.examples[row] for row in rows] if self.encoder is None else self._encode(self.encoder, rows)
 
     def _encode(self, tokenizer: PreTrainedTokenizerFast, rows: list[int]) -> list[dict[str, list[int]]]:
-        limits = self.limits
-        sources = tokenizer(
-            [self.sources[row] for row in rows], truncation=True, max_length=limits["max_source_length"]
-        )
-        targets = tokenizer(
-            text_target=[self.targets[row] for row in rows], truncation=True, max_length=limits["max_target_length"]
-        )
+        of_source, of_target = self.cuts
+        sources = tokenizer([self.sources[row] for row in rows], **of_source)
+        targets = tokenizer(text_target=[self.targets[row] for row in rows], **of_target)
         return [*map(_example, sources["input_ids"], targets["input_ids"])]
 
 

@@ -201,7 +201,7 @@ def make_evaluator(
     split: str, pairs: dict[str, Dataset], tokenizer: PreTrainedTokenizerFast, run: Run, arguments: TextPairArguments
 ) -> TextPairEvaluator:
     """What scores a model on a split, as suits the task."""
-    settings = (arguments.eval_batch_size, arguments.max_source_length, arguments.max_target_length)
+    settings = (arguments.eval_batch_size, arguments.max_target_length)
     if arguments.task == "chat":
         answers = pairs["train"]["target"]
         return ChatEvaluator(pairs[split], tokenizer, run.accelerator, *settings, training_answers=answers)
