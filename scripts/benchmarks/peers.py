@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from hf_attention.training.data.arguments import TokenizerArguments
-from hf_attention.training.data.reading import get_split, load_splits, text_pairs
+from hf_attention.training.data.reading import get_split, load_splits
 from hf_attention.training.data.sampling import LengthBatchSampler
+from hf_attention.training.data.texts import text_pairs
 from hf_attention.training.loop.arguments import LoopArguments
 from hf_attention.training.loop.train import create_optimizer
 from hf_attention.training.tasks.translating.arguments import DEFAULTS

@@ -6,7 +6,8 @@ from functools import partial
 
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from hf_attention.training.data.reading import get_split, load_splits, text_pairs
+from hf_attention.training.data.reading import get_split, load_splits
+from hf_attention.training.data.texts import text_pairs
 
 from .timing import Targets, medians
 

@@ -10,7 +10,7 @@ from datasets import DatasetDict
 
 from hf_attention.scenes.scene import COLOURS, GROUNDS, SHAPES, SIZES, VARIETIES
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, ToyTranslation, make_translations, translate
-from hf_attention.training.data.reading import text_pairs
+from hf_attention.training.data.texts import text_pairs
 from hf_attention.training.data.tokenization import train_tokenizer
 
 

@@ -1,6 +1,7 @@
 """The columns of a data set, found where they have another of their usual names."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from datasets import Dataset, DatasetDict, Image, IterableDataset, IterableDatasetDict, Value
@@ -83,3 +84,33 @@ def usual_columns(dataset: Dataset | IterableDataset, column: str) -> list[str]:
 def is_text(feature: Any) -> bool:
     """Whether a column is one of strings."""
     return isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+
+
+def check_column(dataset: Dataset, column: str, argument: str) -> None:
+    """
+    Raises a ValueError that names `argument` and the columns there are, if `column` is missing, and which of them may
+    be meant.
+    """
+    if column not in dataset.column_names:
+        candidates = usual_columns(dataset, column)
+        hint = (
+            f" {' and '.join(map(repr, candidates))} may be meant: `{argument}` says which."
+            if len(candidates) > 1
+            else ""
+        )
+        raise ValueError(f"`{argument}` is {column!r}, but the data set's columns are {dataset.column_names}.{hint}")
+
+
+def column_values(dataset: Dataset, column: str) -> Iterator[Any]:
+    """
+    The values of a column, row by row.
+
+    Raises:
+        ValueError: If a text is not valid UTF-8, which JSON may hold.
+    """
+    row = -1
+    try:
+        for row, value in enumerate(dataset[column]):  # noqa: B007
+            yield value
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Row {row + 1} of the column {column!r} is not valid UTF-8: {error.reason}.") from error

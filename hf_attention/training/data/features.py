@@ -21,7 +21,7 @@ from transformers import BaseImageProcessor
 from ...models.pictures import layout_of
 from ..files import damage, replace_folder, write_manifest
 from .crops import random_crop
-from .reading import image_files, read_image
+from .image_columns import image_files, read_image
 
 
 logger = logging.getLogger(__name__)

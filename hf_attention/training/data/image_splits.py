@@ -10,8 +10,9 @@ from datasets import Dataset, DatasetDict, Image, IterableDataset, IterableDatas
 
 from .columns import is_text, with_usual_names
 from .folder_styles import find_styles
+from .image_columns import image_files
 from .picture_files import ADDRESSES, find_pictures, unnamed_pictures
-from .reading import image_files, load_splits
+from .reading import load_splits
 
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from ...models.pictures import layout_of
 from ...models.versions import AutoImageProcessor, pillow_image_processor
 from .crops import random_crop
 from .features import stored_region_features
-from .reading import read_image
+from .image_columns import read_image
 
 
 class PixelSource:

@@ -28,20 +28,11 @@ from ...metrics.words import METRIC_TOKENIZER
 from ...shipped import find_checkpoint
 from ..data.columns import with_usual_names
 from ..data.held_out import HeldOutArguments, with_validation_split
+from ..data.image_columns import check_images, drop_bad_images, image_ids
 from ..data.image_splits import load_captioned_splits, load_image_splits
 from ..data.images import PixelSource
-from ..data.reading import (
-    check_images,
-    drop_bad_images,
-    drop_textless,
-    get_split,
-    image_ids,
-    load_splits,
-    load_text_splits,
-    running_texts,
-    text_lists,
-    text_pairs,
-)
+from ..data.reading import get_split, load_splits, load_text_splits
+from ..data.texts import drop_textless, running_texts, text_lists, text_pairs
 from ..publish.model_card import add_eval_results, eval_results
 from .answering.evaluation import AnsweringEvaluator
 from .answering.questions import read_questions

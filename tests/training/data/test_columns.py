@@ -5,8 +5,7 @@ import logging
 import pytest
 from datasets import Dataset, DatasetDict, Features, Image, IterableDataset, IterableDatasetDict, Value
 
-from hf_attention.training.data.columns import with_usual_names
-from hf_attention.training.data.reading import check_column
+from hf_attention.training.data.columns import check_column, with_usual_names
 
 
 def splits(*names: str) -> DatasetDict:

@@ -7,99 +7,22 @@ import logging
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, Features, Image, IterableDatasetDict, Translation, Value, load_dataset
-from PIL import Image as PILImage
+from datasets import Dataset, DatasetDict, Features, IterableDatasetDict, Translation, Value, load_dataset
 
-from hf_attention.training.data.reading import (
-    check_images,
-    drop_textless,
-    get_split,
-    image_ids,
-    load_splits,
-    load_text_splits,
-    read_image,
-    running_texts,
-    text_lists,
-    text_pairs,
-)
+from hf_attention.training.data.reading import get_split, load_splits, load_text_splits
+from hf_attention.training.data.texts import running_texts, text_lists, text_pairs
 
 
-def test_bad_data_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    PILImage.new("RGB", (4, 4)).save(tmp_path / "fine.png")
-    rows = {"picture": [str(tmp_path / name) for name in ("fine.png", "broken.png")], "text": ["a dog", " "]}
-    dataset = Dataset.from_dict(rows, features=Features({"picture": Image(), "text": Value("string")}))
-    with pytest.raises(ValueError, match=r"`image_column` is 'image', .*\['picture', 'text'\]"):
-        check_images(dataset, "image")
-    with pytest.raises(ValueError, match="holds Value.* not images"):
-        check_images(dataset, "text")
-    with pytest.raises(ValueError, match="Row 1 of the column 'text'"):
-        text_lists(dataset, "text", "captions_column")
-    with pytest.raises(ValueError, match=r"row 1 .*broken\.png.* cannot be decoded: .*`skip_bad_images` leaves"):
-        read_image(dataset, 1, "picture")
-    assert read_image(dataset, 0, "picture").size == (4, 4)
+def test_splits_that_are_not_there_are_named() -> None:
+    dataset = Dataset.from_dict({"text": ["a dog"]})
     splits = DatasetDict(train=dataset, test=dataset.select([]))
     with pytest.raises(ValueError, match=r"no split 'validation'. It has \['test', 'train'\]"):
         get_split(splits, "validation")
     with pytest.raises(ValueError, match="'test' is empty"):
         get_split(splits, "test")
-    stream = IterableDatasetDict({"train": Dataset.from_dict({"text": ["a"]}).to_iterable_dataset()})
+    stream = IterableDatasetDict({"train": dataset.to_iterable_dataset()})
     with pytest.raises(ValueError, match="no split 'validation'.*A stream is not divided: .* leave out `streaming`"):
         get_split(stream, "validation")
-
-
-def test_texts_are_a_list_or_one_string() -> None:
-    one = Dataset.from_dict({"text": ["a dog"]})
-    several = Dataset.from_dict({"text": [["a dog", " ", "a cat "]]})
-    assert text_lists(one, "text", "captions_column") == [["a dog"]]
-    assert text_lists(several, "text", "captions_column") == [["a dog", "a cat"]]
-
-
-@pytest.mark.parametrize(
-    ("cell", "texts"),
-    [
-        ('["a dog", "a \\u00e9"]', ["a dog", "a é"]),
-        ("['a dog', \"a cat's\"]", ["a dog", "a cat's"]),
-        ("[{'answer': 'net', 'answer_id': 1}, {'answer': 'a net'}]", ["net", "a net"]),
-        ('[sic] "a dog"', ['[sic] "a dog"']),
-        ("[a dog]", ["[a dog]"]),
-        (['["a dog", "two"]', "three"], ["a dog", "two", "three"]),
-    ],
-)
-def test_a_cell_of_a_table_may_be_a_list(cell: str | list[str], texts: list[str]) -> None:
-    assert text_lists(Dataset.from_dict({"text": [cell]}), "text", "captions_column") == [texts]
-
-
-@pytest.mark.parametrize("cell", ["['a dog' 'two']", '["a dog", two"]'])
-def test_a_cell_that_is_a_broken_list_is_named(cell: str) -> None:
-    with pytest.raises(ValueError, match="whose row 0 is .*: a list, but neither as JSON nor as Python writes it"):
-        text_lists(Dataset.from_dict({"text": [cell]}), "text", "captions_column")
-
-
-def test_rows_without_text_are_left_out_where_that_is_asked(caplog: pytest.LogCaptureFixture) -> None:
-    dataset = Dataset.from_dict({"captions": [["a dog", None], None, ["a cat"], [" "], []]})
-    with pytest.raises(ValueError, match="Row 1 .*`drop_uncaptioned`"):
-        text_lists(dataset, "captions", "captions_column")
-    with caplog.at_level("WARNING"):
-        kept = drop_textless(dataset, "captions", "captions_column")
-    assert "Left out 3 of 5 rows" in caplog.text
-    assert text_lists(kept, "captions", "captions_column") == [["a dog"], ["a cat"]]
-    with pytest.raises(ValueError, match="None of the 1 rows"):
-        drop_textless(dataset.select([1]), "captions", "captions_column")
-    coco = Dataset.from_dict({"captions": [[{"id": 1, "caption": "a dog "}, {"id": 2, "caption": "two"}]]})
-    assert text_lists(coco, "captions", "captions_column") == [["a dog", "two"]]
-    with pytest.raises(ValueError, match="row 0 is 3: neither"):
-        text_lists(Dataset.from_dict({"captions": [3]}), "captions", "captions_column")
-
-
-def test_running_texts_are_left_as_they_are() -> None:
-    dataset = Dataset.from_dict({"text": [" a dog\n", "", None, "a cat"]})
-    with pytest.raises(ValueError, match="row 2 is None.*`drop_missing`"):
-        running_texts(dataset, "text")
-    assert running_texts(dataset, "text", drop_missing=True) == [" a dog\n", "", "a cat"]
-    mixed = Dataset.from_dict({"text": [None, "a dog", None, "a cat"]}).map(lambda row: {"text": [row["text"]]})
-    with pytest.raises(ValueError, match=r"row 0 is \[None\], not a string"):
-        running_texts(mixed, "text", drop_missing=True)
 
 
 @pytest.mark.parametrize(
@@ -121,18 +44,6 @@ def test_a_text_of_other_bytes_is_named_by_its_row(tmp_path: Path) -> None:
     for read in (running_texts, lambda *names: text_lists(*names, "captions_column")):
         with pytest.raises(ValueError, match="Row 1 of the column 'text' is not valid UTF-8"):
             read(split, "text")
-
-
-def test_rows_without_an_image_and_images_of_floats(tmp_path: Path) -> None:
-    dataset = Dataset.from_dict({"image": [None]}, features=Features({"image": Image()}))
-    for read in (lambda: read_image(dataset, 0, "image"), lambda: image_ids(dataset, "image")):
-        with pytest.raises(ValueError, match="Row 0 has no image"):
-            read()
-    floats = tmp_path / "floats.tiff"
-    PILImage.new("F", (4, 4)).save(floats)
-    dataset = Dataset.from_dict({"image": [str(floats)]}, features=Features({"image": Image()}))
-    with pytest.raises(ValueError, match="row 0 .*floats.tiff.*mode F"):
-        read_image(dataset, 0, "image")
 
 
 def test_splits_load_from_a_saved_folder(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader
 
 from hf_attention.scenes import make_scenes
 from hf_attention.training.data.arguments import StreamingArguments
-from hf_attention.training.data.reading import get_split, load_splits, load_text_splits, read_image, text_pairs
+from hf_attention.training.data.image_columns import read_image
+from hf_attention.training.data.reading import get_split, load_splits, load_text_splits
 from hf_attention.training.data.sampling import LengthBatchSampler
 from hf_attention.training.data.streaming import BatchStream, first_rows, streamed_dataloader
+from hf_attention.training.data.texts import text_pairs
 from hf_attention.training.loop.streamed_batches import StreamedBatches
 
 

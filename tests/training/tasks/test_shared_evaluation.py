@@ -24,7 +24,7 @@ from hf_attention import (
 from hf_attention.models.special_tokens import special_token_ids
 from hf_attention.scenes.toy_language import TOY_LANGUAGE, make_translations
 from hf_attention.training.data.images import RegionSource
-from hf_attention.training.data.reading import text_pairs
+from hf_attention.training.data.texts import text_pairs
 from hf_attention.training.data.tokenization import train_tokenizer
 from hf_attention.training.tasks.answering.evaluation import AnsweringEvaluator
 from hf_attention.training.tasks.answering.questions import Questions

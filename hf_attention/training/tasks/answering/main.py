@@ -10,9 +10,10 @@ from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ...data.held_out import HeldOutArguments, with_validation_split
+from ...data.image_columns import check_images, drop_bad_images, image_ids, read_image
 from ...data.image_splits import load_image_splits
 from ...data.images import PixelSource, RegionSource, make_source
-from ...data.reading import check_images, drop_bad_images, get_split, image_ids, read_image
+from ...data.reading import get_split
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.run import Run
 from ...loop.train import train

@@ -7,7 +7,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from ...data.reading import check_column, column_values, drop_textless, image_ids, text_lists
+from ...data.columns import check_column, column_values
+from ...data.image_columns import image_ids
+from ...data.texts import drop_textless, text_lists
 
 
 # What left and right become in a mirrored image.

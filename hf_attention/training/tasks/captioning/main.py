@@ -17,18 +17,12 @@ from ....models.configuration_attention_captioner import AttentionCaptionerConfi
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ...data.held_out import with_validation_split
+from ...data.image_columns import check_images, drop_bad_images, image_ids, read_image
 from ...data.image_splits import load_captioned_splits
 from ...data.images import PixelSource, RegionSource, make_source
-from ...data.reading import (
-    check_images,
-    drop_bad_images,
-    drop_textless,
-    get_split,
-    image_ids,
-    read_image,
-    text_lists,
-)
+from ...data.reading import get_split
 from ...data.streaming import first_rows, streamed_dataloader
+from ...data.texts import drop_textless, text_lists
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.evaluation import beam_settings, tune_generation
 from ...loop.objective import Objective

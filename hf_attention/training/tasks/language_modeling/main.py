@@ -11,7 +11,8 @@ from ....models.configuration_recurrent_lm import RecurrentLMConfig
 from ....models.modeling_recurrent_lm import RecurrentLMForCausalLM
 from ...data.columns import with_usual_names
 from ...data.held_out import with_validation_split
-from ...data.reading import get_split, load_splits, running_texts
+from ...data.reading import get_split, load_splits
+from ...data.texts import running_texts
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.nt_asgd import NTASGD
 from ...loop.run import Run

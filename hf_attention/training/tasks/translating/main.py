@@ -12,15 +12,9 @@ from ....metrics.translation.translation import METRICS
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.modeling_attention_seq2seq import AttentionSeq2SeqForConditionalGeneration
 from ...data.held_out import with_validation_split
-from ...data.reading import (
-    TRANSLATION_COLUMN,
-    get_split,
-    has_language_columns,
-    load_splits,
-    load_text_splits,
-    text_pairs,
-)
+from ...data.reading import get_split, load_splits, load_text_splits
 from ...data.streaming import first_rows, streamed_dataloader
+from ...data.texts import TRANSLATION_COLUMN, has_language_columns, text_pairs
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.batches import SizedBatches
 from ...loop.evaluation import beam_settings, tune_generation
