@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 def sentences(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
     """The tokens of each text between two ends of sentence: one to read before the first word, one to predict."""
     end = tokenizer.eos_token_id
-    return [[end, *ids, end] for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    return [[end, *ids, end] for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
 
 def stream(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast) -> torch.LongTensor:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from tokenizers import decoders
-from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import BatchEncoding, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
@@ -14,6 +13,7 @@ from transformers.utils import logging
 
 from .alignment import attention_maps
 from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, checked, has_no_words, with_one_limit
+from .positions import READ_WHOLE, source_positions
 from .unknown_words import replace_unknown_words
 
 
@@ -219,8 +219,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     ) -> BatchEncoding:
         """Tokens as the model takes them; `languages` go to a tokenizer that needs to know them."""
         tokenize = self.tokenizer._build_translation_inputs if languages else self.tokenizer
-        limit = self._max_source_length()
-        options: dict[str, Any] = {"return_tensors": "pt", "truncation": truncation, **languages}
+        limit = source_positions(self.model)
+        options: dict[str, Any] = {"return_tensors": "pt", "truncation": truncation, "verbose": False, **languages}
         if limit is not None and self.tokenizer.model_max_length > limit and truncation in (True, "longest_first"):
             options["max_length"] = limit
         inputs = tokenize(text, **options)
@@ -234,6 +234,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 f"A source of {length} tokens is too long, the model has positions for {limit}: "
                 f"pass `truncation=True` to cut it. It begins {text[:60]!r}."
             )
+        if length > self.tokenizer.model_max_length:
+            logger.warning_once(READ_WHOLE.format("A source", self.tokenizer.model_max_length))
         if return_words:
             inputs["source_words"] = [text[start:end].strip() for start, end in inputs.encodings[0].offsets]
         return inputs
@@ -249,14 +251,6 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 "tokenizer is another model's, or tokens were added without "
                 "`model.resize_token_embeddings(len(tokenizer))`."
             )
-
-    def _max_source_length(self) -> int | None:
-        """How many tokens the encoder has positions for, where they are a table."""
-        encoder = self.model.get_encoder() if self.model.config.is_encoder_decoder else None
-        positions = getattr(encoder, "embed_positions", None)
-        if not isinstance(positions, nn.Embedding):
-            return None
-        return positions.num_embeddings - getattr(positions, "offset", 0)
 
     def check_inputs(self, input_length: int, min_length: int, max_length: int) -> bool:
         """

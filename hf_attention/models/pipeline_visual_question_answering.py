@@ -27,6 +27,7 @@ from .alignment import attention_maps
 from .pictures import check_picture, layout_of, read_image
 from .pipeline_generating import CheckedDataset, GeneratingPipeline, Stream, as_list, checked
 from .pipeline_image_to_text import find_parts, with_image_places
+from .positions import READ_WHOLE, question_positions
 from .regions import ImageRegions
 
 
@@ -232,8 +233,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         return_regions: bool = False,
     ) -> BatchFeature:
         image = read_image(inputs["image"], timeout)
-        limit = self._max_question_length()
-        options: dict[str, Any] = {"padding": padding, "truncation": truncation}
+        limit = question_positions(self.model.config)
+        options: dict[str, Any] = {"padding": padding, "truncation": truncation, "verbose": False}
         if limit is not None and self.tokenizer.model_max_length > limit and truncation in (True, "longest_first"):
             options["max_length"] = limit
         question = self.tokenizer(inputs["question"], return_tensors="pt", **options)
@@ -242,6 +243,8 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
             raise ValueError(
                 f"A question has {length} tokens, and the model reads at most {limit}: `truncation=True` cuts it."
             )
+        if length > self.tokenizer.model_max_length:
+            logger.warning_once(READ_WHOLE.format("A question", self.tokenizer.model_max_length))
         if "token_type_ids" not in inspect.signature(self.model.forward).parameters:
             question.pop("token_type_ids", None)  # not every model of BERT's words has them
         features = self.image_processor(images=image, return_tensors="pt", **layout_of(image))
@@ -262,15 +265,6 @@ class VisualQuestionAnsweringPipeline(GeneratingPipeline):
         """Whether the answer is written behind the question, so that in a batch all must end together."""
         config = self.model.config
         return config.model_type == "blip-2" and not config.text_config.is_encoder_decoder
-
-    def _max_question_length(self) -> int | None:
-        """How many tokens the model has positions for, where they are a table."""
-        config = self.model.config
-        config = getattr(config, "question_encoder_config", None) or config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit is not None and "roberta" in config.model_type:
-            limit -= config.pad_token_id + 1  # its positions begin behind that of the padding
-        return limit
 
     def _forward(
         self,

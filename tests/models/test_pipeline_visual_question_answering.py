@@ -294,6 +294,17 @@ def test_long_questions(answering: VisualQuestionAnsweringPipeline, vilt: Visual
     assert vilt(PICTURES[0], long, truncation=True)
 
 
+def test_a_question_longer_than_in_training_is_warned_of(
+    answering: VisualQuestionAnsweringPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(answering.tokenizer, "model_max_length", 3)
+    answering(PICTURES[0], "what colour is the circle", truncation=True)
+    assert not caplog.text
+    answering(PICTURES[0], "what colour is the circle")
+    assert "A question has more tokens than the tokenizer's `model_max_length`, 3, and is read whole" in caplog.text
+    assert "indexing errors" not in caplog.text
+
+
 @pytest.mark.parametrize("model_class", [AttentionVQAForQuestionAnswering, AttentionVQAForConditionalGeneration])
 @pytest.mark.parametrize("encoder_class", [BertConfig, RobertaConfig])
 def test_long_questions_for_a_pretrained_encoder(model_class: type, encoder_class: type) -> None:

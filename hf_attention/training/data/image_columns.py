@@ -80,6 +80,7 @@ def image_ids(dataset: Dataset, image_column: str, image_id_column: str | None =
     if image_id_column is not None:
         check_column(dataset, image_id_column, "image_id_column")
         return list(column_values(dataset, image_id_column))
+    check_images(dataset, image_column)
     encoded = dataset.select_columns(image_column).cast_column(image_column, Image(decode=False))
 
     def key(row: int, image: Mapping[str, Any] | None) -> Any:

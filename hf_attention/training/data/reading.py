@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -22,8 +21,6 @@ from pyarrow import ArrowException
 
 from .packed import open_unpacked, unpacked_suffix
 
-
-logger = logging.getLogger(__name__)
 
 # What yields the rows of a split, and the files that it reads, by argument.
 Reader = tuple[Callable[..., Iterator[dict[str, Any]]], dict[str, Path]]
@@ -272,10 +269,10 @@ _ROWS_OF = {
 
 
 def get_split(
-    splits: DatasetDict | IterableDatasetDict, name: str, max_samples: int | None = None
+    splits: DatasetDict | IterableDatasetDict, name: str, max_samples: int | None = None, argument: str = "split"
 ) -> Dataset | IterableDataset:
     """
-    The split `name`, or its first `max_samples` rows.
+    The split `name`, or its first `max_samples` rows; `argument` is what says the name.
 
     Raises:
         ValueError: If there is no such split, or it is empty; of a stream only its rows will tell.
@@ -283,7 +280,7 @@ def get_split(
     if name not in splits:
         stream = isinstance(splits, IterableDatasetDict)
         advice = " A stream is not divided: name one that it has, or leave out `streaming`." if stream else ""
-        raise ValueError(f"The data set has no split {name!r}. It has {sorted(splits)}.{advice}")
+        raise ValueError(f"`{argument}`: the data set has no split {name!r}. It has {sorted(splits)}.{advice}")
     dataset = splits[name]
     if isinstance(dataset, IterableDataset):
         return dataset if max_samples is None else dataset.take(max_samples)

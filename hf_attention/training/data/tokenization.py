@@ -211,7 +211,7 @@ def closed_texts(
         texts (`list[str]`): The texts.
         max_length (`int`, *optional*): What a longer one is cut to, the end token included.
     """
-    end, words = end_token_id(tokenizer), tokenizer(texts, add_special_tokens=False)["input_ids"]
+    end, words = end_token_id(tokenizer), tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return [[*(ids if max_length is None else ids[: max_length - 1]), end] for ids in words]
 
 

@@ -137,7 +137,7 @@ def _share(tokenizer: PreTrainedTokenizerFast, known: Iterable[int], texts: Iter
     counts: Counter[int] = Counter()
     texts = iter(texts)
     while batch := list(islice(texts, 1000)):
-        for ids in tokenizer(batch, add_special_tokens=False)["input_ids"]:
+        for ids in tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]:
             counts.update(ids)
     known = {*known}
     types = len(tokenizer) - len(tokenizer.all_special_tokens)

@@ -19,12 +19,14 @@ from transformers import (
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from ...arguments import COUNT, Expression, OptionParser, WritableFile
 from ...extras import require_extra
 from ...metrics.perplexity.perplexity import perplexity
 from ...metrics.words import METRIC_TOKENIZER
+from ...models.positions import question_positions, source_positions
 from ...shipped import find_checkpoint
 from ..data.columns import with_usual_names
 from ..data.held_out import HeldOutArguments, with_validation_split
@@ -58,6 +60,7 @@ class EvaluationArguments(HeldOutArguments):
         metadata={"help": "validation is what training held out, where the data set has none of that name."},
     )
     train_split: str = field(default="train", metadata={"help": "From which training held it out."})
+    test_split: str = field(default="test", metadata={"help": "Which training left for the test."})
     max_eval_samples: Annotated[int | None, COUNT] = field(default=None, metadata={"help": "Use only so many rows."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the code that lies beside the weights."})
     json: Annotated[str | None, WritableFile()] = field(
@@ -88,7 +91,7 @@ class EvaluationArguments(HeldOutArguments):
     def get_split(self, splits: DatasetDict, **kwargs: Any) -> Dataset:
         """Its rows, or those that training held out; `kwargs` are those of `with_validation_split`."""
         if self.split not in splits:
-            splits = with_validation_split(splits, self.train_split, self.split, "test", self, **kwargs)
+            splits = with_validation_split(splits, self.train_split, self.split, self.test_split, self, **kwargs)
         return get_split(splits, self.split, self.max_eval_samples)
 
 
@@ -182,15 +185,19 @@ class TranslationArguments(GenerationArguments):
         super().__post_init__()
         if (self.dataset_name is None) == (self.files is None):
             raise ValueError("Give either `dataset_name` or `files`.")
-        if self.files is not None and self.split != "test":
-            raise ValueError(f"`files` are scored whole: leave out `split`, got {self.split!r}.")
+        if self.files is not None and self.split not in ("test", "validation"):
+            raise ValueError(
+                "`files` are scored whole, or with `split` 'validation' what training held out of them, got "
+                f"{self.split!r}."
+            )
         name_sides(self, self.files)
 
     def load_split(self) -> Dataset:
         """The rows to evaluate on."""
         if self.files is None:
             return super().load_split()
-        return self.get_split(load_text_splits({self.split: self.files}))
+        name = self.train_split if self.split == "validation" else self.split
+        return self.get_split(load_text_splits({name: self.files}))
 
 
 @dataclass
@@ -200,7 +207,7 @@ class AnswersArguments(ImagesArguments):
     question_column: str = field(default="question", metadata={"help": "Column of the questions."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answers, one or several a row."})
     image_id_column: str | None = field(
-        default=None, metadata={"help": "Column that tells images apart, where training held some out by it."}
+        default=None, metadata={"help": "Column that tells images apart, as in training. Default: their files."}
     )
     drop_unanswered: bool = field(
         default=False, metadata={"help": "Leave out questions without an answer, and say how many."}
@@ -242,6 +249,12 @@ def captions(arguments: CaptionsArguments) -> Scores:
     return scores, dict.fromkeys(scores, METRIC_TOKENIZER)
 
 
+def read_at_most(tokenizer: PreTrainedTokenizerBase, positions: int | None) -> None:
+    """Has a tokenizer cut texts where the model's positions end, if not before."""
+    if positions is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+
+
 def translation(arguments: TranslationArguments) -> Scores:
     """BLEU and chrF of translations."""
     accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
@@ -254,6 +267,8 @@ def translation(arguments: TranslationArguments) -> Scores:
         target_lang=arguments.target_lang,
         drop_unpaired=arguments.drop_unpaired,
     )
+    model = arguments.load(AutoModelForSeq2SeqLM, accelerator)
+    read_at_most(tokenizer, source_positions(model))
     evaluate = TranslationEvaluator(
         pairs,
         tokenizer,
@@ -262,7 +277,7 @@ def translation(arguments: TranslationArguments) -> Scores:
         tokenize=arguments.bleu_tokenizer,
         language=arguments.target_lang,
     )
-    return evaluate(arguments.load(AutoModelForSeq2SeqLM, accelerator)), evaluate.signatures
+    return evaluate(model), evaluate.signatures
 
 
 def answers(arguments: AnswersArguments) -> Scores:
@@ -274,12 +289,15 @@ def answers(arguments: AnswersArguments) -> Scores:
         split,
         arguments.image_column,
         *columns,
+        image_id_column=arguments.image_id_column,
         question_pattern=arguments.question_pattern,
         drop_unanswered=arguments.drop_unanswered,
     )
     source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
+    model = arguments.load(AutoModelForVisualQuestionAnswering, accelerator)
+    read_at_most(processor.tokenizer, question_positions(model.config))
     evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.eval_batch_size)
-    return evaluate(arguments.load(AutoModelForVisualQuestionAnswering, accelerator)), {}
+    return evaluate(model), {}
 
 
 class Evaluation(NamedTuple):

@@ -14,10 +14,11 @@ def test_bad_images_are_named(tmp_path: Path) -> None:
     PILImage.new("RGB", (4, 4)).save(tmp_path / "fine.png")
     rows = {"picture": [str(tmp_path / name) for name in ("fine.png", "broken.png")], "text": ["a dog", " "]}
     dataset = Dataset.from_dict(rows, features=Features({"picture": Image(), "text": Value("string")}))
-    with pytest.raises(ValueError, match=r"`image_column` is 'image', .*\['picture', 'text'\]"):
-        check_images(dataset, "image")
-    with pytest.raises(ValueError, match="holds Value.* not images"):
-        check_images(dataset, "text")
+    for check in (check_images, image_ids):
+        with pytest.raises(ValueError, match=r"`image_column` is 'image', .*\['picture', 'text'\]"):
+            check(dataset, "image")
+        with pytest.raises(ValueError, match="holds Value.* not images"):
+            check(dataset, "text")
     with pytest.raises(ValueError, match=r"row 1 .*broken\.png.* cannot be decoded: .*`skip_bad_images` leaves"):
         read_image(dataset, 1, "picture")
     assert read_image(dataset, 0, "picture").size == (4, 4)

@@ -1,4 +1,4 @@
-"""Pairs of texts: the same from every kind of file and column, and an error that names what is wrong."""
+"""Data sets, files and the pairs of texts in them: the same from every kind, and an error that names what is wrong."""
 
 import csv
 import gzip

@@ -1,6 +1,7 @@
 """`scripts/train_vqa.py`."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from common.scores import check_card_picture, evaluate_model
 from common.scripts import logged, run_script
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from tokenizers import processors
-from transformers import ResNetConfig, ResNetModel, pipeline
+from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel, pipeline
 
+from hf_attention import checkpoint
 from hf_attention.metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from hf_attention.models.versions import pillow_image_processor
 from hf_attention.scenes import make_scene_questions
@@ -189,6 +191,52 @@ def test_the_shipped_answerer_goes_on_with_its_backbone_frozen(folder: Path, tmp
     run_script("train_vqa", **options, learning_rate=0, max_steps=1, do_test=True, output_dir=tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert evaluate_model("answers", tmp_path, dataset_name=folder / "questions") == pytest.approx(results["test"])
+
+
+def test_questions_with_one_image_id_are_scored_about_one_image(
+    questions: DatasetDict, folder: Path, tmp_path: Path
+) -> None:
+    """The first, as in training."""
+    answerer = Path(shutil.copytree(checkpoint("scenes-answerer"), tmp_path / "answerer"))
+    vqa = pipeline("vqa", model=str(answerer), device="cpu")
+    first, *others = questions["test"]
+    about_first = [vqa(first["image"], row["question"], top_k=1)[0]["answer"] for row in others]
+    assert about_first != [vqa(row["image"], row["question"], top_k=1)[0]["answer"] for row in others]
+    rows = [{**row, "answer": answer, "group": 0} for row, answer in zip(others, about_first, strict=True)]
+    rows = [{**first, "answer": vqa(first["image"], first["question"], top_k=1)[0]["answer"], "group": 0}, *rows]
+    DatasetDict(test=Dataset.from_list(rows)).save_to_disk(tmp_path / "grouped")
+    grouped = {"dataset_name": tmp_path / "grouped"}
+    assert evaluate_model("answers", answerer, **grouped, image_id_column="group")["exact_match"] == 1
+    assert evaluate_model("answers", answerer, **grouped)["exact_match"] < 1
+
+
+def test_a_question_encoder_reads_what_it_has_positions_for(
+    questions: DatasetDict, folder: Path, train_vqa: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = questions["train"]["question"]
+    tokenizer = train_tokenizer(texts)
+    lengths = [len(ids) for ids in tokenizer(list(texts))["input_ids"]]
+    limit = sorted(lengths)[len(lengths) // 2]
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer), max_position_embeddings=limit, pad_token_id=tokenizer.pad_token_id, **sizes
+        )
+    ).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+
+    options = {"question_encoder": tmp_path / "bert", "backbone": folder / "backbone", "num_train_epochs": 1}
+    options |= {"output_dir": tmp_path / "run"}
+    with pytest.raises(ValueError, match=f"`max_length` must be at most {limit}, .* got 50"):
+        train_vqa(**options)
+    train_vqa(**options, max_length=limit)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    too_long = [len(ids) > limit for ids in tokenizer(list(texts[:]))["input_ids"]]
+    assert f" questions are longer than `max_length`, {limit} tokens: they lose their end." in caplog.text
+    assert any(too_long)
+    data = {"dataset_name": folder / "questions", "split": "validation"}
+    assert evaluate_model("answers", tmp_path / "run", **data) == pytest.approx(results["validation"])
 
 
 def test_daquar(hf_attention_data: Path) -> None:

@@ -219,7 +219,7 @@ def test_what_the_end_needs_is_there_at_the_beginning(folder: Path, train_lm: Ca
     splits = load_from_disk(folder)
     DatasetDict({name: splits[name] for name in ("train", "validation")}).save_to_disk(tmp_path / "untested")
     for options, message in (
-        ({"dataset_name": tmp_path / "untested", "do_test": True}, "no split 'test'"),
+        ({"dataset_name": tmp_path / "untested", "do_test": True}, "`test_split`: the data set has no split 'test'"),
         ({"metric_for_best_model": "bleu"}, "`metric_for_best_model` must be one of perplexity, loss, got 'bleu'"),
         ({"greater_is_better": True}, "`greater_is_better` must be False with `metric_for_best_model` 'perplexity'"),
         ({"learning_rate": "inf"}, "`learning_rate` must be a finite number, got inf"),

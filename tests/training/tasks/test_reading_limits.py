@@ -1,13 +1,23 @@
 """Scores are of as much of a text as the model was trained to read, which its tokenizer says."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate import Accelerator
+from common.scores import evaluate_model
+from common.text_families import save_family
+from common.tiny_vqa import make_model, make_processor
 from datasets import Dataset
+from transformers import AutoTokenizer
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hf_attention import AttentionSeq2SeqConfig, AttentionSeq2SeqForConditionalGeneration
 from hf_attention.models.special_tokens import special_token_ids
+from hf_attention.training.data.images import RegionSource
 from hf_attention.training.data.tokenization import train_tokenizer
+from hf_attention.training.tasks.answering.evaluation import AnsweringEvaluator
+from hf_attention.training.tasks.answering.questions import Questions
 from hf_attention.training.tasks.translating.evaluation import TranslationEvaluator
 
 
@@ -35,7 +45,35 @@ def test_sources_are_cut_where_the_tokenizer_says(limit: int | None, caplog: pyt
     expected = [model.generate(torch.tensor([row]), max_length=9)[0] for row in ids]
     assert found == tokenizer.batch_decode(expected, skip_special_tokens=True)
     assert (found[1] == found[2]) == (limit == 3)
-    warned = "3 of 4 sentences are longer than `max_source_length`, 3 tokens: they lose their end." in caplog.text
+    warned = "3 of 4 sources are longer than `model_max_length`, 3 tokens: they lose their end." in caplog.text
     assert warned == (limit == 3)
     if limit is None:
         assert not caplog.text
+
+
+def test_questions_are_cut_where_the_tokenizer_says(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = make_processor().tokenizer
+    regions = RegionSource(torch.randn(1, 5, 9, generator=torch.Generator().manual_seed(0)).numpy())
+    texts = ["what colour is left of the circle", "what colour is"]
+    questions = Questions(Dataset.from_dict({"number": [0]}), [0, 0], texts, [["two"]] * 2)
+    model = make_model(backbone=None, region_size=9, answers=[f"a{number}" for number in range(50)]).eval()
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    long, short = AnsweringEvaluator(regions, questions, tokenizer, Accelerator(cpu=True)).answers(model)
+    assert long != short and not caplog.text
+    tokenizer.model_max_length = 4  # three words and the closing token
+    assert AnsweringEvaluator(regions, questions, tokenizer, Accelerator(cpu=True)).answers(model) == [short] * 2
+    assert "1 of 2 questions are longer than `model_max_length`, 4 tokens" in caplog.text
+
+
+def test_a_model_is_scored_on_what_it_has_positions_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where its tokenizer knows no limit."""
+    model = save_family("bart", tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(model, model_max_length=VERY_LARGE_INTEGER)
+    tokenizer.save_pretrained(model)
+    word = tokenizer.decode([max(tokenizer.all_special_ids) + 3]).strip()
+    (tmp_path / "sources").write_text("\n".join([" ".join([word] * 400), word]))
+    (tmp_path / "targets").write_text("\n".join([word, word]))
+    evaluate_model("translation", model, files=[tmp_path / "sources", tmp_path / "targets"])
+    assert "1 of 2 sources are longer than `model_max_length`, 300 tokens: they lose their end." in caplog.text

@@ -14,7 +14,7 @@ from common.scripts import log, logged, run_script
 from datasets import DatasetDict, concatenate_datasets, load_from_disk
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps, checkpoint
 from hf_attention.metrics.translation.translation import translation_metrics
@@ -121,8 +121,14 @@ def test_files_of_training_alone(
     folder: Path, train_seq2seq: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = [folder / "train.en", folder / f"train.{TOY_LANGUAGE}"]
-    train_seq2seq(train_files=files, output_dir=tmp_path, num_train_epochs=1)
+    train_seq2seq(train_files=files, target_lang="ja", output_dir=tmp_path, num_train_epochs=1)
     assert "holding out 16 of the 160 rows" in caplog.text
+    results = json.loads((tmp_path / "results.json").read_text())["validation"]
+    scores = evaluate_model("translation", tmp_path, files=files, split="validation", target_lang="ja")
+    assert scores == pytest.approx(results)
+    # One language is none of a translator's, by which the pipeline is named.
+    assert not getattr(AutoConfig.from_pretrained(tmp_path), "task_specific_params", None)
+    assert ModelCard.load(tmp_path / "README.md").data.pipeline_tag == "text2text-generation"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -290,8 +296,8 @@ def test_going_on_takes_the_languages_of_the_model(
     assert ModelCard.load(tmp_path / "chat" / "README.md").data.pipeline_tag == "text2text-generation"
     with pytest.raises(ValueError, match="Give either `dataset_name` or `files`"):
         evaluate_model("translation", tmp_path / "run", **data, files=files)
-    with pytest.raises(ValueError, match="`files` are scored whole: leave out `split`"):
-        evaluate_model("translation", tmp_path / "run", files=files, split="validation")
+    with pytest.raises(ValueError, match="`files` are scored whole, or with `split` 'validation' .* got 'dev'"):
+        evaluate_model("translation", tmp_path / "run", files=files, split="dev")
 
 
 def test_what_the_run_would_remove_cannot_be_read(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
@@ -363,7 +369,7 @@ def test_streamed_run_resumes(folder: Path, train_seq2seq: Callable, tmp_path: P
     [
         ({"target_lang": "de"}, "'de'"),
         ({"source_column": "text"}, "`source_column` and `target_column` belong together"),
-        ({"validation_split": "dev"}, "no split 'dev'"),
+        ({"validation_split": "dev"}, "`validation_split`: the data set has no split 'dev'"),
         ({"train_files": ["x"]}, "either `dataset_name` or `train_files`"),
         ({"initial_state": "copied_states"}, "needs an encoder like the decoder"),
         ({"tokenizer_type": "word", "bpe_dropout": 0.1, "min_count": 1}, "must be a BPE tokenizer"),

@@ -98,7 +98,7 @@ class QuestionDataArguments(CheckedArguments):
     )
     min_answer_count: Annotated[int, COUNT] = field(default=1, metadata={"help": "Rarer answers are not known."})
     max_length: Annotated[int, COUNT] = field(
-        default=50, metadata={"help": "Longer questions and answers are cut, in tokens."}
+        default=50, metadata={"help": "Longer questions and answers are cut, in tokens; no longer ones are generated."}
     )
     image_size: Annotated[int | None, COUNT] = field(
         default=None,

@@ -23,7 +23,8 @@ class AnsweringEvaluator:
         questions ([`Questions`]):
             The questions.
         tokenizer (`PreTrainedTokenizerFast`):
-            Tokenizes questions, and decodes what is generated. A question longer than its `model_max_length` is cut.
+            Tokenizes questions, and decodes what is generated. Questions longer than its `model_max_length` are
+            cut; a warning says how many.
         accelerator (`Accelerator`):
             Processes, device and precision.
         batch_size (`int`, *optional*, defaults to 100):
@@ -38,7 +39,7 @@ class AnsweringEvaluator:
         accelerator: Accelerator,
         batch_size: int = 100,
     ):
-        warn_of_long_questions(questions, tokenizer)
+        warn_of_long_questions(questions, tokenizer, "model_max_length")
         self.source = source
         self.questions = questions
         self.tokenizer = tokenizer

@@ -69,7 +69,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
         self.mirrored_labels = mirrored_labels
         self.tokenizer = tokenizer
         self.max_length = most_tokens(tokenizer)
-        warn_of_long_questions(questions, tokenizer)
+        warn_of_long_questions(questions, tokenizer, "max_length")
         if labels is None:
             answers = closed_texts(tokenizer, [most_common(given) for given in questions.answers])
             warn_of_cut([*map(len, answers)], self.max_length, "max_length", "answers")
@@ -185,7 +185,7 @@ def answering_dataloader(
         raise ValueError(
             f"`batch_size` must be a multiple of `questions_per_image`, got {batch_size} and {questions_per_image}."
         )
-    lengths = [len(ids) for ids in dataset.tokenizer(dataset.questions.texts)["input_ids"]]
+    lengths = [len(ids) for ids in dataset.tokenizer(dataset.questions.texts, verbose=False)["input_ids"]]
     sampler = CaptionBatchSampler(
         [[lengths[row] for row in rows] for rows in dataset.rows],
         images_per_batch=batch_size // questions_per_image,
@@ -198,10 +198,10 @@ def answering_dataloader(
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
 
 
-def warn_of_long_questions(questions: Questions, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Warns of questions that lose their end."""
+def warn_of_long_questions(questions: Questions, tokenizer: PreTrainedTokenizerFast, argument: str) -> None:
+    """Warns of questions that lose their end, as an argument says."""
     ids = tokenizer(questions.texts, verbose=False)["input_ids"]
-    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), "max_length", "questions")
+    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), argument, "questions")
 
 
 def question_batch(

@@ -4,10 +4,11 @@ import logging
 from functools import partial
 
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.configuration_attention_vqa import AttentionVQAConfig
+from ....models.positions import question_positions
 from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ...data.held_out import HeldOutArguments, with_validation_split
 from ...data.image_columns import check_images, drop_bad_images, image_ids, read_image
@@ -39,12 +40,8 @@ def main(description: str | None = None) -> None:
             What `--help` begins with.
     """
     arguments = parse_arguments("answerer", Arguments, DEFAULTS, description)
+    check_arguments(arguments)
     data = arguments.data
-    if data.blind and arguments.model.train_backbone:
-        raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
-    arguments.loop.check_metric(METRICS)
-    arguments.model.check(AttentionVQAConfig)
-    arguments.model.check_image_size(data.image_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)  # this file's alone: Accelerate tells of each file that it saves
     run = Run(arguments.loop, arguments.hub)
@@ -100,6 +97,25 @@ def main(description: str | None = None) -> None:
     run.finish(model, results=results, **end)
 
 
+def check_arguments(arguments: Arguments) -> None:
+    """Refuses, before anything costly, what does not go together."""
+    data, model = arguments.data, arguments.model
+    if data.blind and model.train_backbone:
+        raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
+    arguments.loop.check_metric(METRICS)
+    trained = model.check(AttentionVQAConfig)
+    model.check_image_size(data.image_size)
+    config = AttentionVQAConfig.from_dict(trained) if trained else None
+    if model.question_encoder is not None:
+        config = AutoConfig.from_pretrained(model.question_encoder)
+    positions = None if config is None else question_positions(config)
+    if positions is not None and data.max_length > positions:
+        raise ValueError(
+            f"`max_length` must be at most {positions}, for so many tokens the question encoder has positions, got "
+            f"{data.max_length}."
+        )
+
+
 def load_questions(
     arguments: QuestionDataArguments, held_out: HeldOutArguments, max_eval_samples: int | None
 ) -> dict[str, Questions]:
@@ -121,7 +137,7 @@ def load_questions(
     splits = with_validation_split(splits, *names.values(), held_out, ids=ids)
     if not arguments.do_test:
         del names["test"]
-    parts = {part: get_split(splits, name) for part, name in names.items()}
+    parts = {part: get_split(splits, name, argument=f"{part}_split") for part, name in names.items()}
 
     def read(name: str) -> Questions:
         dataset = parts[name]

@@ -21,7 +21,7 @@ def draw_answer(
     Where a model that attends looks: in each glimpse, or for each word of its answer; `None` where it says nothing.
     """
     pipe = VisualQuestionAnsweringPipeline(model=model, processor=processor)
-    answer = pipe(image=image, question=question, output_attentions=True)[0]
+    answer = pipe(image=image, question=question, truncation=True, output_attentions=True)[0]
     if not len(answer["attentions"]):
         return None
     places = {name: answer[name] for name in ("grid", "regions") if name in answer}

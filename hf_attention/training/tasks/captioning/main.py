@@ -157,15 +157,16 @@ def read_splits(
         ids=partial(image_ids, image_column=data.image_column),
     )
 
-    def evaluation_set(name: str) -> CaptionedImages:
-        rows = get_split(splits, name, arguments.loop.eval_samples(data.max_eval_samples))
+    def evaluation_set(argument: str) -> CaptionedImages:
+        samples = arguments.loop.eval_samples(data.max_eval_samples)
+        rows = get_split(splits, getattr(data, argument), samples, argument)
         return read_captions(first_rows(rows) if streaming else rows, data)
 
-    train_rows = get_split(splits, data.train_split, data.max_train_samples)
+    train_rows = get_split(splits, data.train_split, data.max_train_samples, "train_split")
     train_set = train_rows if streaming else read_captions(train_rows, data)
-    validation_set = evaluation_set(data.validation_split)
+    validation_set = evaluation_set("validation_split")
     # What would fail at the end of a long run fails here.
-    test_set = evaluation_set(data.test_split) if data.do_test else None
+    test_set = evaluation_set("test_split") if data.do_test else None
     return train_set, validation_set, test_set
 
 

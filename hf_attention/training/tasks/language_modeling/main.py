@@ -47,7 +47,7 @@ def main(description: str | None = None) -> None:
         arguments.held_out,
         is_running_text=not data.reset_state,
     )
-    texts = load_texts(splits, data.train_split, data, data.max_train_samples)
+    texts = load_texts(splits, "train_split", data, data.max_train_samples)
     if arguments.pretrained.model_name_or_path is not None:
         model, tokenizer = load_model(arguments)
     else:
@@ -56,16 +56,16 @@ def main(description: str | None = None) -> None:
         arguments.word_vectors.load_into(model.get_input_embeddings(), tokenizer, lambda: texts)
     warn_of_unknown_words(tokenizer, texts, "texts")
 
-    def perplexity(split: str, columns: int) -> TextPerplexity:
-        texts = load_texts(splits, split, data, loop.eval_samples(data.max_eval_samples))
+    def perplexity(argument: str, columns: int) -> TextPerplexity:
+        texts = load_texts(splits, argument, data, loop.eval_samples(data.max_eval_samples))
         return TextPerplexity(texts, tokenizer, accelerator, columns, reset_state=data.reset_state)
 
-    validation = perplexity(data.validation_split, data.eval_columns)
+    validation = perplexity("validation_split", data.eval_columns)
     columns = data.eval_columns if data.reset_state else 1
     # Read before the training, so that what is missing is missed now.
-    at_end = {"validation": perplexity(data.validation_split, columns)}
+    at_end = {"validation": perplexity("validation_split", columns)}
     if data.do_test:
-        at_end["test"] = perplexity(data.test_split, columns)
+        at_end["test"] = perplexity("test_split", columns)
     end = {"processor": tokenizer, "task": "text-generation", "arguments": arguments}
     run.rehearse(model, evaluate=validation.of_one_batch(), **end)
     optimizer, evaluate, save = None, validation, run.saving(tokenizer)
@@ -105,9 +105,10 @@ def check_arguments(arguments: Arguments) -> None:
         raise ValueError("`optimizer` nt_asgd averages weights itself: leave out `average_checkpoints`.")
 
 
-def load_texts(splits: DatasetDict, name: str, arguments: TextArguments, max_samples: int | None) -> list[str]:
-    """The texts of a split, in their order."""
-    return running_texts(get_split(splits, name, max_samples), arguments.text_column, arguments.drop_missing)
+def load_texts(splits: DatasetDict, argument: str, arguments: TextArguments, max_samples: int | None) -> list[str]:
+    """The texts of the split that an argument names, in their order."""
+    split = get_split(splits, getattr(arguments, argument), max_samples, argument)
+    return running_texts(split, arguments.text_column, arguments.drop_missing)
 
 
 def with_averaged_weights(

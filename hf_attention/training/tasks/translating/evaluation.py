@@ -12,7 +12,7 @@ from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedToke
 from ....metrics.chat import chat_metrics
 from ....metrics.languages import bleu_tokenizer
 from ....metrics.translation.translation import translation_metrics, translation_signatures
-from ...data.tokenization import cut_to, most_tokens
+from ...data.tokenization import cut_to, most_tokens, warn_of_cut
 from ...loop.evaluation import texts_of_rows
 from .examples import TextPairDataset
 
@@ -22,19 +22,18 @@ Evaluator = TypeVar("Evaluator", bound="TextPairEvaluator")
 
 class TextPairEvaluator:
     """
-    What a model makes of a split, over all processes: a text for every source, and the perplexity of the targets.
+    What a model makes of a split, over all processes: a text for every source.
 
     Args:
         pairs (`Dataset`):
             With the columns `source` and `target`.
         tokenizer (`PreTrainedTokenizerFast`):
-            Encodes sources, decodes what is generated. A source longer than its `model_max_length` is cut.
+            Encodes sources, decodes what is generated. Sources longer than its `model_max_length` are cut; a warning
+            says how many.
         accelerator (`Accelerator`):
             Processes, device and precision.
         batch_size (`int`, *optional*, defaults to 100):
             Sentences at a time.
-        max_target_length (`int`, *optional*):
-            To so many tokens a target is cut, whose perplexity is asked for.
     """
 
     def __init__(
@@ -43,11 +42,12 @@ class TextPairEvaluator:
         tokenizer: PreTrainedTokenizerFast,
         accelerator: Accelerator,
         batch_size: int = 100,
-        max_target_length: int | None = None,
     ):
-        self.examples = TextPairDataset(pairs, tokenizer, most_tokens(tokenizer), max_target_length)
-        self.sources, self.targets = self.examples.sources, self.examples.targets
+        self.sources, self.targets = list(pairs["source"]), list(pairs["target"])
         self.tokenizer = tokenizer
+        self.most_tokens = most_tokens(tokenizer)
+        ids = tokenizer(self.sources, verbose=False)["input_ids"]
+        warn_of_cut([*map(len, ids)], self.most_tokens, "model_max_length", "sources")
         self.accelerator = accelerator
         self.batch_size = batch_size
         # How each score is computed, where there is a standard way of saying it.
@@ -69,7 +69,7 @@ class TextPairEvaluator:
                 [self.sources[row] for row in rows],
                 padding=True,
                 return_tensors="pt",
-                **cut_to(most_tokens(self.tokenizer)),
+                **cut_to(self.most_tokens),
             ).to(accelerator.device)
             with accelerator.autocast():
                 sequences = model.generate(
@@ -79,23 +79,6 @@ class TextPairEvaluator:
 
         order = sorted(range(len(self.sources)), key=lambda row: len(self.sources[row]))
         return texts_of_rows(order, texts_of_batch, accelerator, self.batch_size, "sentences")
-
-    @torch.no_grad()
-    def perplexity(self, model: PreTrainedModel) -> float:
-        """Of the targets given their sources, by token, the closing one included."""
-        accelerator = self.accelerator
-        collate = DataCollatorForSeq2Seq(self.tokenizer)
-        order = sorted(range(len(self.sources)), key=lambda row: len(self.targets[row]))
-        totals = torch.zeros(2, dtype=torch.double, device=accelerator.device)  # loss of all tokens, their number
-        with accelerator.split_between_processes(order) as rows:
-            for start in range(0, len(rows), self.batch_size):
-                batch = collate([self.examples[row] for row in rows[start : start + self.batch_size]])
-                num_tokens = (batch["labels"] != -100).sum()
-                with accelerator.autocast():
-                    loss = model(**batch.to(accelerator.device), num_items_in_batch=1).loss
-                totals += torch.stack([loss.double(), num_tokens.double()])
-        loss, num_tokens = accelerator.reduce(totals, reduction="sum")
-        return float((loss / num_tokens).exp())
 
 
 class TranslationEvaluator(TextPairEvaluator):
@@ -127,14 +110,42 @@ class ChatEvaluator(TextPairEvaluator):
     Args:
         training_answers (`Iterable[str]`):
             The answers that the model was trained on.
+        max_target_length (`int`, *optional*):
+            To so many tokens the true replies are cut.
 
     The others are the base's.
     """
 
-    def __init__(self, *args, training_answers: Iterable[str], **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        pairs: Dataset,
+        tokenizer: PreTrainedTokenizerFast,
+        *args,
+        training_answers: Iterable[str],
+        max_target_length: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(pairs, tokenizer, *args, **kwargs)
+        self.examples = TextPairDataset(pairs, tokenizer, self.most_tokens, max_target_length)
         self.training_answers = list(training_answers)
 
     def __call__(self, model: PreTrainedModel, **generate_kwargs) -> dict[str, float]:
         replies = self.texts(model, **generate_kwargs)
         return {"perplexity": self.perplexity(model), **chat_metrics(replies, self.training_answers)}
+
+    @torch.no_grad()
+    def perplexity(self, model: PreTrainedModel) -> float:
+        """Of the targets given their sources, by token, the closing one included."""
+        accelerator = self.accelerator
+        collate = DataCollatorForSeq2Seq(self.tokenizer)
+        order = sorted(range(len(self.sources)), key=lambda row: len(self.targets[row]))
+        totals = torch.zeros(2, dtype=torch.double, device=accelerator.device)  # loss of all tokens, their number
+        with accelerator.split_between_processes(order) as rows:
+            for start in range(0, len(rows), self.batch_size):
+                batch = collate([self.examples[row] for row in rows[start : start + self.batch_size]])
+                num_tokens = (batch["labels"] != -100).sum()
+                with accelerator.autocast():
+                    loss = model(**batch.to(accelerator.device), num_items_in_batch=1).loss
+                totals += torch.stack([loss.double(), num_tokens.double()])
+        loss, num_tokens = accelerator.reduce(totals, reduction="sum")
+        return float((loss / num_tokens).exp())

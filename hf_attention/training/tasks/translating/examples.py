@@ -69,8 +69,8 @@ class TextPairDataset(torch.utils.data.Dataset):
 
     def _encode(self, tokenizer: PreTrainedTokenizerFast, rows: list[int]) -> list[dict[str, list[int]]]:
         of_source, of_target = self.cuts
-        sources = tokenizer([self.sources[row] for row in rows], **of_source)
-        targets = tokenizer(text_target=[self.targets[row] for row in rows], **of_target)
+        sources = tokenizer([self.sources[row] for row in rows], **of_source, verbose=False)
+        targets = tokenizer(text_target=[self.targets[row] for row in rows], **of_target, verbose=False)
         return [*map(_example, sources["input_ids"], targets["input_ids"])]
 
 

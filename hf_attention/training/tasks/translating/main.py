@@ -57,7 +57,8 @@ def main(description: str | None = None) -> None:
     if "train" in pairs:
         warn_of_unknown_words(tokenizer, pairs["train"]["source"], "sources")
         warn_of_unknown_words(getattr(tokenizer, "target_tokenizer", tokenizer), pairs["train"]["target"], "targets")
-    if data.source_lang is not None:
+    is_translation = None not in (data.source_lang, data.target_lang)
+    if is_translation:
         # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
     elif data.task == "chat":
@@ -71,7 +72,7 @@ def main(description: str | None = None) -> None:
     draw = None
     if model.config.attention_type is not None:
         draw = partial(draw_translation, tokenizer=tokenizer, source=pairs["validation"][0]["source"])
-    task = "text2text-generation" if data.source_lang is None else "translation"
+    task = "translation" if is_translation else "text2text-generation"
     end = {"processor": tokenizer, "task": task, "arguments": arguments, "draw": draw}
     run.rehearse(model, evaluate=partial(validation.of_one_batch(), **validation_settings), **end)
     dataloader = training_batches(arguments, train_rows, pairs, tokenizer, run)
@@ -170,15 +171,16 @@ def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[s
     additional = [] if data.additional_train_files is None else [additional_pairs(data)]
     rows = load_rows(data, streaming)
     rows = with_validation_split(rows, data.train_split, data.validation_split, data.test_split, arguments.held_out)
-    train_rows = get_split(rows, data.train_split, data.max_train_samples)
+    train_rows = get_split(rows, data.train_split, data.max_train_samples, "train_split")
 
-    def evaluation_pairs(name: str) -> Dataset:
-        split = get_split(rows, name, arguments.loop.eval_samples(data.max_eval_samples))
+    def evaluation_pairs(argument: str) -> Dataset:
+        samples = arguments.loop.eval_samples(data.max_eval_samples)
+        split = get_split(rows, getattr(data, argument), samples, argument)
         return to_pairs(first_rows(split) if streaming else split, data)
 
-    pairs = {"validation": evaluation_pairs(data.validation_split)}
+    pairs = {"validation": evaluation_pairs("validation_split")}
     if data.do_test:
-        pairs["test"] = evaluation_pairs(data.test_split)
+        pairs["test"] = evaluation_pairs("test_split")
     if not streaming:
         pairs["train"] = concatenate_datasets([to_pairs(train_rows, data), *additional])
     return train_rows, pairs
@@ -195,12 +197,12 @@ def make_evaluator(
     split: str, pairs: dict[str, Dataset], tokenizer: PreTrainedTokenizerFast, run: Run, arguments: TextPairArguments
 ) -> TextPairEvaluator:
     """What scores a model on a split, as suits the task."""
-    settings = (arguments.eval_batch_size, arguments.max_target_length)
+    common = (pairs[split], tokenizer, run.accelerator, arguments.eval_batch_size)
     if arguments.task == "chat":
         answers = pairs["train"]["target"]
-        return ChatEvaluator(pairs[split], tokenizer, run.accelerator, *settings, training_answers=answers)
+        return ChatEvaluator(*common, training_answers=answers, max_target_length=arguments.max_target_length)
     languages = {"tokenize": arguments.bleu_tokenizer, "language": arguments.target_lang}
-    return TranslationEvaluator(pairs[split], tokenizer, run.accelerator, *settings, **languages)
+    return TranslationEvaluator(*common, **languages)
 
 
 def training_batches(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def draw_translation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, source: str) -> "Figure | None":
     """Where a translator that attends looks for each word; `None` where it says nothing."""
-    answer = Text2TextGenerationPipeline(model=model, tokenizer=tokenizer)(source, output_attentions=True)[0]
+    pipe = Text2TextGenerationPipeline(model=model, tokenizer=tokenizer)
+    answer = pipe(source, truncation=True, output_attentions=True)[0]
     if not len(answer["attentions"]):
         return None
     words, weights, source_words = merge_words(answer["tokens"], answer["attentions"], answer["source_tokens"])
