@@ -198,6 +198,26 @@ def test_streamed_run_resumes(folder: Path, train_captioner: Callable, tmp_path:
     assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
+def test_captions_of_a_streamed_picture_are_scored_together(
+    scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path
+) -> None:
+    """Each a row in the file; as where they are not streamed."""
+    for split in ("train", "validation"):
+        place = tmp_path / "photos" / split
+        place.mkdir(parents=True)
+        lines = ["file_name,text"]
+        for number, row in enumerate(scenes[split].select(range(6))):
+            row["image"].save(place / f"{number}.png")
+            lines += [f'{number}.png,"{text}"' for text in (row["captions"][0], f"picture {number}")]
+        (place / "metadata.csv").write_text("\n".join(lines))
+    photos, output_dir = {"dataset_name": tmp_path / "photos"}, tmp_path / "run"
+    options = {"backbone_config": folder / "config", "streaming": True, "max_steps": 1, "steps_per_epoch": 1}
+    train_captioner(**photos, **options, output_dir=output_dir)
+    results = json.loads((output_dir / "results.json").read_text())
+    scores = evaluate_model("captions", output_dir, **photos, split="validation")
+    assert scores == pytest.approx(results["validation"])
+
+
 @pytest.mark.parametrize("baseline", ["others", "greedy"])
 def test_self_critical(captioner: Path, train_captioner: Callable, tmp_path: Path, baseline: str) -> None:
     options = {**SELF_CRITICAL, "model_name_or_path": captioner, "baseline": baseline, "num_train_epochs": 2}

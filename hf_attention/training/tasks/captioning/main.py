@@ -18,7 +18,7 @@ from ....models.modeling_attention_captioner import AttentionCaptionerForConditi
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
 from ...data.held_out import with_validation_split
 from ...data.image_columns import check_images, drop_bad_images, image_ids, read_image
-from ...data.image_splits import load_captioned_splits
+from ...data.image_splits import joined_captions, load_captioned_splits
 from ...data.images import PixelSource, RegionSource, make_source
 from ...data.reading import get_split
 from ...data.streaming import first_rows, streamed_dataloader
@@ -160,7 +160,9 @@ def read_splits(
     def evaluation_set(argument: str) -> CaptionedImages:
         samples = arguments.loop.eval_samples(data.max_eval_samples)
         rows = get_split(splits, getattr(data, argument), samples, argument)
-        return read_captions(first_rows(rows) if streaming else rows, data)
+        if streaming:
+            rows = joined_captions(first_rows(rows), data.image_column, data.captions_column)
+        return read_captions(rows, data)
 
     train_rows = get_split(splits, data.train_split, data.max_train_samples, "train_split")
     train_set = train_rows if streaming else read_captions(train_rows, data)
