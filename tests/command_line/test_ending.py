@@ -105,8 +105,16 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*TRAIN, "good"], ["--backbone is 'some/backbone', which is no folder here and does not load: ", "connect"]),
         ([*TRAIN, "good", "--num_train_epochs", "0"], ["--num_train_epochs must be "]),
         (["train", "captioner", "--output_dir", "run", "--dataset_name", "good"], ["Give either --backbone (pre"]),
-        ([*CAPTIONS, "two"], ["`split`: the data set has no split 'test'"]),
+        ([*CAPTIONS, "two"], ["--split: the data set has no split 'test'"]),
         ([*CAPTIONS, "two", "--split", "train"], ["--captions_column is 'captions'"]),
+        (
+            ["evaluate", "captions", "--model", "toy-translator", "--dataset_name", "good"],
+            ["--model 'toy-translator' is of the model type 'attention_seq2seq', which AutoModelForImageTextToText"],
+        ),
+        (
+            ["evaluate", "perplexity", "--model", "toy-translator", "--dataset_name", "good"],
+            ["another of the evaluations may be meant, answers, captions, perplexity, translation."],
+        ),
         (["evaluate", "attention", "--model", "scene-captioner"], ["Did you mean scenes-captioner?"]),
     ],
 )

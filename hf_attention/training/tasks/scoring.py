@@ -72,8 +72,22 @@ class EvaluationArguments(HeldOutArguments):
     )
 
     def load(self, auto_class: type, accelerator: Accelerator) -> PreTrainedModel:
-        """The model, to be evaluated."""
-        return self._load(auto_class, dtype=torch.float32).to(accelerator.device).eval()
+        """
+        The model, to be evaluated.
+
+        Raises:
+            ValueError: Where it is another kind of model.
+        """
+        try:
+            return self._load(auto_class, dtype=torch.float32).to(accelerator.device).eval()
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            kind = PreTrainedConfig.get_config_dict(find_checkpoint(self.model))[0]["model_type"]
+            raise ValueError(
+                f"`model` {self.model!r} is of the model type {kind!r}, which {auto_class.__name__} does not load: "
+                f"another of the evaluations may be meant, {', '.join(EVALUATIONS)}."
+            ) from error
 
     def load_beside(self, auto_class: type) -> Any:
         """What reads for the model: its tokenizer or processor."""
@@ -224,8 +238,8 @@ Scores = tuple[dict[str, float], dict[str, str]]
 def text(arguments: PerplexityArguments) -> Scores:
     """The perplexity of a text."""
     accelerator = Accelerator()
-    tokenizer = arguments.load_beside(AutoTokenizer)
     model = arguments.load(AutoModelForCausalLM, accelerator)
+    tokenizer = arguments.load_beside(AutoTokenizer)
     split = arguments.load_split(arguments.text_column, is_running_text=not arguments.reset_state)
     texts = running_texts(split, arguments.text_column, arguments.drop_missing)
     options = ("segment_length", "columns", "reset_state", "context", "separator")
@@ -234,7 +248,8 @@ def text(arguments: PerplexityArguments) -> Scores:
 
 def captions(arguments: CaptionsArguments) -> Scores:
     """CIDEr, BLEU and ROUGE-L of captions."""
-    accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    accelerator = Accelerator()
+    model, processor = arguments.load(AutoModelForImageTextToText, accelerator), arguments.load_beside(AutoProcessor)
     split = arguments.load_images(
         load_captioned_splits,
         captions_column=arguments.captions_column,
@@ -245,7 +260,7 @@ def captions(arguments: CaptionsArguments) -> Scores:
     source = PixelSource(split, arguments.image_column, processor.image_processor)
     references = text_lists(split, arguments.captions_column, "captions_column")
     evaluate = CaptionEvaluator(source, references, processor.tokenizer, accelerator, arguments.eval_batch_size)
-    scores = evaluate(arguments.load(AutoModelForImageTextToText, accelerator))
+    scores = evaluate(model)
     return scores, dict.fromkeys(scores, METRIC_TOKENIZER)
 
 
@@ -257,7 +272,9 @@ def read_at_most(tokenizer: PreTrainedTokenizerBase, positions: int | None) -> N
 
 def translation(arguments: TranslationArguments) -> Scores:
     """BLEU and chrF of translations."""
-    accelerator, tokenizer = Accelerator(), arguments.load_beside(AutoTokenizer)
+    accelerator = Accelerator()
+    model, tokenizer = arguments.load(AutoModelForSeq2SeqLM, accelerator), arguments.load_beside(AutoTokenizer)
+    read_at_most(tokenizer, source_positions(model))
     take_languages(arguments, PreTrainedConfig.get_config_dict(find_checkpoint(arguments.model))[0])
     pairs = text_pairs(
         arguments.load_split(),
@@ -267,8 +284,6 @@ def translation(arguments: TranslationArguments) -> Scores:
         target_lang=arguments.target_lang,
         drop_unpaired=arguments.drop_unpaired,
     )
-    model = arguments.load(AutoModelForSeq2SeqLM, accelerator)
-    read_at_most(tokenizer, source_positions(model))
     evaluate = TranslationEvaluator(
         pairs,
         tokenizer,
@@ -282,7 +297,10 @@ def translation(arguments: TranslationArguments) -> Scores:
 
 def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
-    accelerator, processor = Accelerator(), arguments.load_beside(AutoProcessor)
+    accelerator = Accelerator()
+    model = arguments.load(AutoModelForVisualQuestionAnswering, accelerator)
+    processor = arguments.load_beside(AutoProcessor)
+    read_at_most(processor.tokenizer, question_positions(model.config))
     columns = (arguments.question_column, arguments.answer_column)
     split = arguments.load_images(load_image_splits, arguments.image_id_column, columns=columns)
     questions = read_questions(
@@ -294,8 +312,6 @@ def answers(arguments: AnswersArguments) -> Scores:
         drop_unanswered=arguments.drop_unanswered,
     )
     source = PixelSource(questions.images, arguments.image_column, processor.image_processor)
-    model = arguments.load(AutoModelForVisualQuestionAnswering, accelerator)
-    read_at_most(processor.tokenizer, question_positions(model.config))
     evaluate = AnsweringEvaluator(source, questions, processor.tokenizer, accelerator, arguments.eval_batch_size)
     return evaluate(model), {}
 
