@@ -66,6 +66,8 @@ class Model:
         self.options = {name: value for name, value in values.items() if value is not None}
         if getattr(arguments, "maps", False):
             self.options["output_attentions"] = True
+        if getattr(arguments, "truncation", False):
+            self.options["truncation"] = True
         if arguments.command == "write":
             self.options["do_sample"] = arguments.do_sample
 

@@ -105,6 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="translation_en_to_de and the like for a model of many languages; summarization; text2text-generation, "
         "for chat. By default translation.",
     )
+    for each in (answer, translate):
+        each.add_argument("--truncation", action="store_true", help="Cut texts that are longer than the model reads.")
     for each in (caption, answer, translate):
         each.add_argument("--maps", action="store_true", help="JSON lines that also tell where the model looked.")
     write = _asking(commands, "write", "Goes on with texts, line by line.", TEXTS, "beginnings are")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import pipeline
+from common.text_families import save_family
+from transformers import AutoTokenizer, pipeline
 
 import hf_attention
 from hf_attention_command_line import inputs
@@ -201,6 +202,19 @@ def test_translations_line_by_line(
     type_in(text.replace(b"left", b"\xff"))
     assert run("translate", model="translator", code=1) == [*expected[:2], "", expected[3]]
     assert "standard input, line 3: it is not valid UTF-8" in run.errors
+
+
+def test_long_texts_are_cut_where_that_is_asked(run: Callable, tmp_path: Path, type_in: Callable) -> None:
+    folder = str(save_family("bart", tmp_path))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    words = tokenizer.decode(range(10, 14)).split()
+    long, short = (" ".join(words * times).encode() for times in (100, 1))
+    type_in(long + b"\n" + short + b"\n")
+    refused, answer = run("translate", model=folder, code=1)
+    assert refused == "" and answer and "the model has positions for 300" in run.errors
+    type_in(long + b"\n" + short + b"\n")
+    cut, again = run("translate", "--truncation", model=folder)
+    assert cut and again == answer
 
 
 def test_other_tasks_on_texts(run: Callable, type_in: Callable) -> None:

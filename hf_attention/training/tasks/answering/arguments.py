@@ -111,7 +111,12 @@ class QuestionDataArguments(CheckedArguments):
         default=False,
         metadata={"help": "Leave out images that are missing or broken, and say which; else they are an error."},
     )
-    blind: bool = field(default=False, metadata={"help": "Hide the images: the question alone is to be answered."})
+    blind: bool = field(
+        default=False,
+        metadata={
+            "help": "Hide the images, from training and the scores of the run: what the question alone answers."
+        },
+    )
     features_dir: str | None = field(
         default=None, metadata={"help": "Where a frozen backbone's features are stored. Default: under HF_HOME."}
     )
