@@ -237,6 +237,8 @@ def test_a_question_encoder_reads_what_it_has_positions_for(
     assert any(too_long)
     data = {"dataset_name": folder / "questions", "split": "validation"}
     assert evaluate_model("answers", tmp_path / "run", **data) == pytest.approx(results["validation"])
+    with pytest.raises(ValueError, match=f"`max_length` must be at most {limit}, .* got {limit + 1}"):
+        train_vqa(model_name_or_path=tmp_path / "run", max_length=limit + 1, output_dir=tmp_path / "second")
 
 
 def test_daquar(hf_attention_data: Path) -> None:
