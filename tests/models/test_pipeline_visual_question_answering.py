@@ -17,6 +17,7 @@ from transformers import (
     pipeline,
 )
 from transformers.pipelines.pt_utils import KeyDataset
+from transformers.utils import logging
 
 from hf_attention import (
     AttentionVQAForConditionalGeneration,
@@ -297,6 +298,7 @@ def test_long_questions(answering: VisualQuestionAnsweringPipeline, vilt: Visual
 def test_a_question_longer_than_in_training_is_warned_of(
     answering: VisualQuestionAnsweringPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    logging.warning_once.cache_clear()
     monkeypatch.setattr(answering.tokenizer, "model_max_length", 3)
     answering(PICTURES[0], "what colour is the circle", truncation=True)
     assert not caplog.text

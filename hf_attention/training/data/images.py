@@ -127,6 +127,24 @@ class PixelsInMemory:
         return {"pixel_values": pixel_values.flip(-1) if mirrored else pixel_values}
 
 
+def load_part_config(name: str, argument: str) -> PreTrainedConfig:
+    """
+    The configuration of a pretrained model that is to be part of another.
+
+    Args:
+        name (`str`): Its name or folder.
+        argument (`str`): The option that says it.
+
+    Raises:
+        OSError: If there is none, or the Hub cannot be reached.
+    """
+    try:
+        return AutoConfig.from_pretrained(name)
+    except OSError as error:
+        here = "which" if Path(name).is_dir() else "which is no folder here and"
+        raise OSError(f"`{argument}` is {name!r}, {here} does not load: {error}") from error
+
+
 def load_backbone_config(backbone: str) -> PreTrainedConfig:
     """
     The configuration of a pretrained vision model, or of the vision tower of what has one.
@@ -137,11 +155,7 @@ def load_backbone_config(backbone: str) -> PreTrainedConfig:
     Raises:
         OSError: If there is none, or the Hub cannot be reached.
     """
-    try:
-        config = AutoConfig.from_pretrained(backbone)
-    except OSError as error:
-        here = "which" if Path(backbone).is_dir() else "which is no folder here and"
-        raise OSError(f"`backbone` is {backbone!r}, {here} does not load: {error}") from error
+    config = load_part_config(backbone, "backbone")
     return getattr(config, "vision_config", config)
 
 

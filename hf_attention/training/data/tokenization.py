@@ -177,24 +177,24 @@ def cut_to(limit: int | None) -> dict[str, Any]:
     return {} if limit is None else {"truncation": True, "max_length": limit}
 
 
-def warn_of_cut(lengths: Sequence[int], limit: int | None, argument: str, texts: str) -> None:
+def warn_of_cut(lengths: Sequence[int], limit: int | None, texts: str, argument: str | None = None) -> None:
     """
     Warns of texts that lose their end.
 
     Args:
         lengths (`Sequence[int]`): How many tokens each has.
         limit (`int`, *optional*): How many are left; `None`: all.
-        argument (`str`): What says so.
         texts (`str`): What they are.
+        argument (`str`, *optional*): The option that says so.
     """
     num_cut = 0 if limit is None else sum(length > limit for length in lengths)
     if num_cut:
         logger.warning(
-            "%d of %d %s are longer than `%s`, %d tokens: they lose their end.",
+            "%d of %d %s are longer than %s%d tokens: they lose their end.",
             num_cut,
             len(lengths),
             texts,
-            argument,
+            "" if argument is None else f"`{argument}`, ",
             limit,
         )
 

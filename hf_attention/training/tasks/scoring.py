@@ -184,7 +184,10 @@ class TranslationArguments(GenerationArguments):
 
     dataset_name: str | None = field(default=None, metadata={"help": "Hub name, folder or file of the data set."})
     files: list[str] | None = field(
-        default=None, metadata={"help": "Instead: one file of pairs or two, as those of training are."}
+        default=None,
+        metadata={
+            "help": "Instead: one file of pairs or two, as in training; with `--split validation` what it held out."
+        },
     )
     source_column: str | None = field(default=None, metadata={"help": "Column of the sources."})
     target_column: str | None = field(default=None, metadata={"help": "Column of the targets."})
@@ -265,7 +268,13 @@ def captions(arguments: CaptionsArguments) -> Scores:
 
 
 def read_at_most(tokenizer: PreTrainedTokenizerBase, positions: int | None) -> None:
-    """Has a tokenizer cut texts where the model's positions end, if not before."""
+    """
+    Has a tokenizer cut texts where the model's positions end, if not before.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): The tokenizer.
+        positions (`int`, *optional*): How many there are; `None`: they do not end.
+    """
     if positions is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from common.scores import check_card_picture, evaluate_model
 from common.scripts import log, logged, run_script
-from datasets import DatasetDict, concatenate_datasets, load_from_disk
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
@@ -294,6 +294,23 @@ def test_going_on_takes_the_languages_of_the_model(
     options = {"model_name_or_path": tmp_path / "first", "max_steps": 1, "validation_fraction": 0.5}
     run_script("train_seq2seq", **chat, **options, output_dir=tmp_path / "chat")
     assert ModelCard.load(tmp_path / "chat" / "README.md").data.pipeline_tag == "text2text-generation"
+    columns = {name: chat[name] for name in ("source_column", "target_column", "train_files")}
+    options |= {"target_lang": "ja", "output_dir": tmp_path / "other"}
+    run_script("train_seq2seq", **columns, **options)
+    assert f"The model translates en into {TOY_LANGUAGE}, and is given ja" in caplog.text
+    assert not getattr(AutoConfig.from_pretrained(tmp_path / "other"), "task_specific_params", None)
+
+    # What training held out beside a test of another name.
+    splits = DatasetDict(train=Dataset.from_csv(str(chat["train_files"][0]), sep="\t"))
+    splits["final"] = splits["train"].select(range(2))
+    splits.save_to_disk(tmp_path / "named")
+    named = {"dataset_name": tmp_path / "named", "test_split": "final"}
+    run_script(
+        "train_seq2seq", **named, model_name_or_path=tmp_path / "first", max_steps=1, output_dir=tmp_path / "nth"
+    )
+    results = json.loads((tmp_path / "nth" / "results.json").read_text())
+    scores = evaluate_model("translation", tmp_path / "nth", **named, split="validation")
+    assert scores == pytest.approx(results["validation"])
     with pytest.raises(ValueError, match="Give either `dataset_name` or `files`"):
         evaluate_model("translation", tmp_path / "run", **data, files=files)
     with pytest.raises(ValueError, match="`files` are scored whole, or with `split` 'validation' .* got 'dev'"):

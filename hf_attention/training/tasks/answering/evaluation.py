@@ -39,7 +39,7 @@ class AnsweringEvaluator:
         accelerator: Accelerator,
         batch_size: int = 100,
     ):
-        warn_of_long_questions(questions, tokenizer, "model_max_length")
+        warn_of_long_questions(questions, tokenizer)
         self.source = source
         self.questions = questions
         self.tokenizer = tokenizer

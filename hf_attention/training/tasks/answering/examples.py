@@ -72,7 +72,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
         warn_of_long_questions(questions, tokenizer, "max_length")
         if labels is None:
             answers = closed_texts(tokenizer, [most_common(given) for given in questions.answers])
-            warn_of_cut([*map(len, answers)], self.max_length, "max_length", "answers")
+            warn_of_cut([*map(len, answers)], self.max_length, "answers", "max_length")
         by_image: dict[int, list[int]] = {}
         for row, image in enumerate(questions.image):
             by_image.setdefault(image, []).append(row)
@@ -198,10 +198,12 @@ def answering_dataloader(
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
 
 
-def warn_of_long_questions(questions: Questions, tokenizer: PreTrainedTokenizerFast, argument: str) -> None:
-    """Warns of questions that lose their end, as an argument says."""
+def warn_of_long_questions(
+    questions: Questions, tokenizer: PreTrainedTokenizerFast, argument: str | None = None
+) -> None:
+    """Warns of questions that lose their end, and names the option that says so."""
     ids = tokenizer(questions.texts, verbose=False)["input_ids"]
-    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), argument, "questions")
+    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), "questions", argument)
 
 
 def question_batch(

@@ -4,7 +4,7 @@ import logging
 from functools import partial
 
 from torch.utils.data import DataLoader
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ....metrics.vqa_accuracy.vqa_accuracy import METRICS
 from ....models.configuration_attention_vqa import AttentionVQAConfig
@@ -13,7 +13,7 @@ from ....models.processing_attention_vqa import AttentionVQAProcessor
 from ...data.held_out import HeldOutArguments, with_validation_split
 from ...data.image_columns import check_images, drop_bad_images, image_ids, read_image
 from ...data.image_splits import load_image_splits
-from ...data.images import PixelSource, RegionSource, make_source
+from ...data.images import PixelSource, RegionSource, load_part_config, make_source
 from ...data.reading import get_split
 from ...data.tokenization import warn_of_unknown_words
 from ...loop.run import Run
@@ -98,7 +98,7 @@ def main(description: str | None = None) -> None:
 
 
 def check_arguments(arguments: Arguments) -> None:
-    """Refuses, before anything costly, what does not go together."""
+    """Refuses, before anything costly, what does not go together or does not exist."""
     data, model = arguments.data, arguments.model
     if data.blind and model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
@@ -106,8 +106,8 @@ def check_arguments(arguments: Arguments) -> None:
     trained = model.check(AttentionVQAConfig)
     model.check_image_size(data.image_size)
     config = AttentionVQAConfig.from_dict(trained) if trained else None
-    if model.question_encoder is not None:
-        config = AutoConfig.from_pretrained(model.question_encoder)
+    if config is None and model.question_encoder is not None:
+        config = load_part_config(model.question_encoder, "question_encoder")
     positions = None if config is None else question_positions(config)
     if positions is not None and data.max_length > positions:
         raise ValueError(

@@ -69,7 +69,7 @@ class CaptionDataArguments(CheckedArguments):
         default=None, metadata={"help": "Use only so many training images."}
     )
     max_eval_samples: Annotated[int | None, COUNT] = field(
-        default=None, metadata={"help": "Use only so many images of other splits."}
+        default=None, metadata={"help": "Use only so many images of other splits; of a stream, rows."}
     )
     max_target_length: Annotated[int, COUNT] = field(
         default=40, metadata={"help": "Longer captions are cut, in tokens."}

@@ -55,7 +55,7 @@ def caption_labels(
     The token ids of each image's captions, closed; longer captions lose their end, and are counted in a warning.
     """
     labels = [closed_texts(tokenizer, texts) for texts in captions]
-    warn_of_cut([len(ids) for texts in labels for ids in texts], max_length, "max_target_length", "captions")
+    warn_of_cut([len(ids) for texts in labels for ids in texts], max_length, "captions", "max_target_length")
     return [
         [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in texts] for texts in labels
     ]

@@ -47,7 +47,7 @@ class TextPairEvaluator:
         self.tokenizer = tokenizer
         self.most_tokens = most_tokens(tokenizer)
         ids = tokenizer(self.sources, verbose=False)["input_ids"]
-        warn_of_cut([*map(len, ids)], self.most_tokens, "model_max_length", "sources")
+        warn_of_cut([*map(len, ids)], self.most_tokens, "sources")
         self.accelerator = accelerator
         self.batch_size = batch_size
         # How each score is computed, where there is a standard way of saying it.

@@ -52,7 +52,7 @@ class TextPairDataset(torch.utils.data.Dataset):
             (max_target_length, "max_target_length", targets),
         ):
             lengths = [len(ids) for ids in sentences]
-            warn_of_cut(lengths, limit, name, "sentences")
+            warn_of_cut(lengths, limit, "sentences", name)
             rows = [row for row, length in enumerate(lengths) if limit is not None and length > limit]
             for row, example in zip(rows, self._encode(tokenizer, rows) if rows else (), strict=True):
                 self.examples[row] = example

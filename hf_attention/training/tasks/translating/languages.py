@@ -36,5 +36,5 @@ def take_languages(arguments: Any, config: dict[str, Any]) -> None:
         return
     if all(language in (None, own) for language, own in zip(given, known, strict=True)):
         arguments.source_lang, arguments.target_lang = known
-    elif None not in given:
-        logger.warning("The model translates %s into %s, and is given %s and %s.", *known, *given)
+    elif any(given):
+        logger.warning("The model translates %s into %s, and is given %s.", *known, " and ".join(filter(None, given)))

@@ -61,7 +61,7 @@ def main(description: str | None = None) -> None:
     if is_translation:
         # By this the translation pipeline warns of other languages.
         model.config.task_specific_params = {f"translation_{data.source_lang}_to_{data.target_lang}": {}}
-    elif data.task == "chat":
+    else:
         model.config.task_specific_params = None  # of the translator that it may have been
     settings = beam_settings(data.num_beams, data.length_penalty)
     model.generation_config.max_length = data.max_target_length + 1  # with the start token
