@@ -8,8 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ....metrics.vqa_accuracy.vqa_accuracy import answer_metrics
 from ...data.images import PixelSource, RegionSource
+from ...data.tokenization import most_tokens, warn_of_cut
 from ...loop.evaluation import texts_of_rows
-from .examples import BlindSource, question_batch, warn_of_long_questions
+from .examples import BlindSource, question_batch, question_lengths
 from .questions import Questions
 
 
@@ -39,7 +40,7 @@ class AnsweringEvaluator:
         accelerator: Accelerator,
         batch_size: int = 100,
     ):
-        warn_of_long_questions(questions, tokenizer)
+        warn_of_cut(question_lengths(questions, tokenizer), most_tokens(tokenizer), "questions")
         self.source = source
         self.questions = questions
         self.tokenizer = tokenizer

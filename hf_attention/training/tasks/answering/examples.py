@@ -69,7 +69,8 @@ class AnsweringDataset(torch.utils.data.Dataset):
         self.mirrored_labels = mirrored_labels
         self.tokenizer = tokenizer
         self.max_length = most_tokens(tokenizer)
-        warn_of_long_questions(questions, tokenizer, "max_length")
+        self.lengths = question_lengths(questions, tokenizer)
+        warn_of_cut(self.lengths, self.max_length, "questions", "max_length")
         if labels is None:
             answers = closed_texts(tokenizer, [most_common(given) for given in questions.answers])
             warn_of_cut([*map(len, answers)], self.max_length, "answers", "max_length")
@@ -185,9 +186,8 @@ def answering_dataloader(
         raise ValueError(
             f"`batch_size` must be a multiple of `questions_per_image`, got {batch_size} and {questions_per_image}."
         )
-    lengths = [len(ids) for ids in dataset.tokenizer(dataset.questions.texts, verbose=False)["input_ids"]]
     sampler = CaptionBatchSampler(
-        [[lengths[row] for row in rows] for rows in dataset.rows],
+        [[dataset.lengths[row] for row in rows] for rows in dataset.rows],
         images_per_batch=batch_size // questions_per_image,
         captions_per_image=questions_per_image,
         mirror=mirror,
@@ -198,12 +198,9 @@ def answering_dataloader(
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collator, num_workers=num_workers)
 
 
-def warn_of_long_questions(
-    questions: Questions, tokenizer: PreTrainedTokenizerFast, argument: str | None = None
-) -> None:
-    """Warns of questions that lose their end, and names the option that says so."""
-    ids = tokenizer(questions.texts, verbose=False)["input_ids"]
-    warn_of_cut([*map(len, ids)], most_tokens(tokenizer), "questions", argument)
+def question_lengths(questions: Questions, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """How many tokens each question has, uncut."""
+    return [len(ids) for ids in tokenizer(questions.texts, verbose=False)["input_ids"]]
 
 
 def question_batch(
