@@ -1,10 +1,13 @@
 """Vision models and text encoders of `AutoModel` as parts of a model, and the grid of regions that one makes."""
 
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .door import replaceable
 
@@ -104,6 +107,63 @@ def flatten_grid(features: torch.Tensor, config: PreTrainedConfig, image_size: t
     return features[:, features.shape[1] - rows * columns :]
 
 
+def make_regions(
+    outputs: ModelOutput, config: PreTrainedConfig, image_size: tuple[int, int], layers: Sequence[int] = ()
+) -> torch.Tensor:
+    """
+    The regions of images, from a vision model's outputs: the grid of the last feature map, row by row, and beside each
+    region's features those that earlier layers have there.
+
+    Args:
+        outputs (`ModelOutput`):
+            With `hidden_states`, where there are `layers`.
+        config, image_size:
+            As [`grid_shape`] takes them.
+        layers (`Sequence[int]`, *optional*, defaults to `()`):
+            Indices of `hidden_states`. The features of a finer grid are averaged over each region; a layer norm
+            without weights gives those of every layer one scale.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, regions, region_size)`.
+
+    Raises:
+        ValueError: Where the features are no grid, or there is no such layer.
+    """
+    features = outputs.last_hidden_state
+    grid = grid_shape(features, config, image_size)
+    parts = [flatten_grid(features, config, image_size)]
+    for layer in layers:
+        earlier = _layer(outputs, layer, config)
+        if earlier.ndim == 4:
+            grid_shape(earlier, config, image_size)
+            pooled = F.adaptive_avg_pool2d(earlier, grid).flatten(2).transpose(1, 2)
+        elif earlier.shape[:-1] == features.shape[:-1]:
+            pooled = flatten_grid(earlier, config, image_size)
+        else:
+            raise ValueError(
+                f"`backbone_layers`: layer {layer} of a backbone of type {config.model_type!r} has features of shape "
+                f"{tuple(earlier.shape)}, which are no grid over that of {grid[0]}x{grid[1]} regions."
+            )
+        parts.append(F.layer_norm(pooled, pooled.shape[-1:]))
+    return torch.cat(parts, -1) if layers else parts[0]
+
+
+def _layer(outputs: ModelOutput, layer: int, config: PreTrainedConfig) -> torch.Tensor:
+    """One of the hidden states, as a feature map where the model makes one of it."""
+    states = outputs.get("reshaped_hidden_states") or outputs.get("hidden_states")
+    if not states:
+        raise ValueError(
+            f"`backbone_layers` needs the hidden states of the backbone, and one of type {config.model_type!r} gives "
+            "none."
+        )
+    if not -len(states) <= layer < len(states):
+        raise ValueError(
+            f"`backbone_layers` must be among the {len(states)} hidden states of the backbone, counted from 0 or from "
+            f"the end, got {layer}."
+        )
+    return states[layer]
+
+
 def grid_boxes(rows: int, columns: int) -> torch.Tensor:
     """
     The cells of a grid, row by row.
@@ -115,21 +175,23 @@ def grid_boxes(rows: int, columns: int) -> torch.Tensor:
     return torch.stack([left, top, left + 1 / columns, top + 1 / rows], -1).flatten(0, 1)
 
 
-def infer_region_shape(backbone_config: PreTrainedConfig) -> tuple[int, int]:
+def infer_region_shape(backbone_config: PreTrainedConfig, layers: Sequence[int] = ()) -> tuple[int, int]:
     """
     How many regions a vision model gives for an image of its usual size, and how many features each has.
 
     Args:
         backbone_config (`PreTrainedConfig`): Configuration of a vision model. No weights are made.
+        layers (`Sequence[int]`, *optional*, defaults to `()`): As [`make_regions`] takes them.
 
     Returns:
         `tuple[int, int]`: Number of regions, features of a region.
 
     Raises:
-        ValueError: Where the model makes no grid of regions of pixel values.
+        ValueError: Where the model makes no grid of regions of pixel values, or has no such layer.
     """
     size = usual_image_size(backbone_config)
-    return tuple(flatten_grid(infer_features(backbone_config, size), backbone_config, size).shape[1:])
+    outputs = infer_outputs(backbone_config, size, **({"output_hidden_states": True} if layers else {}))
+    return tuple(make_regions(outputs, backbone_config, size, layers).shape[1:])
 
 
 def usual_image_size(backbone_config: PreTrainedConfig) -> tuple[int, int]:
@@ -138,27 +200,32 @@ def usual_image_size(backbone_config: PreTrainedConfig) -> tuple[int, int]:
     return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
 
 
-def infer_features(backbone_config: PreTrainedConfig, image_size: tuple[int, int]) -> torch.Tensor:
+def infer_outputs(backbone_config: PreTrainedConfig, image_size: tuple[int, int], **kwargs) -> ModelOutput:
     """
-    The last feature map of a vision model on the meta device, where there are shapes and no numbers.
+    What a vision model makes of an image on the meta device, where there are shapes and no numbers.
 
     Args:
         backbone_config (`PreTrainedConfig`): Configuration of a vision model. No weights are made.
         image_size (`tuple[int, int]`): Height and width of the pixel values.
+        kwargs: Arguments of the model's `forward`.
+
+    Returns:
+        `ModelOutput`: With a `last_hidden_state`.
 
     Raises:
         ValueError: Where the model makes no feature map of pixel values.
     """
+    lack = f"A backbone of type {backbone_config.model_type!r} gives no `last_hidden_state` for `pixel_values` alone"
     with torch.device("meta"):
         backbone = make_backbone(backbone_config, dtype=torch.float32).eval()
         pixel_values = torch.zeros(1, getattr(backbone_config, "num_channels", 3), *image_size)
         try:
-            return backbone(pixel_values=pixel_values).last_hidden_state
+            outputs = backbone(pixel_values=pixel_values, **kwargs)
         except (AttributeError, TypeError) as error:
-            raise ValueError(
-                f"A backbone of type {backbone_config.model_type!r} gives no `last_hidden_state` for `pixel_values` "
-                f"alone: {error}"
-            ) from error
+            raise ValueError(f"{lack}: {error}") from error
+    if not hasattr(outputs, "last_hidden_state"):
+        raise ValueError(f"{lack}, but {', '.join(outputs)}.")
+    return outputs
 
 
 def make_backbone(backbone_config: PreTrainedConfig, **kwargs) -> PreTrainedModel:

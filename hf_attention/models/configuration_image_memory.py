@@ -38,6 +38,9 @@ class ImageMemoryConfig(AttentionDecoderConfig):
     Args:
         backbone_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of any vision model that `AutoModel` gives. `None`: the model takes `region_features` only.
+        backbone_layers (`list[int]`, *optional*):
+            Which of the backbone's `hidden_states` each region has the features of, beside those of the last feature
+            map: averaged over the region where their grid is finer, and layer-normed.
         region_size (`int`, *optional*):
             Number of features of a region. Read off the backbone where there is one.
         num_regions (`int`, *optional*):
@@ -63,6 +66,7 @@ class ImageMemoryConfig(AttentionDecoderConfig):
     sub_configs: ClassVar[dict[str, type]] = {"backbone_config": AutoConfig}
 
     backbone_config: PreTrainedConfig | dict | None = None
+    backbone_layers: list[int] | None = None
     region_size: Annotated[int | None, SIZE] = None
     num_regions: Annotated[int | None, SIZE] = None
     box_positions: bool = False

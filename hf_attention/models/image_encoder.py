@@ -7,12 +7,12 @@ from transformers.utils import ModelOutput
 
 from .arguments import refuse_unknown
 from .backbones import (
-    flatten_grid,
     grid_boxes,
     grid_shape,
     infer_region_shape,
     lay_out_pixels,
     make_backbone,
+    make_regions,
     usual_image_size,
     weights_dtype,
 )
@@ -38,9 +38,11 @@ class ImageEncoder(StartsFrozen):
         super().__init__()
         self.config = config
         self.backbone = None
+        if config.backbone_layers and config.backbone_config is None:
+            raise ValueError("`backbone_layers` are of a backbone: give `backbone_config`, or leave them out.")
         if config.backbone_config is not None:
             if config.region_size is None:
-                config.region_size = infer_region_shape(config.backbone_config)[1]
+                config.region_size = infer_region_shape(config.backbone_config, config.backbone_layers or ())[1]
                 config.check_region_size()
             self.backbone = make_backbone(config.backbone_config)
             self.sizes_taken = {usual_image_size(config.backbone_config)}
@@ -105,16 +107,18 @@ class ImageEncoder(StartsFrozen):
             raise ValueError(
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
-        outputs = self._look(pixel_values, **({"output_hidden_states": True} if output_hidden_states else {}))
-        features = outputs.last_hidden_state
+        layers = self.config.backbone_layers or ()
+        wants_layers = output_hidden_states or len(layers) > 0
+        outputs = self._look(pixel_values, **({"output_hidden_states": True} if wants_layers else {}))
         backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
-        regions = flatten_grid(features, backbone_config, image_size)
+        regions = make_regions(outputs, backbone_config, image_size, layers)
         if regions.shape[-1] != self.config.region_size:
             raise ValueError(
                 f"The backbone gives each region {regions.shape[-1]} features, but the configuration says "
                 f"`region_size={self.config.region_size}`: leave it out, and it is read off the backbone."
             )
-        return regions, grid_shape(features, backbone_config, image_size), outputs.get("hidden_states")
+        grid = grid_shape(outputs.last_hidden_state, backbone_config, image_size)
+        return regions, grid, outputs.get("hidden_states")
 
     def _look(self, pixel_values: torch.Tensor, **kwargs) -> ModelOutput:
         """What the backbone makes of images; a size that it does not take is named."""

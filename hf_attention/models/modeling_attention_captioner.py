@@ -9,7 +9,7 @@ from transformers.utils import can_return_tuple
 from typing_extensions import Self
 
 from .arguments import refuse_unknown
-from .backbones import infer_region_shape, load_encoder
+from .backbones import load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_captioner import AttentionCaptionerConfig
 from .declaration import declare
@@ -141,7 +141,7 @@ class AttentionCaptionerForConditionalGeneration(
         backbone = load_encoder(backbone_name_or_path, "vision_config", **(backbone_kwargs or {}))
         config = AttentionCaptionerConfig(**config_kwargs) if config is None else config
         config.backbone_config = backbone.config
-        config.region_size = infer_region_shape(backbone.config)[1]
+        config.region_size = None  # read off the backbone
         model = cls(config)
         model.model.encoder.backbone.load_state_dict(backbone.state_dict())
         return model

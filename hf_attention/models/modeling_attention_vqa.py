@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from .answer_loss import summed_answer_loss
 from .arguments import refuse_unknown
-from .backbones import infer_region_shape, load_encoder
+from .backbones import load_encoder
 from .cache import RecurrentCache
 from .configuration_attention_vqa import AttentionVQAConfig
 from .declaration import declare
@@ -100,7 +100,7 @@ class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
         if backbone_name_or_path is not None:
             backbone = load_encoder(backbone_name_or_path, "vision_config", **(backbone_kwargs or {}))
             parts["image_encoder.backbone"] = backbone
-            fields |= {"backbone_config": backbone.config, "region_size": infer_region_shape(backbone.config)[1]}
+            fields |= {"backbone_config": backbone.config, "region_size": None}  # read off the backbone
         if question_encoder_name_or_path is not None:
             encoder = load_encoder(question_encoder_name_or_path, "text_config", **(question_encoder_kwargs or {}))
             parts["question_encoder.encoder"] = encoder

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from transformers import BaseImageProcessor, PreTrainedConfig
 
-from .backbones import grid_shape, infer_features, patch_size
+from .backbones import grid_shape, infer_outputs, patch_size
 
 
 # Below so many pixels a side, too few of them lie away from the edges to measure by; above, time is lost.
@@ -107,7 +107,7 @@ class ImageRegions:
             self._placements[size] = measure_placement(self.image_processor, size)
         placement = self._placements[size]
         if placement.shape not in self._grids:
-            features = infer_features(self.backbone_config, placement.shape)
+            features = infer_outputs(self.backbone_config, placement.shape).last_hidden_state
             self._grids[placement.shape] = grid_shape(features, self.backbone_config, placement.shape)
         rows, columns = self._grids[placement.shape]
         cell = patch_size(self.backbone_config)

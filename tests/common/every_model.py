@@ -59,7 +59,7 @@ MODELS: dict[str, Callable[[], Example]] = {
         rnn_type="gru",
     ),
     "captioner_vit": partial(of_pictures, tiny_captioner, box_positions=True),
-    "captioner_resnet": partial(of_pictures, tiny_captioner, backbone="resnet"),
+    "captioner_resnet": partial(of_pictures, tiny_captioner, backbone="resnet", backbone_layers=[1]),
     "seq2seq": partial(of_factory, "seq2seq", attention_order="after_rnn", input_feeding=True),
     "seq2seq_copied": partial(
         of_factory,

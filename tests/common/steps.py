@@ -65,7 +65,7 @@ STEPS: dict[str, Callable[[], Step]] = {
     "recurrent_lm_without_attention": partial(of_factory, FACTORIES[-1], attention_type=None),
     "show_and_tell": partial(of_factory, FACTORIES[0], attention_type=None),
     "captioner_vit": partial(of_pictures, num_regions=16, box_positions=True),
-    "captioner_resnet": partial(of_pictures, backbone="resnet"),
+    "captioner_resnet": partial(of_pictures, backbone="resnet", backbone_layers=[0, 1]),
     "captioner_mobilenet": partial(of_pictures, backbone="mobilenet_v2"),
     **{f"vqa_{form}": partial(of_questions, form) for form in ("stacked", "glimpses", "bilinear", "top_down", None)},
     "vqa_bert": partial(of_questions_about_pictures, generating=False),

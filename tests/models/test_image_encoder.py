@@ -58,6 +58,38 @@ def test_regions_are_the_grid_row_by_row(name: str) -> None:
             torch.testing.assert_close(regions[:, place], expected)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_region_has_the_features_of_earlier_layers_there(name: str) -> None:
+    make_config, prefix, size, rows, columns, channels = BACKBONES[name]
+    encoder = make_encoder(make_config(), backbone_layers=[1, -2]).double().eval()
+    pixel_values = torch.randn(2, 3, *size, dtype=torch.float64)
+    calibrate(encoder.backbone, pixel_values)
+    outputs = encoder.backbone(pixel_values, output_hidden_states=True)
+    regions = encoder.extract_regions(pixel_values)
+    assert regions.shape == (2, rows * columns, encoder.config.region_size)
+
+    first = channels
+    last_map = outputs.last_hidden_state
+    last_map = last_map.flatten(2).transpose(1, 2) if prefix is None else last_map[:, prefix:]
+    torch.testing.assert_close(regions[..., :first], last_map)
+    for layer in (1, -2):
+        if prefix is None or "reshaped_hidden_states" in outputs:
+            states = outputs.get("reshaped_hidden_states", outputs.hidden_states)[layer]
+        else:  # as many tokens in every layer
+            states = outputs.hidden_states[layer][:, prefix:].transpose(1, 2).unflatten(2, (rows, columns))
+        height, width = states.shape[2] // rows, states.shape[3] // columns
+        last = first + states.shape[1]
+        for row in range(rows):
+            for column in range(columns):
+                cell = states[:, :, row * height : (row + 1) * height, column * width : (column + 1) * width]
+                mean = cell.sum((2, 3)) / (height * width)
+                centred = mean - mean.mean(-1, keepdim=True)
+                expected = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+                torch.testing.assert_close(regions[:, row * columns + column, first:last], expected)
+        first = last
+    assert first == regions.shape[-1]
+
+
 @pytest.mark.parametrize("name", [name for name, (_, prefix, *_) in BACKBONES.items() if prefix is not None])
 def test_a_region_looks_at_its_place_of_the_image(name: str) -> None:
     make_config, _, (height, width), rows, columns, _ = BACKBONES[name]
@@ -80,6 +112,25 @@ def test_swin_pads_an_image_that_does_not_divide() -> None:
     config = SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2)
     # 27 and 38 pixels: 14 and 19 patches, 7 and 10 merged ones.
     assert make_encoder(config).extract_regions(torch.randn(1, 3, 27, 38)).shape == (1, 70, 16)
+
+
+def test_earlier_layers_of_a_size_that_does_not_divide() -> None:
+    config = SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2)
+    encoder = make_encoder(config, backbone_layers=[0])
+    assert encoder.extract_regions(torch.randn(1, 3, 27, 38)).shape == (1, 70, 24)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "message"),
+    [
+        (transformer(ViTConfig), [3], "`backbone_layers` must be among the 3 hidden states of the backbone, .* got 3"),
+        (transformer(ViTConfig), [1, -4], "`backbone_layers` must be among the 3 hidden states .* got -4"),
+        (None, [1], "`backbone_layers` are of a backbone: give `backbone_config`, or leave them out"),
+    ],
+)
+def test_layers_that_are_not_there_are_named(config: PreTrainedConfig | None, layers: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_encoder(config, backbone_layers=layers)
 
 
 def test_a_text_model_is_refused_though_the_region_size_is_known() -> None:

@@ -80,7 +80,7 @@ def stored_region_features(
     Raises:
         ValueError: If an image cannot be decoded, or its features are not finite in float16.
     """
-    place = Path(folder) / _key(dataset, image_column, encoder.backbone, image_processor, mirrored, crop, dtype)
+    place = Path(folder) / _key(dataset, image_column, encoder, image_processor, mirrored, crop, dtype)
     if not _is_whole(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_name(f".{place.name}.lock")):
@@ -145,12 +145,13 @@ def _compute(
 def _key(
     dataset: Dataset,
     image_column: str,
-    backbone: nn.Module,
+    encoder: nn.Module,
     image_processor: BaseImageProcessor,
     mirrored: bool,
     crop: int,
     dtype: torch.dtype,
 ) -> str:
+    backbone, layers = encoder.backbone, encoder.config.backbone_layers
     weights = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         weights.update(name.encode())
@@ -169,7 +170,8 @@ def _key(
         "backbone": config,
         "processor": processor,
         "mirrored": mirrored,
-        **({"crop": crop} if crop else {}),  # whole images keep the name that they have always had
+        **({"crop": crop} if crop else {}),  # the usual features keep the name that they have always had
+        **({"layers": layers} if layers else {}),
         "dtype": str(dtype),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -6,6 +6,7 @@ from typing import Annotated
 from transformers import AutoConfig, PreTrainedConfig
 
 from ...arguments import NOT_NEGATIVE
+from ...models.backbones import infer_region_shape
 from ...models.image_sizes import check_image_size
 from ..data.images import load_backbone_config
 from .pretrained import PretrainedArguments
@@ -25,6 +26,13 @@ class BackboneArguments(PretrainedArguments):
     )
     backbone_learning_rate: Annotated[float | None, NOT_NEGATIVE] = field(
         default=None, metadata={"help": "Default: 1e-5 where pretrained, learning_rate where from scratch."}
+    )
+    backbone_layers: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Which of the backbone's hidden states each region has the features of, beside those of the last "
+            "feature map."
+        },
     )
     learned_positions: bool = field(
         default=True, metadata={"help": "Add a learned vector to each region; binds the model to one image size."}
@@ -48,17 +56,21 @@ class BackboneArguments(PretrainedArguments):
         """The configuration of a backbone trained from scratch."""
         return None if self.backbone_config is None else AutoConfig.from_pretrained(self.backbone_config)
 
-    def check_image_size(self, image_size: int | None) -> None:
+    def check_backbone(self, image_size: int | None) -> None:
         """
         Args:
             image_size (`int`, *optional*): To which images are to be resized.
 
         Raises:
-            ValueError: Where a new model's backbone does not take such images.
+            ValueError: Where a new model's backbone does not take such images, or lacks a layer.
         """
-        if image_size is not None and self.model_name_or_path is None:
-            config = self.new_config() or load_backbone_config(self.backbone)
+        if self.model_name_or_path is not None or (image_size is None and self.backbone_layers is None):
+            return
+        config = self.new_config() or load_backbone_config(self.backbone)
+        if image_size is not None:
             check_image_size("image_size", config, (image_size, image_size))
+        if self.backbone_layers is not None:
+            infer_region_shape(config, self.backbone_layers)
 
     def freezing(self) -> dict[str, bool]:
         """What of the backbone stays as it is, as fields of a model's configuration."""

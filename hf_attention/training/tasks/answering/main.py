@@ -104,7 +104,7 @@ def check_arguments(arguments: Arguments) -> None:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
     arguments.loop.check_metric(METRICS)
     trained = model.check(AttentionVQAConfig)
-    model.check_image_size(data.image_size)
+    model.check_backbone(data.image_size)
     config = AttentionVQAConfig.from_dict(trained) if trained else None
     if config is None and model.question_encoder is not None:
         config = load_part_config(model.question_encoder, "question_encoder")

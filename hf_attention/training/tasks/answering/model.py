@@ -67,6 +67,7 @@ def make_model(
     settings = {
         "vocab_size": len(tokenizer),
         **special_token_ids(tokenizer),
+        "backbone_layers": arguments.backbone_layers,
         **arguments.freezing(),
         **options.config_kwargs(),
     }
@@ -90,7 +91,7 @@ def load_answering_model(arguments: Arguments) -> tuple[AnsweringModel, Attentio
     """A trained model, with the head that it has, and its processor."""
     given = changed_options(arguments.fields) | changed_options(arguments.tokenizer, DEFAULTS)
     given |= changed_options(arguments.data) & {"image_size", "max_answers", "min_answer_count"}
-    given |= changed_options(arguments.model) & {"head", "question_encoder", "learned_positions"}
+    given |= changed_options(arguments.model) & {"head", "question_encoder", "learned_positions", "backbone_layers"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
     return arguments.model.load(AutoModelForVisualQuestionAnswering, AutoProcessor, **arguments.model.freezing())

@@ -130,7 +130,7 @@ def check_arguments(arguments: Arguments) -> None:
     if not self_critical and (given := changed_options(arguments.self_critical)):
         raise ValueError(f"{', '.join(f'`{name}`' for name in sorted(given))}: only with `self_critical`.")
     arguments.model.check(AttentionCaptionerConfig)
-    arguments.model.check_image_size(arguments.data.image_size)
+    arguments.model.check_backbone(arguments.data.image_size)
 
 
 def read_splits(

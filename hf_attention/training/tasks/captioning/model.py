@@ -50,6 +50,7 @@ def make_model(
             vocab_size=len(tokenizer),
             **special_token_ids(tokenizer),
             backbone_config=arguments.new_config(),
+            backbone_layers=arguments.backbone_layers,
             num_regions=num_regions,
             **arguments.freezing(),
             **decoder.config_kwargs(),
@@ -71,7 +72,7 @@ def load_captioner(
     """A trained captioner with its processor."""
     given = changed_options(arguments.decoder) | changed_options(arguments.tokenizer, DEFAULTS)
     given |= changed_options(arguments.data) & {"image_size"}
-    given |= changed_options(arguments.model) & {"learned_positions"}
+    given |= changed_options(arguments.model) & {"learned_positions", "backbone_layers"}
     given |= changed_options(arguments.word_vectors)
     refuse_options("model_name_or_path", given)
     return arguments.model.load(
