@@ -187,7 +187,7 @@ def test_an_image_has_those_of_its_backbone(make_example: Callable[[], Example])
     assert_close(found, expected)
     assert_close(memory, encoder(**inputs).last_hidden_state)
     # A backbone that keeps them to itself.
-    if encoder.backbone is not None:
+    if encoder.backbone is not None and not encoder.config.backbone_layers:
         regions = encoder.extract_regions(inputs["pixel_values"])
         hook = encoder.backbone.register_forward_hook(lambda module, args, output: type(output)(output[0]))
         found = encoder(**inputs, output_hidden_states=True).hidden_states

@@ -66,16 +66,20 @@ def test_features_are_computed_once(
     changed = copy.deepcopy(encoder)
     with torch.no_grad():
         next(changed.backbone.parameters()).mul_(2)
+    deeper = copy.deepcopy(encoder)
+    deeper.config.backbone_layers = [1]
+    deeper.config.region_size += 8
     others = {
         "data": stored(dataset=dataset.select(range(5))),
         "weights": stored(encoder=changed),
+        "layers": stored(encoder=deeper),
         "processor": stored(
             image_processor=pillow_image_processor("ViTImageProcessor")(size={"height": 64, "width": 64})
         ),
         "dtype": stored(dtype=torch.bfloat16),
     }
     files = {found.filename for found in (features, mirrored, cropped, *others.values())}
-    assert len(files) == len(list(tmp_path.glob("[!.]*"))) == 7
+    assert len(files) == len(list(tmp_path.glob("[!.]*"))) == 8
 
     def fail(*args):
         raise AssertionError("computed again")

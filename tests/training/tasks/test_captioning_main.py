@@ -113,7 +113,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_frozen_backbone(scenes: DatasetDict, folder: Path, train_captioner: Callable, tmp_path: Path) -> None:
     output_dir = tmp_path / "run"
-    options = {"backbone": folder / "backbone", "output_dir": output_dir}
+    options = {"backbone": folder / "backbone", "backbone_layers": [1], "output_dir": output_dir}
     train_captioner(
         **options,
         num_train_epochs=5,
@@ -321,7 +321,9 @@ def test_bad_arguments(
         train_captioner(backbone=folder / "backbone", output_dir=tmp_path / "run", **options)
 
 
-@pytest.mark.parametrize("options", [{"hidden_size": 64}, {"min_count": 2}, {"image_size": 32}])
+@pytest.mark.parametrize(
+    "options", [{"hidden_size": 64}, {"min_count": 2}, {"image_size": 32}, {"backbone_layers": [1]}]
+)
 def test_a_trained_captioner_is_as_it_is(captioner: Path, train_captioner: Callable, tmp_path: Path, options) -> None:
     with pytest.raises(ValueError, match=f"Leave out `{next(iter(options))}`: with `model_name_or_path`"):
         train_captioner(model_name_or_path=captioner, output_dir=tmp_path / "run", **options)
@@ -384,7 +386,7 @@ def test_a_data_set_as_others_have_it(
 
 
 @pytest.mark.parametrize("script", ["train_captioner", "train_vqa"])
-def test_a_size_that_the_backbone_does_not_take_is_named_before_data_are_read(script: str, tmp_path: Path) -> None:
+def test_what_the_backbone_does_not_have_is_named_before_data_are_read(script: str, tmp_path: Path) -> None:
     ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=32, patch_size=8).save_pretrained(
         tmp_path
     )
@@ -394,4 +396,7 @@ def test_a_size_that_the_backbone_does_not_take_is_named_before_data_are_read(sc
             options = {option: backbone, "image_size": size, "dataset_name": "no/such", "output_dir": tmp_path / "run"}
             with pytest.raises(ValueError, match=f"`image_size` must .* got {size}x{size} .* {nearest}"):
                 run_script(script, **options)
+    options = {"backbone": tmp_path, "backbone_layers": [1, 2], "dataset_name": "no/such"}
+    with pytest.raises(ValueError, match="`backbone_layers` must be among the 2 hidden states .* got 2"):
+        run_script(script, **options, output_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
