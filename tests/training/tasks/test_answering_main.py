@@ -83,7 +83,7 @@ def train_vqa(folder: Path) -> Callable:
 @pytest.mark.parametrize(
     "options",
     [
-        {"mirror": True, "min_answer_count": 15, "backbone_layers": [0, 1]},
+        {"mirror": True, "crops": 2, "min_answer_count": 15, "backbone_layers": [0, 1]},
         {"attention_form": "top_down", "problem_type": "multi_label_classification"},
         {"head": "generating", "attention_form": "stacked", "max_length": 30},
     ],

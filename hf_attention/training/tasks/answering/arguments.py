@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
-from ....arguments import COUNT, CheckedArguments, Expression
+from ....arguments import COUNT, NOT_NEGATIVE, CheckedArguments, Expression
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ...data.arguments import TokenizerArguments
 from ...data.held_out import HeldOutArguments
@@ -106,6 +106,13 @@ class QuestionDataArguments(CheckedArguments):
     )
     mirror: bool = field(
         default=False, metadata={"help": "Mirror half of the training images, and left and right in their questions."}
+    )
+    crops: Annotated[int, NOT_NEGATIVE] = field(
+        default=0,
+        metadata={
+            "help": "So many random crops of each training image, drawn once, each shown as often as the whole. (What "
+            "is asked about may lie outside.)"
+        },
     )
     skip_bad_images: bool = field(
         default=False,

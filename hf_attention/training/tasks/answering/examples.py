@@ -29,9 +29,9 @@ class BlindSource:
     def __init__(self, source: RegionSource):
         self.source = source
 
-    def inputs(self, row: int, mirrored: bool = False) -> dict[str, torch.Tensor]:
+    def inputs(self, row: int, mirrored: bool = False, crop: int = 0) -> dict[str, torch.Tensor]:
         """The model's input for one image: its regions, all zeros."""
-        return {name: torch.zeros_like(value) for name, value in self.source.inputs(row, mirrored).items()}
+        return {name: torch.zeros_like(value) for name, value in self.source.inputs(row, mirrored, crop).items()}
 
 
 class AnsweringDataset(torch.utils.data.Dataset):
@@ -98,7 +98,7 @@ class AnsweringDataset(torch.utils.data.Dataset):
         else:
             labels = [self.labels[row] for row in rows]
         return {
-            **self.source.inputs(self.questions.image[rows[0]], mirrored),
+            **self.source.inputs(self.questions.image[rows[0]], mirrored, group.crop),
             "input_ids": self.tokenizer(questions, **cut_to(self.max_length))["input_ids"],
             "labels": labels,
         }
@@ -156,6 +156,7 @@ def answering_dataloader(
     batch_size: int,
     questions_per_image: int = 1,
     mirror: bool = False,
+    crops: int = 0,
     bucket_batches: int = 20,
     seed: int = 0,
     num_workers: int = 0,
@@ -172,6 +173,8 @@ def answering_dataloader(
             How many of them, at most, share an image.
         mirror (`bool`, *optional*, defaults to `False`):
             Whether half of the images are mirrored.
+        crops (`int`, *optional*, defaults to 0):
+            Random crops that an image has.
         bucket_batches (`int`, *optional*, defaults to 20):
             Batches among which questions are sorted by length.
         seed (`int`, *optional*, defaults to 0):
@@ -191,6 +194,7 @@ def answering_dataloader(
         images_per_batch=batch_size // questions_per_image,
         captions_per_image=questions_per_image,
         mirror=mirror,
+        crops=crops,
         bucket_batches=bucket_batches,
         seed=seed,
     )

@@ -167,6 +167,7 @@ def image_source(
     processor: AttentionVQAProcessor,
     run: Run,
     mirror: bool = False,
+    crops: int = 0,
 ) -> PixelSource | RegionSource | BlindSource:
     """The images that are asked about, as the model takes them."""
     images = make_source(
@@ -177,6 +178,7 @@ def image_source(
         run.accelerator,
         mirror,
         arguments.features_dir,
+        crops,
     )
     return BlindSource(images) if arguments.blind else images
 
@@ -203,7 +205,7 @@ def training_batches(
 ) -> DataLoader:
     """What the model is trained on: of one that knows some answers, the questions that have one of them."""
     data, config = arguments.data, model.config
-    source = image_source(questions, data, model, processor, run, data.mirror)
+    source = image_source(questions, data, model, processor, run, data.mirror, data.crops)
     labels, mirrored_labels = None, None
     if not model.can_generate():
         labels = answer_labels(questions.answers, config.label2id, config.problem_type)
@@ -217,6 +219,7 @@ def training_batches(
         data.batch_size,
         data.questions_per_image,
         mirror=data.mirror,
+        crops=data.crops,
         bucket_batches=data.bucket_batches,
         seed=arguments.loop.seed,
         num_workers=arguments.loop.dataloader_num_workers,
