@@ -20,6 +20,7 @@ from hf_attention.training.tasks.answering.examples import (
     AnsweringCollator,
     AnsweringDataset,
     AnsweringObjective,
+    answering_dataloader,
     question_batch,
 )
 from hf_attention.training.tasks.answering.labels import (
@@ -29,8 +30,26 @@ from hf_attention.training.tasks.answering.questions import Questions, mirrored_
 
 
 class NoImage:
-    def inputs(self, row: int, mirrored: bool) -> dict:
+    def inputs(self, row: int, mirrored: bool, crop: int) -> dict:
         return {}
+
+
+class Views:
+    """A region whose features are the number of the image, whether it is mirrored, and which crop it is."""
+
+    def inputs(self, row: int, mirrored: bool, crop: int) -> dict:
+        return {"region_features": torch.tensor([[row, mirrored, crop]])}
+
+
+def test_images_are_seen_whole_and_in_crops() -> None:
+    questions = Questions(Dataset.from_dict({"image": [0, 1]}), [0, 1], ["what", "where"], [["star"], ["left"]])
+    dataset = AnsweringDataset(Views(), questions, None, train_tokenizer(["what where star left"]))
+    loader = answering_dataloader(dataset, batch_size=2, mirror=True, crops=2)
+    seen = set()
+    for epoch in range(40):
+        loader.batch_sampler.set_epoch(epoch)
+        seen |= {tuple(view) for batch in loader for view in batch["region_features"][:, 0].tolist()}
+    assert seen == {(row, mirrored, crop) for row in range(2) for mirrored in range(2) for crop in range(3)}
 
 
 def test_left_and_right_change_places_in_a_mirrored_image() -> None:
