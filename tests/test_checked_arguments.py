@@ -22,7 +22,7 @@ from hf_attention.training.publish.arguments import HubArguments
 from hf_attention.training.tasks.answering.arguments import AnsweringFieldsArguments, QuestionDataArguments
 from hf_attention.training.tasks.captioning.arguments import CaptionDecoderArguments
 from hf_attention.training.tasks.language_modeling.arguments import LanguageModelArguments
-from hf_attention.training.tasks.scoring import AnswersArguments
+from hf_attention.training.tasks.scoring_arguments import AnswersArguments
 from hf_attention.training.tasks.translating.arguments import Seq2SeqModelArguments
 
 

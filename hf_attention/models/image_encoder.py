@@ -108,8 +108,8 @@ class ImageEncoder(StartsFrozen):
                 "This model was made without `backbone_config`: it takes `region_features`, not `pixel_values`."
             )
         layers = self.config.backbone_layers or ()
-        wants_layers = output_hidden_states or len(layers) > 0
-        outputs = self._look(pixel_values, **({"output_hidden_states": True} if wants_layers else {}))
+        wanted = {"output_hidden_states": True} if output_hidden_states or layers else {}
+        outputs = self._look(pixel_values, **wanted)
         backbone_config, image_size = self.config.backbone_config, tuple(pixel_values.shape[-2:])
         regions = make_regions(outputs, backbone_config, image_size, layers)
         if regions.shape[-1] != self.config.region_size:

@@ -113,7 +113,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             ["evaluate", "perplexity", "--model", "toy-translator", "--dataset_name", "good"],
-            ["another of the evaluations may be meant, answers, captions, perplexity, translation."],
+            ["another of the evaluations may be meant, answers, captions, chat, translation."],
         ),
         (["evaluate", "attention", "--model", "scene-captioner"], ["Did you mean scenes-captioner?"]),
     ],

@@ -222,6 +222,26 @@ def test_chat(
         num_tokens += target.shape[1]
     assert results["validation"]["perplexity"] == pytest.approx(np.exp(losses / num_tokens), rel=1e-4)
 
+    # The same by `evaluate`, of the data set and of files.
+    scores = pytest.approx(results["validation"], rel=1e-4)
+    data = {"max_target_length": 30, "split": "validation"}
+    assert evaluate_model("chat", tmp_path, **from_dataset(folder), **data) == scores
+    files = {}
+    for split in ("train", "validation"):
+        files[split] = tmp_path / f"{split}.tsv"
+        rows = [f"{row['en']}\t{row[TOY_LANGUAGE]}\n" for row in sentences[split]["translation"]]
+        files[split].write_text("".join(["source\ttarget\n", *rows]))
+    data = {"max_target_length": 30, "source_column": "source", "target_column": "target"}
+    options = {"files": [files["validation"]], "train_files": [files["train"]]}
+    assert evaluate_model("chat", tmp_path, **options, **data) == scores
+    for wrong, message in (
+        ({"files": [files["validation"]]}, "give `train_files`"),
+        ({**options, "split": "validation"}, "leave out `train_files`"),
+        ({**from_dataset(folder), "train_files": [files["train"]]}, "leave out `train_files`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_model("chat", tmp_path, **wrong)
+
 
 def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:
     """Unigram training may cut words in another way each time; and here the texts are others, too."""
