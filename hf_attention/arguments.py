@@ -99,7 +99,10 @@ class Expression:
 
 
 class OptionParser(HfArgumentParser):
-    """Reads a command line, and says in one line what is wrong with it."""
+    """Reads a command line, and says in one line what is wrong with it. Options are typed whole."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def read(self, argv: Sequence[str] | None = None) -> list[Any]:
         """

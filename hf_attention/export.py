@@ -84,11 +84,10 @@ def export_onnx(
         ValueError: Where it is another model, as an ensemble, whose members can be exported; or where `inputs` are
             missing, or given to a language model.
     """
-    if not hasattr(torch.onnx, "ops") or importlib.util.find_spec("onnxscript") is None:
-        raise ImportError(
-            f"ONNX files need PyTorch 2.8 or newer, which is {torch.__version__}, and onnxscript: pip install "
-            '"hf_attention[export]".'
-        )
+    if not hasattr(torch.onnx, "ops"):
+        raise ImportError(f"ONNX files need PyTorch 2.8 or newer, which is {torch.__version__}.")
+    if importlib.util.find_spec("onnxscript") is None:
+        raise ImportError('ONNX files need onnxscript: pip install "hf_attention[export]".')
     classes = (AttentionConditionalGenerationModel, AttentionVQAForQuestionAnswering, RecurrentLMForCausalLM)
     if not isinstance(model, classes) or isinstance(model, AttentionEnsembleForConditionalGeneration):
         raise ValueError(f"`model` must be one of this package's own, and no ensemble, got {type(model).__name__}.")

@@ -95,7 +95,8 @@ class Model:
             # A name without a user or a folder is most likely meant to be one of these.
             known = "" if "/" in arguments.model or os.path.isdir(name) else ", ".join(checkpoints)
             hint = f" (shipped are {known})" if known else ""
-            raise Refusal(f"the model {arguments.model!r} does not load{hint}: {one_line(error)}") from error
+            nowhere = "" if os.path.isdir(name) else " is no folder here and"
+            raise Refusal(f"the model {arguments.model!r}{nowhere} does not load{hint}: {one_line(error)}") from error
         if arguments.command == "answer":
             generates = pipe.model.can_generate()
             refused = {"top_k"} if generates else {"num_beams", "max_new_tokens"}
@@ -181,7 +182,8 @@ def answer_items(arguments: argparse.Namespace) -> Iterator[Item]:
 
 def _question(image: Input, question: str) -> Item:
     told = {"image": image.text or image.name, "question": question}
-    return Item(image.name, {"image": image.text, "question": question}, told, image.problem)
+    problem = image.problem or ("" if question.strip() else "the question is empty")
+    return Item(image.name, {"image": image.text, "question": question}, told, problem)
 
 
 def text_items(arguments: argparse.Namespace) -> Iterator[Item]:

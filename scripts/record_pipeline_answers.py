@@ -114,6 +114,9 @@ FAMILIES = {
 
 
 def main() -> None:
+    if "--help" in sys.argv:
+        print(__doc__.strip())
+        return
     if not transformers.__version__.startswith("4.57."):
         sys.exit(f"This records the answers of transformers 4.57; here is {transformers.__version__}.")
     torch.set_num_threads(1)

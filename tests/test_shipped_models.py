@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    pipeline,
+)
 
 import hf_attention
 from hf_attention.scenes.layout import make_scene
@@ -54,6 +61,26 @@ def test_captions_of_scenes_are_these() -> None:
     pictures = [make_scene(7, "test", index, image_size, variety=12).draw() for index, image_size in captions]
     answers = pipe("image-to-text", "scenes-captioner")(pictures)
     assert [answer["generated_text"] for [answer] in answers] == list(captions.values())
+
+
+def test_a_prompt_through_the_processor_is_that_of_the_pipeline() -> None:
+    folder = hf_attention.checkpoint("scenes-captioner")
+    processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
+    pictures = [make_scene(7, "test", index, variety=12).draw() for index in range(6)]
+    captioner = pipe("image-to-text", "scenes-captioner")
+    for prompt in ("", "there is", "a"):
+        inputs = processor(images=pictures, text=[prompt] * len(pictures), return_tensors="pt")
+        found = processor.batch_decode(model.generate(**inputs), skip_special_tokens=True)
+        expected = captioner(pictures, **({"prompt": prompt} if prompt else {}))
+        assert found == [answer["generated_text"] for [answer] in expected]
+
+
+@pytest.mark.parametrize("name", hf_attention.checkpoints)
+def test_their_special_tokens_are_the_tokenizers(name: str) -> None:
+    folder = hf_attention.checkpoint(name)
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for field, token in hf_attention.special_token_ids(tokenizer).items():
+        assert getattr(config, field) == token, field
 
 
 def test_answers_about_scenes_are_right() -> None:

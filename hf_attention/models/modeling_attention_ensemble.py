@@ -228,8 +228,15 @@ class AttentionEnsembleForConditionalGeneration(
                 The members. The settings of generation are the first's.
 
         Raises:
+            TypeError: Where one is no such model.
             ValueError: Where there is none, or they differ in kind, vocabulary size, special tokens or dtype.
         """
+        for model in models:
+            if not isinstance(model, Member):
+                raise TypeError(
+                    "`models` must be captioners or sequence-to-sequence models of this package, got "
+                    f"{type(model).__name__}: `from_pretrained` loads one."
+                )
         dtypes = {model.dtype for model in models}
         if len(dtypes) > 1:
             raise ValueError(f"The members must have one dtype, got {', '.join(sorted(map(str, dtypes)))}.")

@@ -1,6 +1,7 @@
 """Visual question answering: a question guides where the image is looked at."""
 
 import os
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,10 @@ from .processing_attention_vqa import AttentionVQAProcessor
 from .versions import Seq2SeqLMOutput, explained, takes_cache
 
 
+# The classes of whole models, by the part that is their own.
+HEADS = {"classifier": "AttentionVQAForQuestionAnswering", "lm_head": "AttentionVQAForConditionalGeneration"}
+
+
 class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
     config_class = AttentionVQAConfig
     main_input_name = "input_ids"
@@ -56,16 +61,15 @@ class AttentionVQAPreTrainedModel(AttentionPreTrainedModel):
         Raises:
             ValueError: Where the checkpoint is of the other head: this one would be left with random weights.
         """
+        name = str(pretrained_model_name_or_path)
+        if cls.__name__ in HEADS.values():  # before the weights are read, where the configuration tells
+            _check_head(cls, name, {*HEADS.values()} & _architectures(pretrained_model_name_or_path, **kwargs))
         model, info = super().from_pretrained(
             pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
         )
-        heads = {"classifier": "AttentionVQAForQuestionAnswering", "lm_head": "AttentionVQAForConditionalGeneration"}
-        other = {heads[part] for name in info["unexpected_keys"] if (part := name.split(".")[0]) in heads}
-        if other and info["missing_keys"]:
-            raise ValueError(
-                f"{str(pretrained_model_name_or_path)!r} is a checkpoint of {other.pop()}: {cls.__name__} would be "
-                "left with random weights."
-            )
+        if info["missing_keys"]:
+            parts = {key.split(".")[0] for key in info["unexpected_keys"]}
+            _check_head(cls, name, {HEADS[part] for part in HEADS.keys() & parts})
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -143,14 +147,8 @@ class AttentionVQAModel(_ReadsQuestions, AttentionEncoderModel):
         As [`~transformers.PreTrainedModel.from_pretrained`]; of a checkpoint of a generating model, which has a
         decoder and another memory, an [`AttentionVQAGeneratingModel`]: `AutoModel` knows one class of a model type.
         """
-        config = kwargs.get("config")
-        if not isinstance(config, PreTrainedConfig):
-            settings = PreTrainedConfig.get_config_dict(config or pretrained_model_name_or_path, **kwargs)[0]
-            architectures = settings.get("architectures")
-        else:
-            architectures = config.architectures
         generating = {AttentionVQAGeneratingModel.__name__, AttentionVQAForConditionalGeneration.__name__}
-        if generating & set(architectures or ()):
+        if generating & _architectures(pretrained_model_name_or_path, **kwargs):
             return AttentionVQAGeneratingModel.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
@@ -416,6 +414,23 @@ class AttentionVQAForConditionalGeneration(
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
             cache=cache,
+        )
+
+
+def _architectures(name_or_path: str | os.PathLike | None, config: Any = None, **kwargs) -> set[str]:
+    """Which classes a checkpoint is of, as its configuration tells; the arguments are those of `from_pretrained`."""
+    if isinstance(config, PreTrainedConfig):
+        return set(config.architectures or ())
+    settings = PreTrainedConfig.get_config_dict(config or name_or_path, **kwargs)[0]
+    return set(settings.get("architectures") or ())
+
+
+def _check_head(cls: type, name: str, heads: set[str]) -> None:
+    if heads and cls.__name__ not in heads:
+        [head] = heads
+        raise ValueError(
+            f"{name!r} is a checkpoint of {head}, which answers questions about images "
+            f'(pipeline("visual-question-answering") takes it): {cls.__name__} would be left with random weights.'
         )
 
 

@@ -94,8 +94,10 @@ def check_picture(image: Any) -> None:
         TypeError: Where it is no image and names none.
     """
     if not isinstance(image, str | os.PathLike | Image.Image):
+        column = ' Of a data set pass the column of images, `dataset["image"]`.' if isinstance(image, dict) else ""
         raise TypeError(
-            f"An image must be a path, an http(s) address, a base64 string or a PIL image, got {type(image).__name__}."
+            "An image must be a path, an http(s) address, a base64 string or a PIL image, got "
+            f"{type(image).__name__}.{column}"
         )
 
 
@@ -139,5 +141,6 @@ def read_image(image: Any, timeout: float | None = None) -> Image.Image:
         elif isinstance(error, UnidentifiedImageError):
             reason = "it is empty, or of no format that Pillow knows"
         else:
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+            reason = f"{kind}{str(error)[:200].removesuffix('.')}"
         raise ValueError(f"Cannot read the image {name}: {reason}.") from error

@@ -315,8 +315,8 @@ def find_parts(
     ):
         if part is None:
             raise ValueError(
-                f"{task} found no {argument} for {name!r}: pass `{argument}=` or `processor=`. "
-                f"`{auto_class}.from_pretrained` says why one that is in the checkpoint does not load."
+                f"{task} found no {argument} for {name!r}: pass `{argument}=` or `processor=`, or the checkpoint's "
+                f"name for the model. `{auto_class}.from_pretrained` says why one that is there does not load."
             )
     if has_no_words(tokenizer):
         raise ValueError(f"The tokenizer of {name!r} has no words: the checkpoint lacks its files.")

@@ -523,4 +523,5 @@ class TranslationPipeline(Text2TextGenerationPipeline):
 
 def _check_source(source: Any) -> None:
     if not isinstance(source, str):
-        raise TypeError(f"A source must be a string, got {type(source).__name__}.")
+        column = ' Of a data set pass the column of texts, `dataset["text"]`.' if isinstance(source, dict) else ""
+        raise TypeError(f"A source must be a string, got {type(source).__name__}.{column}")

@@ -59,7 +59,7 @@ def test_a_shipped_model_goes_by_its_name(run: Callable, type_in: Callable[[byte
 
 def test_an_unknown_name_is_answered_by_those_that_are_shipped(run: Callable) -> None:
     assert run("caption", "waves.png", model="my-model", code=2) == []
-    expected = "the model 'my-model' does not load (shipped are "
+    expected = "the model 'my-model' is no folder here and does not load (shipped are "
     assert f"{expected}{', '.join(hf_attention.checkpoints)}): " in run.errors
 
 
@@ -125,7 +125,12 @@ def test_the_rest_goes_on(run: Callable, as_json: bool) -> None:
     ("command", "words", "model", "message"),
     [
         ("caption", ["a.png"], "captioner", "a.png: there is no such file or folder"),
-        ("caption", ["waves.png"], "no/folder/of/mine", "the model 'no/folder/of/mine' does not load: "),
+        (
+            "caption",
+            ["waves.png"],
+            "no/folder/of/mine",
+            "the model 'no/folder/of/mine' is no folder here and does not load: ",
+        ),
         ("caption", ["waves.png", "--device", "toaster"], "captioner", "toaster"),
         ("answer", ["waves.png", "--question", "?", "--top_k", "2"], "writer", "answers: leave out --top_k"),
         ("answer", ["waves.png", "--question", "?", "--num_beams", "2"], "answerer", "leave out --num_beams"),
@@ -169,6 +174,8 @@ def test_answers(run: Callable, folders: dict[str, str], type_in: Callable) -> N
     [line] = run("answer", model="answerer", code=1)
     assert line == f"waves.png\t{QUESTIONS[1]}\t{answers[3][0]['answer']}"
     assert "standard input, line 2: it is no picture, a tab and a question" in run.errors
+    assert run("answer", "waves.png", "--question", " ", model="answerer", code=2) == []
+    assert "waves.png: the question is empty" in run.errors
 
 
 def test_maps_of_written_answers(run: Callable, folders: dict[str, str]) -> None:

@@ -105,7 +105,10 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*TRAIN, "good"], ["--backbone is 'some/backbone', which is no folder here and does not load: ", "connect"]),
         ([*TRAIN, "good", "--num_train_epochs", "0"], ["--num_train_epochs must be "]),
         (["train", "captioner", "--output_dir", "run", "--dataset_name", "good"], ["Give either --backbone (pre"]),
-        ([*CAPTIONS, "two"], ["--split: the data set has no split 'test'"]),
+        (
+            [*CAPTIONS, "two"],
+            ["--split: the data set has no split 'test'", "--split 'validation' is what training held out"],
+        ),
         ([*CAPTIONS, "two", "--split", "train"], ["--captions_column is 'captions'"]),
         (
             ["evaluate", "captions", "--model", "toy-translator", "--dataset_name", "good"],

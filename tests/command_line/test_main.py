@@ -51,6 +51,9 @@ def test_it_is_installed(capsys: pytest.CaptureFixture) -> None:
         (["answer", "--model", "m", "--top_k", "two"], "must be a whole number, at least 1, got 'two'"),
         (["write", "--model", "m", "--maps"], "write does not know --maps"),
         (["env", "--all"], "env does not know --all"),
+        (["caption", "--model", "m", "--num", "2"], "caption does not know --num"),
+        (["train", "captioner", "--output_dir", "o", "--dataset_name", "d", "--seeds", "3"], "unknown: --seeds 3"),
+        (["train", "captioner", "--output_dir", "o", "--dataset_name", "d", "--see", "3"], "unknown: --see 3"),
     ],
 )
 def test_wrong_words_are_told_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:

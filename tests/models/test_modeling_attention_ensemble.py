@@ -237,6 +237,8 @@ def test_the_pipeline_translates_with_and_without_the_package(tmp_path) -> None:
 def test_what_does_not_go_together_is_refused() -> None:
     seq2seq, captioner = KINDS["seq2seq"], KINDS["captioner"]
     ensemble = AttentionEnsembleForConditionalGeneration
+    with pytest.raises(TypeError, match="must be captioners or sequence-to-sequence models .* got str"):
+        AttentionEnsembleForConditionalGeneration.from_members(["a/folder"])
     with pytest.raises(ValueError, match="needs at least one"):
         ensemble.from_members([])
     with pytest.raises(ValueError, match="one vocabulary: `vocab_size` is 13 in the first and 14 in member 1"):

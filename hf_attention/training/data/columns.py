@@ -29,6 +29,8 @@ PICTURE_NAMES = (
     "photo",
     "url",
 )
+# How the files of pictures end.
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def with_usual_names(splits: DatasetDict | IterableDatasetDict, *columns: str) -> DatasetDict | IterableDatasetDict:

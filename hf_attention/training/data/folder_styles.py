@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from datasets import Dataset, NamedSplit, load_dataset
 from pyarrow import ArrowException
 
-from .columns import PICTURE_NAMES
+from .columns import PICTURE_ENDINGS, PICTURE_NAMES
 from .reading import load_text_splits, read_lines, read_table
 
 
@@ -111,11 +111,13 @@ def find_styles(path: Path) -> list[Found]:
         `list[Found]`: A file for each split, or nothing where `load_dataset` should look.
 
     Raises:
-        ValueError: If a file is of no form that is known, or a folder has several files for one split.
+        ValueError: If a file is of no form that is known, or a table without a heading, or a folder has several files
+            for one split.
     """
     if path.is_file():
         style = next((style for style in STYLES if style.fits(path)), None)
         if style is None:
+            _check_heading(path)
             raise ValueError(f"{path} is of no form that is known: {', '.join(style.name for style in STYLES)}.")
         return [Found(path, style, "train")]
     if _is_for_load_dataset(path):
@@ -124,6 +126,8 @@ def find_styles(path: Path) -> list[Found]:
         files = sorted({file for pattern in style.patterns for file in _files(path, pattern) if style.fits(file)})
         if files:
             return _one_for_each_split(files, style)
+    for file in sorted({file for pattern in TABLES for file in _files(path, pattern)}):
+        _check_heading(file)
     return []
 
 
@@ -255,6 +259,20 @@ def _dialect(path: Path) -> dict[str, Any]:
     """How the fields of a table are divided."""
     [line] = _first_lines(path, 1) or [""]
     return next((dialect for dialect in DIALECTS if _has_pictures(_fields(line, dialect))), DIALECTS[0])
+
+
+def _check_heading(path: Path) -> None:
+    """
+    Raises:
+        ValueError: Where a table begins with a picture, and not with the names of its columns.
+    """
+    if path.suffix.lower() in HEADED:
+        [line] = _first_lines(path, 1) or [""]
+        fields = [field for dialect in DIALECTS for field in _fields(line, dialect)]
+        if any(Path(field).suffix.lower() in PICTURE_ENDINGS for field in fields):
+            raise ValueError(
+                f"{path} has no heading: its first line must name the columns, as image,caption, got {line[:60]!r}."
+            )
 
 
 def _fields(line: str, dialect: dict[str, Any]) -> list[str]:
@@ -415,6 +433,10 @@ READERS = {
 }
 
 
+HEADED = (".txt", ".csv", ".tsv")
+TABLES = ("captions.txt", *(f"*{ending}" for ending in READERS if ending not in (".txt", ".parquet")))
+
+
 def _read_table(path: Path, split: str) -> dict[str, Dataset]:
     return READERS[path.suffix.lower()](path, split)
 
@@ -433,7 +455,7 @@ STYLES = (
     Style("Flickr8k's tokens", ("flickr*k.token.txt", "*.token"), _is_flickr_token, _read_flickr_token),
     Style(
         "a table of pictures",
-        ("captions.txt", *(f"*{ending}" for ending in READERS if ending not in (".txt", ".parquet"))),
+        TABLES,
         _is_table,
         _read_table,
         True,

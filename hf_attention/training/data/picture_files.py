@@ -15,12 +15,12 @@ from PIL import Image
 
 from ...models.pictures import read_bytes
 from ..files import replace_file
+from .columns import PICTURE_ENDINGS
 from .folder_styles import FOLDERS_OF_TEXTS
 
 
 logger = logging.getLogger(__name__)
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 ADDRESSES = ("http://", "https://")
 TIMEOUT = 20.0  # seconds that a server may be silent
 FETCHES = 8  # at a time
@@ -110,7 +110,8 @@ def _is_open(folder: Path) -> bool:
 def _look(folder: Path, name: str, is_bare: bool) -> Path | None:
     """The file that a name means in a folder, with the folders before it or without."""
     path = PurePosixPath(name.replace("\\", "/"))  # of Windows, too
-    endings = ("",) if name.lower().endswith(ENDINGS) else ("", *ENDINGS, *map(str.upper, ENDINGS))
+    is_whole = name.lower().endswith(PICTURE_ENDINGS)
+    endings = ("",) if is_whole else ("", *PICTURE_ENDINGS, *map(str.upper, PICTURE_ENDINGS))
     files = (folder / f"{path.name if is_bare else path}{ending}" for ending in endings)
     return next((file for file in files if file.is_file()), None)
 
@@ -146,4 +147,4 @@ def unnamed_pictures(files: Iterable[Path]) -> list[Path]:
     """The pictures that lie beside some files, and are none of them."""
     files = {*files}
     beside = (file for folder in sorted({file.parent for file in files}) for file in sorted(folder.glob("[!.]*")))
-    return [file for file in beside if file.suffix.lower() in ENDINGS and file not in files]
+    return [file for file in beside if file.suffix.lower() in PICTURE_ENDINGS and file not in files]

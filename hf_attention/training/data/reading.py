@@ -202,7 +202,8 @@ def read_lines(path: Path) -> Iterator[str]:
                 text = line.decode()
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"{path}, line {number} is not valid UTF-8: {error.reason} at byte {error.start} of the line."
+                    f"{path}, line {number} is not valid UTF-8: {error.reason} at byte {error.start} of the line. "
+                    "Save the file as UTF-8."
                 ) from error
             yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
 

@@ -1,6 +1,7 @@
 """What every training script does around the training: the folder of the run, its tokenizer, its end."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -150,6 +151,7 @@ class Run:
         if self.accelerator.is_main_process:
             self._write(self.output_dir, model, processor, task, arguments, results, draw)
             print_scores(results)
+            print(f"The model, its card and its scores are in {self.output_dir}.", file=sys.stderr)
             self._hub.finish()
         self.accelerator.end_training()
 

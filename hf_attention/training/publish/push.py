@@ -36,4 +36,4 @@ def main(description: str | None = None) -> None:
             name = prepare_repository(name, arguments.private)
         print(push_folder(arguments.folder, name, arguments.message, arguments.revision, arguments.create_pr))
     except HubError as error:
-        parser.exit(1, f"{error}\n")
+        parser.exit(1, f"{Path(parser.prog).name}: {error}\n")

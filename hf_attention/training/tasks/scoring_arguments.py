@@ -50,7 +50,17 @@ class EvaluationArguments(HeldOutArguments):
         return with_validation_split(splits, self.train_split, self.split, self.test_split, self, **kwargs)
 
     def rows_of(self, splits: DatasetDict) -> Dataset:
-        """The rows to evaluate on."""
+        """
+        The rows to evaluate on.
+
+        Raises:
+            ValueError: Where there are none of that name.
+        """
+        if self.split == self.test_split and self.split not in splits and self.train_split in splits:
+            raise ValueError(
+                f"`split`: the data set has no split {self.split!r}. It has {sorted(splits)}; of a data set without "
+                "one for validation, `split` 'validation' is what training held out."
+            )
         return get_split(splits, self.split, self.max_eval_samples)
 
 

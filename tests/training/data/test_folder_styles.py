@@ -367,7 +367,12 @@ TABLE = "image,caption\na.png,one\nb.png,two\n"
         ({"captions.txt": TABLE, **pictures("x/a.png", "y/a.png")}, "'a.png' is in .*x and .*y: `image_dir` says"),
         ({"captions.txt": TABLE.replace("a.png", "z/b.png"), **pictures("b.png")}, "'z/b.png' .not in"),
         ({"captions.txt": "image,caption\nz/b.png,one\ny/b.png,two\n", "b.png": None}, "'z/b.png' and 'y/b.png'"),
-        ({"captions.txt": "a.png,one\n", "a.png": None}, "no file of .* says more of its pictures .*own_photos"),
+        (
+            {"captions.txt": "a.png,one\n", "a.png": None},
+            "captions.txt has no heading: its first line must name the columns, as image,caption, got 'a.png,one'",
+        ),
+        ({"all.csv": "one;x/A.JPG\n", "x/A.JPG": None}, "all.csv has no heading"),
+        ({"captions.txt": "a note\n", "a.png": None}, "no file of .* says more of its pictures .*own_photos"),
         ({"results.csv": "image_name| n| comment\na.png| 0 one\n", "a.png": None}, "line 2: 2 fields, but .* 3"),
         (
             {"photos.json": [{"image": "a.png", "text": ["a"]}, {"image": "a.png", "text": "b"}]},
@@ -401,6 +406,8 @@ def test_an_empty_folder_and_an_unknown_file(tmp_path: Path) -> None:
         load_captioned_splits(str(tmp_path / "empty"))
     with pytest.raises(ValueError, match=r"notes\.txt is of no form that is known: Karpathy's splits, COCO's"):
         load_captioned_splits(write(tmp_path, {"notes.txt": "hello\n"}) + "/notes.txt")
+    with pytest.raises(ValueError, match=r"notes\.tsv has no heading"):
+        load_captioned_splits(write(tmp_path, {"notes.tsv": "a.png\thello\n"}) + "/notes.tsv")
 
 
 def test_answers_must_lie_beside_the_questions(tmp_path: Path) -> None:

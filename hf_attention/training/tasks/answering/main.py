@@ -190,7 +190,7 @@ def count_unknown(questions: dict[str, Questions], label2id: dict[str, int]) -> 
         counts[name] = sum(not any(answer in label2id for answer in given) for given in part.answers)
         answers = [answer for given in part.answers for answer in given]
         logger.info(
-            "%s: %d of %d questions have no known answer, and %d of %d answers are none.",
+            "%s: %d of %d questions have no answer that is known, and %d of %d answers are unknown.",
             name,
             counts[name],
             len(part),

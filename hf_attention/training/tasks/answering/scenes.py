@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
-from transformers import PreTrainedModel, ResNetConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ResNetConfig
 
 from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments, OptionParser
 from ....models.configuration_attention_vqa import AttentionVQAConfig
 from ....models.modeling_attention_vqa import AttentionVQAForQuestionAnswering
 from ....models.processing_attention_vqa import AttentionVQAProcessor
+from ....models.special_tokens import special_token_ids
 from ....scenes import make_scene_questions
 from ....scenes.questions import KINDS
 from ...data.images import PixelsInMemory, make_image_processor
@@ -58,7 +59,9 @@ class SceneArguments(CheckedArguments):
     learning_rate: Annotated[float, NOT_NEGATIVE] = field(default=3e-3, metadata={"help": "Highest learning rate."})
 
 
-def make_model(vocab_size: int, answers: list[str], attention_form: str | None) -> AttentionVQAForQuestionAnswering:
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, answers: list[str], attention_form: str | None
+) -> AttentionVQAForQuestionAnswering:
     """A small residual network with a 16x16 grid of regions, and the attention over it."""
     config = AttentionVQAConfig(
         backbone_config=ResNetConfig(
@@ -71,7 +74,8 @@ def make_model(vocab_size: int, answers: list[str], attention_form: str | None) 
         ),
         freeze_backbone=False,
         box_positions=True,
-        vocab_size=vocab_size,
+        vocab_size=len(tokenizer),
+        **special_token_ids(tokenizer),
         memory_size=128,
         encoder_embedding_size=64,
         encoder_hidden_size=128,
@@ -176,7 +180,7 @@ def main(description: str | None = None) -> None:
     processor = AttentionVQAProcessor(image_processor=make_image_processor(None, IMAGE_SIZE), tokenizer=tokenizer)
     known = answer_vocabulary(questions["train"].answers)
     form = None if arguments.attention_form == "none" else arguments.attention_form
-    model = make_model(len(tokenizer), known, form)
+    model = make_model(tokenizer, known, form)
     numbers = [model.config.label2id[answer] for answer in splits["train"]["answer"]]
     labels = leave_out_absent_answers(numbers, questions["train"].texts, splits["train"]["kind"], len(known))
     dataset = AnsweringDataset(sources["train"], questions["train"], labels, tokenizer)

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import ResNetConfig, pipeline
+from transformers import PreTrainedTokenizerFast, ResNetConfig, pipeline
 from transformers.utils import logging
 
 from ....arguments import COUNT, NOT_NEGATIVE, SEED, CheckedArguments, OptionParser
@@ -22,6 +22,7 @@ from ....models.configuration_attention_captioner import AttentionCaptionerConfi
 from ....models.modeling_attention_captioner import AttentionCaptionerForConditionalGeneration
 from ....models.pipeline_image_to_text import ImageToTextPipeline
 from ....models.processing_attention_captioner import AttentionCaptionerProcessor
+from ....models.special_tokens import special_token_ids
 from ....scenes import make_scenes
 from ....scenes.layout import make_scene
 from ....scenes.scene import HELD_OUT_PAIRS, VARIETIES
@@ -85,7 +86,9 @@ class DemoArguments(CheckedArguments):
     )
 
 
-def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerForConditionalGeneration:
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, arguments: DemoArguments
+) -> AttentionCaptionerForConditionalGeneration:
     """A small residual network, whose grid of regions is the memory, and the decoder that looks at it."""
     # A second stage would halve the grid.
     stages = (
@@ -97,7 +100,8 @@ def make_model(vocab_size: int, arguments: DemoArguments) -> AttentionCaptionerF
         backbone_config=ResNetConfig(embedding_size=32, layer_type="basic", image_size=IMAGE_SIZE, **stages),
         freeze_backbone=False,
         num_regions=arguments.grid**2,
-        vocab_size=vocab_size,
+        vocab_size=len(tokenizer),
+        **special_token_ids(tokenizer),
         memory_size=hidden_size if arguments.attention_type == "dot" else 128,
         embedding_size=64,
         hidden_size=hidden_size,
@@ -131,7 +135,7 @@ def train_captioner(scenes: Dataset, arguments: DemoArguments) -> Path:
     tokenizer = train_tokenizer(text for texts in captions for text in texts)
     image_processor = make_image_processor(None, IMAGE_SIZE)
     processor = AttentionCaptionerProcessor(image_processor=image_processor, tokenizer=tokenizer)
-    model = make_model(len(tokenizer), arguments)
+    model = make_model(tokenizer, arguments)
     labels = caption_labels(captions, tokenizer, MAX_TOKENS)
     sampler = CaptionBatchSampler(
         [[len(ids) for ids in texts] for texts in labels],
