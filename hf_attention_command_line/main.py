@@ -49,6 +49,7 @@ DOORS: dict[str, Door | dict[str, Door]] = {
         "captions": Door(SCORING, "CIDEr and BLEU of a captioner.", reads_kind=True),
         "answers": Door(SCORING, "Right answers of a model that answers questions about pictures.", reads_kind=True),
         "translation": Door(SCORING, "BLEU and chrF of a translator.", reads_kind=True),
+        "chat": Door(SCORING, "Perplexity and variety of a model that replies.", reads_kind=True),
         "perplexity": Door(SCORING, "Perplexity of a text under a causal language model.", reads_kind=True),
         "attention": Door("hf_attention.seeing.evaluation.report", "Whether attention lies where it should."),
     },

@@ -84,7 +84,7 @@ def test_the_page_does_what_it_says(
             monkeypatch.setattr(sys, "argv", words)
             assert main(words[1:]) in (0, None), capsys.readouterr().err
             done.append(words[1])
-    assert done == ["train", "caption", "train", "answer"]
+    assert done == ["train", "caption", "evaluate", "train", "answer"]
     assert (here / "where_it_looked.png").stat().st_size > 0
     assert (here / "runs" / "photos" / "README.md").is_file()
     answers = capsys.readouterr().out.splitlines()
