@@ -10,7 +10,8 @@ segment to segment; any other predicts the last `--segment_length` tokens of eac
     python scripts/evaluate_model.py captions --model runs/flickr8k --dataset_name $HF_ATTENTION_DATA/data/flickr8k
     python scripts/evaluate_model.py translation --model runs/en-de --dataset_name $HF_ATTENTION_DATA/data/multi30k \\
         --source_lang en --target_lang de
-    python scripts/evaluate_model.py chat --model runs/chat --dataset_name $HF_ATTENTION_DATA/data/korean_chatbot
+    python scripts/evaluate_model.py chat --model runs/chat --dataset_name $HF_ATTENTION_DATA/data/korean_chatbot \\
+        --source_column question --target_column answer
     python scripts/evaluate_model.py answers --model runs/daquar --dataset_name $HF_ATTENTION_DATA/data/daquar
 
 These generate as the checkpoint's own generation settings say, and score as training does. With `--model_card` the

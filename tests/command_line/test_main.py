@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from common.scripts import child_environment, command_line
 from datasets import Dataset, DatasetDict
 
+from hf_attention.training.tasks.scoring import EVALUATIONS
 from hf_attention_command_line.main import DOORS, Door, main
 
 
@@ -84,6 +85,10 @@ def test_each_task_reads_its_own_options(
     output = " ".join(capsys.readouterr().out.split())
     assert output.startswith(f"usage: hf-attention {' '.join(words)} ")
     assert not door.is_told or door.help in output
+
+
+def test_every_evaluation_has_a_door() -> None:
+    assert DOORS["evaluate"].keys() == EVALUATIONS.keys() | {"attention"}
 
 
 def test_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -56,7 +56,7 @@ def stored_region_features(
         image_column (`str`):
             Their column.
         encoder (`nn.Module`):
-            Has `extract_regions(pixel_values)` and `backbone`.
+            An [`ImageEncoder`] with a backbone.
         image_processor (`BaseImageProcessor`):
             Makes `pixel_values` from images.
         folder (`str` or `Path`):

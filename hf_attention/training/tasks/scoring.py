@@ -27,7 +27,6 @@ from ...models.positions import question_positions, source_positions
 from ...shipped import find_checkpoint
 from ..data.image_splits import load_captioned_splits, load_image_splits
 from ..data.images import PixelSource
-from ..data.reading import get_split
 from ..data.texts import drop_textless, running_texts, text_lists
 from ..publish.model_card import add_eval_results, eval_results
 from .answering.evaluation import AnsweringEvaluator
@@ -60,7 +59,7 @@ def load_model(arguments: EvaluationArguments, auto_class: type, accelerator: Ac
         ValueError: Where it is another kind of model.
     """
     try:
-        model = load_beside(arguments, auto_class, dtype=torch.float32)
+        model = load(arguments, auto_class, dtype=torch.float32)
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise
@@ -72,8 +71,8 @@ def load_model(arguments: EvaluationArguments, auto_class: type, accelerator: Ac
     return model.to(accelerator.device).eval()
 
 
-def load_beside(arguments: EvaluationArguments, auto_class: type, **kwargs: Any) -> Any:
-    """What lies in the model's folder: its tokenizer or processor, or itself."""
+def load(arguments: EvaluationArguments, auto_class: type, **kwargs: Any) -> Any:
+    """The model, or its tokenizer or processor."""
     name = find_checkpoint(arguments.model)
     return auto_class.from_pretrained(name, trust_remote_code=arguments.trust_remote_code, **kwargs)
 
@@ -87,7 +86,7 @@ def text(arguments: PerplexityArguments) -> Scores:
     """The perplexity of a text."""
     accelerator = Accelerator()
     model = load_model(arguments, AutoModelForCausalLM, accelerator)
-    tokenizer = load_beside(arguments, AutoTokenizer)
+    tokenizer = load(arguments, AutoTokenizer)
     texts = running_texts(arguments.load_rows(), arguments.text_column, arguments.drop_missing)
     options = ("segment_length", "columns", "reset_state", "context", "separator")
     return perplexity(model, tokenizer, texts, accelerator, **{name: getattr(arguments, name) for name in options}), {}
@@ -97,7 +96,7 @@ def captions(arguments: CaptionsArguments) -> Scores:
     """CIDEr, BLEU and ROUGE-L of captions."""
     accelerator = Accelerator()
     model = load_model(arguments, AutoModelForImageTextToText, accelerator)
-    processor = load_beside(arguments, AutoProcessor)
+    processor = load(arguments, AutoProcessor)
     split = arguments.load_images(
         load_captioned_splits,
         captions_column=arguments.captions_column,
@@ -128,12 +127,11 @@ def translation(arguments: TranslationArguments) -> Scores:
     """BLEU and chrF of translations."""
     accelerator = Accelerator()
     model = load_model(arguments, AutoModelForSeq2SeqLM, accelerator)
-    tokenizer = load_beside(arguments, AutoTokenizer)
+    tokenizer = load(arguments, AutoTokenizer)
     read_at_most(tokenizer, source_positions(model))
     take_languages(arguments, config_of(arguments))
-    pairs = arguments.to_pairs(arguments.rows_of(arguments.hold_out(arguments.load_splits())))
     evaluate = TranslationEvaluator(
-        pairs,
+        arguments.load_pairs(),
         tokenizer,
         accelerator,
         arguments.eval_batch_size,
@@ -147,17 +145,16 @@ def chat(arguments: ChatArguments) -> Scores:
     """The perplexity of replies, how varied those of the model are, and how many of them are copied."""
     accelerator = Accelerator()
     model = load_model(arguments, AutoModelForSeq2SeqLM, accelerator)
-    tokenizer = load_beside(arguments, AutoTokenizer)
+    tokenizer = load(arguments, AutoTokenizer)
     read_at_most(tokenizer, source_positions(model))
     take_languages(arguments, config_of(arguments))
-    splits = arguments.hold_out(arguments.load_splits())
-    training = get_split(splits, arguments.train_split, argument="train_split")
+    pairs, answers = arguments.load_pairs_and_answers()
     evaluate = ChatEvaluator(
-        arguments.to_pairs(arguments.rows_of(splits)),
+        pairs,
         tokenizer,
         accelerator,
         arguments.eval_batch_size,
-        training_answers=arguments.to_pairs(training)["target"],
+        training_answers=answers,
         max_target_length=arguments.max_target_length,
     )
     return evaluate(model), {}
@@ -167,7 +164,7 @@ def answers(arguments: AnswersArguments) -> Scores:
     """Exact match and, with several annotators, the accuracy of the VQA data sets."""
     accelerator = Accelerator()
     model = load_model(arguments, AutoModelForVisualQuestionAnswering, accelerator)
-    processor = load_beside(arguments, AutoProcessor)
+    processor = load(arguments, AutoProcessor)
     read_at_most(processor.tokenizer, question_positions(model.config))
     columns = (arguments.question_column, arguments.answer_column)
     split = arguments.load_images(load_image_splits, arguments.image_id_column, columns=columns)

@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from ...arguments import COUNT, Expression, WritableFile
 from ..data.columns import with_usual_names
-from ..data.held_out import HeldOutArguments, with_validation_split
+from ..data.held_out import DEFAULT_NAME, HeldOutArguments, with_validation_split
 from ..data.image_columns import check_images, drop_bad_images, image_ids
 from ..data.reading import get_split, load_splits, load_text_splits
 from ..data.texts import text_pairs
@@ -164,12 +164,18 @@ class PairsArguments(GenerationArguments):
                 "`files` are scored whole, or with `split` 'validation' what training held out of them, got "
                 f"{self.split!r}."
             )
+        if self.files is not None and self.split == self.train_split:
+            raise ValueError(f"With `files`, `train_split` and `split` must differ, both are {self.split!r}.")
         name_sides(self, self.files)
 
     def load_splits(self) -> DatasetDict:
         if self.files is None:
             return super().load_splits()
         return load_text_splits({self.train_split if self.split == "validation" else self.split: self.files})
+
+    def load_pairs(self) -> Dataset:
+        """The pairs to evaluate on."""
+        return self.to_pairs(self.rows_of(self.hold_out(self.load_splits())))
 
     def to_pairs(self, rows: Dataset) -> Dataset:
         """The columns `source` and `target` of some rows."""
@@ -198,7 +204,7 @@ class ChatArguments(PairsArguments):
 
     train_files: list[str] | None = field(
         default=None,
-        metadata={"help": "Beside `files` of a test: those of training, of which replies may be copies."},
+        metadata={"help": "Beside `files` of a test: those of training, whose answers replies may be copies of."},
     )
     max_target_length: Annotated[int, COUNT] = field(
         default=100, metadata={"help": "Longer replies are cut, in tokens, before their perplexity is taken."}
@@ -218,6 +224,12 @@ class ChatArguments(PairsArguments):
         if self.train_files is None:
             return splits
         return DatasetDict({**splits, **load_text_splits({self.train_split: self.train_files})})
+
+    def load_pairs_and_answers(self) -> tuple[Dataset, list[str]]:
+        """The pairs to evaluate on, and the answers of training: where it held some out, without those."""
+        splits = with_validation_split(self.load_splits(), self.train_split, DEFAULT_NAME, self.test_split, self)
+        training = self.to_pairs(get_split(splits, self.train_split, argument="train_split"))
+        return self.to_pairs(self.rows_of(splits)), training["target"][:]
 
 
 @dataclass

@@ -141,6 +141,8 @@ def test_blind_and_without_attention(folder: Path, train_vqa: Callable, tmp_path
         )
     with pytest.raises(ValueError, match="blind"):
         train_vqa(backbone_config=folder / "config", output_dir=tmp_path / "other", blind=True)
+    with pytest.raises(ValueError, match="`blind` hides the images: leave out `crops`"):
+        train_vqa(backbone=folder / "backbone", output_dir=tmp_path / "other", blind=True, crops=2)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,21 @@ from common.scripts import log, logged, run_script
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+    pipeline,
+)
 
 from hf_attention import AttentionSeq2SeqTokenizer, attention_maps, checkpoint
 from hf_attention.metrics.translation.translation import translation_metrics
 from hf_attention.scenes.toy_language import FUNCTION_WORDS, TOY_LANGUAGE, make_translations
 from hf_attention.training.data.tokenization import train_tokenizer
 from hf_attention.training.loop.run import Run
+from hf_attention.training.tasks.scoring_arguments import ChatArguments
 from hf_attention.training.tasks.translating.arguments import TextPairArguments
 from hf_attention.training.tasks.translating.main import additional_pairs
 
@@ -235,12 +243,51 @@ def test_chat(
     options = {"files": [files["validation"]], "train_files": [files["train"]]}
     assert evaluate_model("chat", tmp_path, **options, **data) == scores
     for wrong, message in (
+        ({**options, "train_split": "test"}, "`train_split` and `split` must differ, both are 'test'"),
         ({"files": [files["validation"]]}, "give `train_files`"),
         ({**options, "split": "validation"}, "leave out `train_files`"),
         ({**from_dataset(folder), "train_files": [files["train"]]}, "leave out `train_files`"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate_model("chat", tmp_path, **wrong)
+
+
+@pytest.mark.parametrize("eval_batch_size", [3, 100])
+def test_a_chat_model_of_transformers_is_scored_too(tmp_path: Path, eval_batch_size: int) -> None:
+    """Its loss would be the mean of a batch, whatever is said of the items."""
+    questions, replies = ["how are you", "who", "where is it now", "why not"], ["fine thanks", "me", "here", "no idea"]
+    tokenizer = train_tokenizer([*questions, *replies])
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(config).eval()
+    for each in (model, tokenizer):
+        each.save_pretrained(tmp_path)
+    total, num_tokens = 0.0, 0
+    for question, reply in zip(questions, replies, strict=True):
+        labels = tokenizer(text_target=reply, return_tensors="pt")["input_ids"]
+        logits = model(**tokenizer(question, return_tensors="pt"), labels=labels).logits.double()
+        total -= logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).sum().item()
+        num_tokens += labels.shape[1]
+    files = [tmp_path / "questions", tmp_path / "replies"]
+    for file, lines in zip(files, (questions, replies), strict=True):
+        file.write_text("\n".join(lines))
+    held_out = {"validation_fraction": 0.5, "eval_batch_size": eval_batch_size}
+    scores = evaluate_model("chat", tmp_path, files=files, train_files=files, **held_out)
+    assert scores["perplexity"] == pytest.approx(np.exp(total / num_tokens), rel=1e-4)
+
+
+def test_a_chat_copies_from_what_it_was_trained_on(tmp_path: Path) -> None:
+    """Not from what training held out."""
+    pairs = [{"source": f"question {number}", "target": f"reply {number}"} for number in range(10)]
+    splits = DatasetDict(train=Dataset.from_list(pairs), test=Dataset.from_list(pairs[:2]))
+    splits.save_to_disk(tmp_path / "pairs")
+    columns = {"source_column": "source", "target_column": "target"}
+    arguments = ChatArguments(model="any", dataset_name=str(tmp_path / "pairs"), validation_fraction=0.3, **columns)
+    scored, answers = arguments.load_pairs_and_answers()
+    assert scored["target"][:] == ["reply 0", "reply 1"]
+    assert len(answers) == 7 and {*answers} < {pair["target"] for pair in pairs}
 
 
 def test_a_resumed_run_keeps_its_tokenizer(folder: Path, train_seq2seq: Callable, tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def check_arguments(arguments: Arguments) -> None:
     data, model = arguments.data, arguments.model
     if data.blind and model.train_backbone:
         raise ValueError("`blind` hides the images: there is nothing to train a backbone on.")
+    if data.blind and data.crops:
+        raise ValueError("`blind` hides the images: leave out `crops`.")
     arguments.loop.check_metric(METRICS)
     trained = model.check(AttentionVQAConfig)
     model.check_backbone(data.image_size)

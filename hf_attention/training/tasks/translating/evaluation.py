@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
+from torch.nn import functional as F
 from transformers import DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerFast
 
 from ....metrics.chat import chat_metrics
@@ -144,8 +145,10 @@ class ChatEvaluator(TextPairEvaluator):
             for start in range(0, len(rows), self.batch_size):
                 batch = collate([self.examples[row] for row in rows[start : start + self.batch_size]])
                 num_tokens = (batch["labels"] != -100).sum()
+                batch = batch.to(accelerator.device)
                 with accelerator.autocast():
-                    loss = model(**batch.to(accelerator.device), num_items_in_batch=1).loss
+                    logits = model(**batch).logits
+                loss = F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten(), reduction="sum")
                 totals += torch.stack([loss.double(), num_tokens.double()])
         loss, num_tokens = accelerator.reduce(totals, reduction="sum")
         return float((loss / num_tokens).exp())
