@@ -120,8 +120,8 @@ def make_regions(
         config, image_size:
             As [`grid_shape`] takes them.
         layers (`Sequence[int]`, *optional*, defaults to `()`):
-            Indices of `hidden_states`. The features of a finer grid are averaged over each region; a layer norm
-            without weights gives those of every layer one scale.
+            Indices of `hidden_states`, which must be feature maps, or have a token for each of the last layer's. Of a
+            map, each region has the mean of its share; a layer norm without weights gives every layer one scale.
 
     Returns:
         `torch.Tensor` of shape `(batch, regions, region_size)`.
@@ -135,23 +135,22 @@ def make_regions(
     for layer in layers:
         earlier = _layer(outputs, layer, config)
         if earlier.ndim == 4:
-            grid_shape(earlier, config, image_size)
+            grid_shape(earlier, config, image_size)  # refuses what is none
             pooled = F.adaptive_avg_pool2d(earlier, grid).flatten(2).transpose(1, 2)
         elif earlier.shape[:-1] == features.shape[:-1]:
             pooled = flatten_grid(earlier, config, image_size)
         else:
             raise ValueError(
                 f"`backbone_layers`: layer {layer} of a backbone of type {config.model_type!r} has features of shape "
-                f"{tuple(earlier.shape)}, which are no grid over that of {grid[0]}x{grid[1]} regions."
+                f"{tuple(earlier.shape)}: neither a feature map nor a token for each of those of the last layer."
             )
         parts.append(F.layer_norm(pooled, pooled.shape[-1:]))
     return torch.cat(parts, -1) if layers else parts[0]
 
 
 def _layer(outputs: ModelOutput, layer: int, config: PreTrainedConfig) -> torch.Tensor:
-    """One of the hidden states, as a feature map where the model makes one of it."""
-    states = outputs.get("reshaped_hidden_states") or outputs.get("hidden_states")
-    if not states:
+    states = outputs.get("hidden_states")
+    if not states or not isinstance(states[0], torch.Tensor):
         raise ValueError(
             f"`backbone_layers` needs the hidden states of the backbone, and one of type {config.model_type!r} gives "
             "none."

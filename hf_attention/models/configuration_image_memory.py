@@ -39,8 +39,9 @@ class ImageMemoryConfig(AttentionDecoderConfig):
         backbone_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of any vision model that `AutoModel` gives. `None`: the model takes `region_features` only.
         backbone_layers (`list[int]`, *optional*):
-            Which of the backbone's `hidden_states` each region has the features of, beside those of the last feature
-            map: averaged over the region where their grid is finer, and layer-normed.
+            Which of the backbone's `hidden_states` each region has the features of, beside those of the last layer:
+            averaged over its share of a finer feature map, and layer-normed. Not those of transformers that halve
+            their grid, such as Swin.
         region_size (`int`, *optional*):
             Number of features of a region. Read off the backbone where there is one.
         num_regions (`int`, *optional*):

@@ -58,7 +58,7 @@ def test_regions_are_the_grid_row_by_row(name: str) -> None:
             torch.testing.assert_close(regions[:, place], expected)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "swin"])
 def test_a_region_has_the_features_of_earlier_layers_there(name: str) -> None:
     make_config, prefix, size, rows, columns, channels = BACKBONES[name]
     encoder = make_encoder(make_config(), backbone_layers=[1, -2]).double().eval()
@@ -73,10 +73,9 @@ def test_a_region_has_the_features_of_earlier_layers_there(name: str) -> None:
     last_map = last_map.flatten(2).transpose(1, 2) if prefix is None else last_map[:, prefix:]
     torch.testing.assert_close(regions[..., :first], last_map)
     for layer in (1, -2):
-        if prefix is None or "reshaped_hidden_states" in outputs:
-            states = outputs.get("reshaped_hidden_states", outputs.hidden_states)[layer]
-        else:  # as many tokens in every layer
-            states = outputs.hidden_states[layer][:, prefix:].transpose(1, 2).unflatten(2, (rows, columns))
+        states = outputs.hidden_states[layer]
+        if prefix is not None:  # as many tokens in every layer
+            states = states[:, prefix:].transpose(1, 2).unflatten(2, (rows, columns))
         height, width = states.shape[2] // rows, states.shape[3] // columns
         last = first + states.shape[1]
         for row in range(rows):
@@ -115,9 +114,15 @@ def test_swin_pads_an_image_that_does_not_divide() -> None:
 
 
 def test_earlier_layers_of_a_size_that_does_not_divide() -> None:
-    config = SwinConfig(image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2)
-    encoder = make_encoder(config, backbone_layers=[0])
-    assert encoder.extract_regions(torch.randn(1, 3, 27, 38)).shape == (1, 70, 24)
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 6], depths=[1, 1], layer_type="basic")
+    encoder = make_encoder(config, backbone_layers=[1]).eval()
+    pixel_values = torch.randn(1, 3, 18, 26)  # 5 x 7 cells, 3 x 4 regions
+    [states] = encoder.backbone(pixel_values, output_hidden_states=True).hidden_states[1]
+    assert states.shape == (4, 5, 7)
+    regions = encoder.extract_regions(pixel_values)[0, :, 6:].view(3, 4, 4)
+    for row, cells in enumerate((slice(0, 2), slice(1, 4), slice(3, 5))):  # all that a third of the rows touches
+        mean = states[:, cells, :2].mean((1, 2))
+        torch.testing.assert_close(regions[row, 0], nn.functional.layer_norm(mean, (4,)))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,7 @@ def test_earlier_layers_of_a_size_that_does_not_divide() -> None:
     [
         (transformer(ViTConfig), [3], "`backbone_layers` must be among the 3 hidden states of the backbone, .* got 3"),
         (transformer(ViTConfig), [1, -4], "`backbone_layers` must be among the 3 hidden states .* got -4"),
+        (BACKBONES["swin"][0](), [-1, 0], r"`backbone_layers`: layer 0 .*'swin' has features of shape \(1, 256, 8\)"),
         (None, [1], "`backbone_layers` are of a backbone: give `backbone_config`, or leave them out"),
     ],
 )
