@@ -139,6 +139,13 @@ def test_layers_that_are_not_there_are_named(config: PreTrainedConfig | None, la
         make_encoder(config, backbone_layers=layers)
 
 
+def test_layers_of_a_backbone_that_keeps_them_to_itself_are_refused() -> None:
+    encoder = make_encoder(transformer(ViTConfig), backbone_layers=[1])
+    encoder.backbone.register_forward_hook(lambda module, args, output: type(output)(output[0]))
+    with pytest.raises(ValueError, match="`backbone_layers` needs the hidden states .* type 'vit' gives none"):
+        encoder(pixel_values=torch.zeros(1, 3, 32, 32))
+
+
 def test_a_text_model_is_refused_though_the_region_size_is_known() -> None:
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     with pytest.raises(ValueError, match="'bert'"):
