@@ -86,7 +86,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     expected = {"mixed_precision": "no", "learning_rate": 5e-4, "weight_decay": 0.5, "language": ["no", "de", "1:30"]}
     expected |= {"dataset_name": "d", "output_dir": "r", "save_total_limit": 2, "card_picture": False}
     assert expected.items() <= parse("language-model", "--recipe", written(tmp_path, text)).items()
-    assert parse("language-model", f"--recip={tmp_path / 'mine.yaml'}", "--card_picture")["card_picture"] is True
+    assert parse("language-model", f"--recipe={tmp_path / 'mine.yaml'}", "--card_picture")["card_picture"] is True
     text = json.dumps({"train": "language-model", **expected, "max_steps": None}, indent="\t")
     text = "\ufeff" + text  # as Windows writes it
     found = parse("language-model", "--recipe", written(tmp_path, text, "mine.json"), "--output_dir=elsewhere")
