@@ -433,7 +433,7 @@ READERS = {
 }
 
 
-HEADED = (".txt", ".csv", ".tsv")
+HEADED = (".txt", ".csv", ".tsv")  # whose first line names the columns
 TABLES = ("captions.txt", *(f"*{ending}" for ending in READERS if ending not in (".txt", ".parquet")))
 
 

@@ -12,8 +12,7 @@ from ..data.columns import with_usual_names
 from ..data.held_out import DEFAULT_NAME, HeldOutArguments, with_validation_split
 from ..data.image_columns import check_images, drop_bad_images, image_ids
 from ..data.reading import get_split, load_splits, load_text_splits
-from ..data.texts import text_pairs
-from .translating.arguments import name_sides
+from .translating.arguments import name_sides, to_pairs
 
 
 @dataclass(kw_only=True)
@@ -175,18 +174,7 @@ class PairsArguments(GenerationArguments):
 
     def load_pairs(self) -> Dataset:
         """The pairs to evaluate on."""
-        return self.to_pairs(self.rows_of(self.hold_out(self.load_splits())))
-
-    def to_pairs(self, rows: Dataset) -> Dataset:
-        """The columns `source` and `target` of some rows."""
-        return text_pairs(
-            rows,
-            source_column=self.source_column,
-            target_column=self.target_column,
-            source_lang=self.source_lang,
-            target_lang=self.target_lang,
-            drop_unpaired=self.drop_unpaired,
-        )
+        return to_pairs(self.rows_of(self.hold_out(self.load_splits())), self)
 
 
 @dataclass
@@ -228,8 +216,8 @@ class ChatArguments(PairsArguments):
     def load_pairs_and_answers(self) -> tuple[Dataset, list[str]]:
         """The pairs to evaluate on, and the answers of training: where it held some out, without those."""
         splits = with_validation_split(self.load_splits(), self.train_split, DEFAULT_NAME, self.test_split, self)
-        training = self.to_pairs(get_split(splits, self.train_split, argument="train_split"))
-        return self.to_pairs(self.rows_of(splits)), training["target"][:]
+        training = to_pairs(get_split(splits, self.train_split, argument="train_split"), self)
+        return to_pairs(self.rows_of(splits), self), training["target"][:]
 
 
 @dataclass

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
+from datasets import Dataset
+
 from ....arguments import COUNT, LENGTH_PENALTY, PROPORTION, CheckedArguments
 from ....models.configuration_attention_seq2seq import AttentionSeq2SeqConfig
 from ....models.ranges import Range
 from ...data.arguments import StreamingArguments, TokenizerArguments
 from ...data.held_out import HeldOutArguments
+from ...data.texts import text_pairs
 from ...loop.arguments import LoopArguments
 from ...options import configuration_options
 from ...publish.arguments import HubArguments
@@ -46,6 +49,18 @@ def name_sides(arguments: Any, files: list[str] | None) -> None:
     """Two plain files become the columns `source` and `target`: so they are named where no others are."""
     if files is not None and len(files) == 2 and arguments.source_column is None and arguments.target_column is None:
         arguments.source_column, arguments.target_column = "source", "target"
+
+
+def to_pairs(rows: Dataset, arguments: Any) -> Dataset:
+    """The pairs of sentences of some rows, in the columns or languages that the options name."""
+    return text_pairs(
+        rows,
+        source_column=arguments.source_column,
+        target_column=arguments.target_column,
+        source_lang=arguments.source_lang,
+        target_lang=arguments.target_lang,
+        drop_unpaired=arguments.drop_unpaired,
+    )
 
 
 @dataclass

@@ -22,7 +22,7 @@ from ...loop.run import Run
 from ...loop.scheduled_sampling import ScheduledSamplingObjective
 from ...loop.train import train
 from ...options import parse_arguments
-from .arguments import DEFAULTS, Arguments, TextPairArguments
+from .arguments import DEFAULTS, Arguments, TextPairArguments, to_pairs
 from .evaluation import ChatEvaluator, TextPairEvaluator, TranslationEvaluator
 from .examples import text_pair_dataloader
 from .languages import take_languages
@@ -151,18 +151,6 @@ def additional_pairs(arguments: TextPairArguments) -> Dataset:
         return text_pairs(rows, *columns, *languages, drop_unpaired=arguments.drop_unpaired)
     except ValueError as error:
         raise ValueError(f"`{name}`: {error}") from error
-
-
-def to_pairs(rows: Dataset, arguments: TextPairArguments) -> Dataset:
-    """The pairs of sentences of some rows."""
-    return text_pairs(
-        rows,
-        source_column=arguments.source_column,
-        target_column=arguments.target_column,
-        source_lang=arguments.source_lang,
-        target_lang=arguments.target_lang,
-        drop_unpaired=arguments.drop_unpaired,
-    )
 
 
 def read_splits(arguments: Arguments) -> tuple[Dataset | IterableDataset, dict[str, Dataset]]:
