@@ -37,6 +37,7 @@ from .scoring_arguments import (
     CaptionsArguments,
     ChatArguments,
     EvaluationArguments,
+    PairsArguments,
     PerplexityArguments,
     TranslationArguments,
 )
@@ -123,13 +124,21 @@ def read_at_most(tokenizer: PreTrainedTokenizerBase, positions: int | None) -> N
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
 
 
-def translation(arguments: TranslationArguments) -> Scores:
-    """BLEU and chrF of translations."""
-    accelerator = Accelerator()
+def load_seq2seq(
+    arguments: PairsArguments, accelerator: Accelerator
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model that makes a text of a text, and its tokenizer. Languages that are not given become the model's."""
     model = load_model(arguments, AutoModelForSeq2SeqLM, accelerator)
     tokenizer = load(arguments, AutoTokenizer)
     read_at_most(tokenizer, source_positions(model))
     take_languages(arguments, config_of(arguments))
+    return model, tokenizer
+
+
+def translation(arguments: TranslationArguments) -> Scores:
+    """BLEU and chrF of translations."""
+    accelerator = Accelerator()
+    model, tokenizer = load_seq2seq(arguments, accelerator)
     evaluate = TranslationEvaluator(
         arguments.load_pairs(),
         tokenizer,
@@ -144,17 +153,14 @@ def translation(arguments: TranslationArguments) -> Scores:
 def chat(arguments: ChatArguments) -> Scores:
     """The perplexity of replies, how varied those of the model are, and how many of them are copied."""
     accelerator = Accelerator()
-    model = load_model(arguments, AutoModelForSeq2SeqLM, accelerator)
-    tokenizer = load(arguments, AutoTokenizer)
-    read_at_most(tokenizer, source_positions(model))
-    take_languages(arguments, config_of(arguments))
-    pairs, answers = arguments.load_pairs_and_answers()
+    model, tokenizer = load_seq2seq(arguments, accelerator)
+    pairs, training_answers = arguments.load_pairs_and_answers()
     evaluate = ChatEvaluator(
         pairs,
         tokenizer,
         accelerator,
         arguments.eval_batch_size,
-        training_answers=answers,
+        training_answers=training_answers,
         max_target_length=arguments.max_target_length,
     )
     return evaluate(model), {}
